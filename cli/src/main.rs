@@ -1,0 +1,2 @@
+//! callmeter
+fn main() {}

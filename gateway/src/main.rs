@@ -1,0 +1,2 @@
+//! callmeter-gateway
+fn main() {}

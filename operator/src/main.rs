@@ -1,0 +1,2 @@
+//! callmeter-operator
+fn main() {}

@@ -1,0 +1,2 @@
+//! callmeter-worker
+fn main() {}
