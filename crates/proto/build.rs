@@ -2,7 +2,10 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
-    let files = ["callmeter/worker/v1/worker.proto", "callmeter/fleet/v1/fleet.proto"];
+    let files = [
+        "callmeter/worker/v1/worker.proto",
+        "callmeter/fleet/v1/fleet.proto",
+    ];
     let descriptors = protox::compile(files, [root])?;
     tonic_prost_build::configure()
         // The method `Connect` would clash with a generated constructor; callers bring a channel.

@@ -8,7 +8,12 @@ const HIDDEN: &str = "<redacted>";
 
 impl fmt::Debug for worker::Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, password: _, auth_user, realm } = self;
+        let Self {
+            user,
+            password: _,
+            auth_user,
+            realm,
+        } = self;
         f.debug_struct("Account")
             .field("user", user)
             .field("password", &HIDDEN)
@@ -21,13 +26,18 @@ impl fmt::Debug for worker::Account {
 impl fmt::Debug for fleet::CreateWorkerResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, token: _ } = self;
-        f.debug_struct("CreateWorkerResponse").field("id", id).field("token", &HIDDEN).finish()
+        f.debug_struct("CreateWorkerResponse")
+            .field("id", id)
+            .field("token", &HIDDEN)
+            .finish()
     }
 }
 
 impl fmt::Debug for fleet::RegenerateTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegenerateTokenResponse").field("token", &HIDDEN).finish()
+        f.debug_struct("RegenerateTokenResponse")
+            .field("token", &HIDDEN)
+            .finish()
     }
 }
 
@@ -38,12 +48,26 @@ mod tests {
     /// R7
     #[test]
     fn debug_of_messages_with_secrets_hides_them() {
-        let account = worker::Account { password: "hunter2".into(), ..Default::default() };
-        let created = fleet::CreateWorkerResponse { id: "w1".into(), token: "cmw_ff".into() };
-        let regenerated = fleet::RegenerateTokenResponse { token: "cmw_ff".into() };
-        let wrapped = worker::Assign { accounts: vec![account.clone()], ..Default::default() };
+        let account = worker::Account {
+            password: "hunter2".into(),
+            ..Default::default()
+        };
+        let created = fleet::CreateWorkerResponse {
+            id: "w1".into(),
+            token: "cmw_ff".into(),
+        };
+        let regenerated = fleet::RegenerateTokenResponse {
+            token: "cmw_ff".into(),
+        };
+        let wrapped = worker::Assign {
+            accounts: vec![account.clone()],
+            ..Default::default()
+        };
         let shown = format!("{account:?} {created:?} {regenerated:?} {wrapped:?}");
-        assert!(!shown.contains("hunter2") && !shown.contains("cmw_ff"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("cmw_ff"),
+            "{shown}"
+        );
         assert!(shown.contains(HIDDEN));
     }
 }
