@@ -53,3 +53,36 @@ affinity: {{ toJson . }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
+
+{{- /* What the operator may do with the objects it serves. No verb here reads a Secret. */}}
+{{- define "callmeter.operatorRules" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, get, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete, get, list, patch, watch]
+{{- if .Values.claim.enabled }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, delete]
+{{- end }}
+- apiGroups: [callmeter.io]
+  resources: [callmeterworkers]
+  verbs: [create, delete, get, list, patch, update, watch]
+- apiGroups: [callmeter.io]
+  resources: [callmeterworkers/finalizers, calltests/finalizers, workerpools/finalizers]
+  verbs: [update]
+- apiGroups: [callmeter.io]
+  resources: [callmeterworkers/status, calltests/status, workerpools/status]
+  verbs: [get, patch]
+- apiGroups: [callmeter.io]
+  resources: [calltests, workerpools]
+  verbs: [get, list, patch, watch]
+- apiGroups: [callmeter.io]
+  resources: [workerpools/scale]
+  verbs: [get, update]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
