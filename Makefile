@@ -1,0 +1,31 @@
+# make demo    a cluster, a pool at 0, a test, calls, a report
+# make test    everything, from unit tests to end-to-end; installs what it needs
+# make check   the fast loop: format, lints, unit tests, docs, licences, drift
+export CALLMETER_CACHE ?= $(HOME)/.cache/callmeter
+export CARGO_TARGET_DIR ?= $(CALLMETER_CACHE)/target
+
+.PHONY: help demo demo-down test check generate cluster-up cluster-down
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+demo:
+	@scripts/demo
+
+demo-down:
+	@scripts/demo down
+
+test:
+	@scripts/test
+
+check:
+	@scripts/check
+
+generate:
+	@scripts/generate
+
+cluster-up:
+	@e2e/cluster/cluster up
+
+cluster-down:
+	@e2e/cluster/cluster down
