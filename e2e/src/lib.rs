@@ -1,1 +1,17 @@
-//! End-to-end tests.
+//! End-to-end tests on a real cluster: what every case shares.
+//!
+//! A case gets a namespace, an operator and a gateway of its own, so that cases run side by side.
+//! `CALLMETER_E2E=1` turns the cases on (`make test` does); without it they skip with a message.
+//! With `KUBECONFIG` set they use that cluster, else the one `e2e/cluster/cluster up` made.
+
+mod case;
+mod cluster;
+mod observer;
+mod rest;
+mod wait;
+
+pub use case::{Case, run};
+pub use cluster::Cluster;
+pub use observer::{AuditEvent, Observer};
+pub use rest::Rest;
+pub use wait::{eventually, eventually_some};
