@@ -1,1 +1,22 @@
-//! callmeter-sip
+//! SIP without IO: messages, transactions, digest, dialogs, a user agent for many endpoints, and
+//! SDP offer/answer.
+//!
+//! Nothing here has a socket, a clock, a task or randomness of its own: the caller passes `now`,
+//! received bytes and a seed, and takes messages to send and events from [`UserAgent`].
+
+mod counters;
+mod flow;
+pub mod message;
+mod password;
+pub mod sdp;
+mod ua;
+
+pub use counters::{EndpointKey, UaCounters};
+pub use flow::{Flow, Listener, LocalId, Transport};
+pub use message::{Host, Uri, UriError};
+pub use password::{Credentials, Password};
+pub use ua::{
+    CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Incoming, Invite,
+    Output, Registered, Registration, RegistrationFailed, Transmit, UaConfig, UaError, UaEvent,
+    UserAgent,
+};

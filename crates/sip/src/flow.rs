@@ -1,0 +1,109 @@
+//! Where a message comes from and goes to: opaque keys, so that the core needs no socket.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::message::Host;
+
+/// The caller's key of one local transport: a bound UDP socket, later a TCP, TLS or WebSocket
+/// connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalId(pub u32);
+
+/// A transport protocol as it stands in Via (RFC 3261 §20.42, RFC 7118 §5.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// UDP: unreliable, the transaction timers retransmit.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+}
+
+impl Transport {
+    /// Reads a Via or URI transport token, in any case.
+    pub fn parse(token: &[u8]) -> Option<Self> {
+        const ALL: [Transport; 5] = [
+            Transport::Udp,
+            Transport::Tcp,
+            Transport::Tls,
+            Transport::Ws,
+            Transport::Wss,
+        ];
+        ALL.into_iter()
+            .find(|transport| token.eq_ignore_ascii_case(transport.as_str().as_bytes()))
+    }
+
+    /// The token of Via, in capitals.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// Whether the transport delivers by itself, so that nothing is sent twice (RFC 3261 §17).
+    pub fn is_reliable(self) -> bool {
+        self != Self::Udp
+    }
+
+    /// The port used where a URI or Via names none (RFC 3261 §19.1.2, RFC 7118 §5).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One way to one peer: the local transport used and the peer's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The local transport.
+    pub local: LocalId,
+    /// Its protocol.
+    pub transport: Transport,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+/// A local transport of a user agent and what it calls itself in SIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The caller's key; unique in one user agent.
+    pub id: LocalId,
+    /// The protocol.
+    pub transport: Transport,
+    /// Host in Via and Contact: the external address behind a NAT, else the bound address.
+    pub advertised_host: Host,
+    /// Port in Via and Contact, normally the bound port.
+    pub advertised_port: u16,
+}
+
+impl Listener {
+    /// A UDP listener on `bound` that advertises `external`, or its own address without one.
+    pub fn udp(id: LocalId, bound: SocketAddr, external: Option<IpAddr>) -> Self {
+        Self {
+            id,
+            transport: Transport::Udp,
+            advertised_host: Host::Ip(external.unwrap_or_else(|| bound.ip())),
+            advertised_port: bound.port(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What the caller gives to a [`super::UserAgent`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::flow::LocalId;
+use crate::message::Uri;
+use crate::password::Credentials;
+
+/// Settings of one user agent.
+#[derive(Clone, Debug)]
+pub struct UaConfig {
+    /// Value of User-Agent and Server; empty for none.
+    pub product: String,
+    /// How long an unanswered INVITE may ring, both ways, before it is cancelled or refused (480).
+    pub ring_timeout: Duration,
+    /// Most calls held at the same time; further INVITEs are refused with 486.
+    pub max_calls: usize,
+    /// Most server transactions held at the same time; further requests are dropped and counted as
+    /// unexpected.
+    pub max_server_transactions: usize,
+}
+
+impl Default for UaConfig {
+    fn default() -> Self {
+        Self {
+            product: "callmeter".to_owned(),
+            ring_timeout: Duration::from_secs(180),
+            max_calls: 100_000,
+            max_server_transactions: 1_000_000,
+        }
+    }
+}
+
+/// One endpoint: an address of record on a listener.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// The listener it sends from and is called on.
+    pub local: LocalId,
+    /// Address of record: From of its requests, To of its REGISTER, `sip:user@domain`.
+    pub aor: Uri,
+    /// Display name of From, empty for none.
+    pub display_name: String,
+    /// User part of Contact; incoming requests are matched to it. Empty: the user of `aor`.
+    pub contact_user: String,
+    /// The configured next hop (registrar or outbound proxy); the only destination whose
+    /// challenges are answered. Without one, requests go where the target URI says.
+    pub next_hop: Option<SocketAddr>,
+    /// Preloaded Route set of REGISTER and INVITE: the outbound proxy, if one is configured.
+    pub route: Vec<Uri>,
+    /// Digest credentials.
+    pub credentials: Option<Credentials>,
+}
+
+/// What to register for.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Request-URI: the domain, `sip:example.org`.
+    pub registrar: Uri,
+    /// The lifetime asked for; whole seconds, at least 1.
+    pub expires: Duration,
+}
+
+/// A call to place.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// Request-URI and To.
+    pub target: Uri,
+    /// Where the INVITE is sent; `None`: the endpoint's next hop, else the address in `target`.
+    pub next_hop: Option<SocketAddr>,
+    /// The SDP offer.
+    pub body: Bytes,
+}

@@ -1,0 +1,264 @@
+//! What a [`super::UserAgent`] hands to its caller.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::counters::EndpointKey;
+use crate::flow::Flow;
+use crate::message::Uri;
+
+/// The user agent's key of one call; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(pub(crate) u64);
+
+/// One thing to do for the caller.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Put a message on the wire.
+    Transmit(Transmit),
+    /// Something happened.
+    Event(UaEvent),
+}
+
+/// A message to send.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// From which local transport, to which peer.
+    pub flow: Flow,
+    /// The whole message.
+    pub bytes: Bytes,
+    /// The endpoint it is sent for, where there is one; named again in
+    /// [`super::UserAgent::transport_error`].
+    pub endpoint: Option<EndpointKey>,
+}
+
+/// Something the caller should know; `at` is the `now` of the input that caused it.
+#[derive(Clone, Debug)]
+pub enum UaEvent {
+    /// A registration or its refresh was accepted.
+    Registered(Registered),
+    /// A registration or its refresh failed; nothing is tried again by itself.
+    RegistrationFailed(RegistrationFailed),
+    /// A deregistration ended; `confirmed` unless it was refused or timed out.
+    Unregistered {
+        /// Whose.
+        endpoint: EndpointKey,
+        /// When.
+        at: Instant,
+        /// Whether the registrar answered 2xx.
+        confirmed: bool,
+    },
+    /// An INVITE arrived that starts a call; answered with
+    /// [`super::UserAgent::ring`], [`super::UserAgent::answer`] or [`super::UserAgent::reject`].
+    Incoming(Incoming),
+    /// Something happened to a call.
+    Call {
+        /// Which call.
+        call: CallKey,
+        /// Its endpoint, once known.
+        endpoint: Option<EndpointKey>,
+        /// When.
+        at: Instant,
+        /// What.
+        event: CallEvent,
+    },
+}
+
+/// An accepted registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Whose.
+    pub endpoint: EndpointKey,
+    /// When the 2xx came.
+    pub at: Instant,
+    /// The lifetime granted; refreshed by itself before it ends.
+    pub granted: Duration,
+    /// When the first REGISTER of this attempt was sent.
+    pub sent: Instant,
+    /// When the REGISTER that was accepted was sent, if it answered a challenge.
+    pub authenticated: Option<Instant>,
+    /// Whether this refreshed a registration that stood.
+    pub refresh: bool,
+}
+
+/// A failed registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationFailed {
+    /// Whose.
+    pub endpoint: EndpointKey,
+    /// When.
+    pub at: Instant,
+    /// Why.
+    pub failure: Failure,
+    /// Whether a registration that stood could not be refreshed.
+    pub refresh: bool,
+    /// The registrar's Retry-After.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The final response, its status code and reason phrase.
+    Status {
+        /// Status code, 300 to 699.
+        code: u16,
+        /// Reason phrase as sent by the peer.
+        reason: String,
+    },
+    /// No final response (Timer B or F).
+    Timeout,
+    /// The 2xx holds no binding of ours.
+    NotBound,
+}
+
+/// A call that asks to be answered.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its key.
+    pub call: CallKey,
+    /// The endpoint whose Contact user is the Request-URI's user, if there is one on this
+    /// listener; without one, [`super::UserAgent::attach`] names it.
+    pub endpoint: Option<EndpointKey>,
+    /// User of the Request-URI, empty if it has none.
+    pub request_user: String,
+    /// URI of From.
+    pub from: Uri,
+    /// Where it came from.
+    pub flow: Flow,
+    /// The SDP offer; empty if the INVITE has none, then the answer carries the offer.
+    pub body: Bytes,
+    /// When it arrived.
+    pub at: Instant,
+}
+
+/// What happened to a call.
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    /// Caller: a provisional response (100 included), with its body if it has SDP.
+    Progress {
+        /// Status code, 100 to 199.
+        code: u16,
+        /// SDP, or empty.
+        body: Bytes,
+    },
+    /// Caller: the first 2xx; the ACK is on its way.
+    Answered {
+        /// The SDP answer.
+        body: Bytes,
+    },
+    /// Callee: the ACK to our 2xx came.
+    Confirmed {
+        /// SDP if the INVITE had none, else empty.
+        body: Bytes,
+    },
+    /// The peer offers a change within the call (re-INVITE or UPDATE), to be answered with
+    /// [`super::UserAgent::answer`] or [`super::UserAgent::reject`].
+    Offer {
+        /// The offer; empty if our answer has to offer.
+        body: Bytes,
+    },
+    /// Callee: no ACK within 64·T1; a BYE is on its way (RFC 3261 §13.3.1.4).
+    AckMissing,
+    /// Our BYE is on its way.
+    ByeSent,
+    /// The peer's BYE came and was answered 200; [`CallEvent::Ended`] follows.
+    ByeReceived,
+    /// The last event of the call; its key is no longer known.
+    Ended(CallEnd),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallEnd {
+    /// Why.
+    pub reason: EndReason,
+    /// Whether we placed the call.
+    pub caller: bool,
+    /// Final status of the first INVITE: received (caller) or sent (callee).
+    pub status: Option<u16>,
+    /// Reason phrase of a refusal received, else empty.
+    pub phrase: String,
+    /// The peer's Retry-After with a refusal.
+    pub retry_after: Option<Duration>,
+    /// Final status of our BYE, if it was answered.
+    pub bye_status: Option<u16>,
+    /// When what happened.
+    pub times: CallTimes,
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// Caller: the INVITE got a final response of 300 or above.
+    Refused,
+    /// Caller: no response at all to the INVITE (Timer B).
+    InviteTimeout,
+    /// Caller: cancelled by us; also when the answer crossed the CANCEL and was ended by BYE.
+    Cancelled,
+    /// Caller: rang longer than the ring timeout, then cancelled. Callee: nobody answered, 480.
+    NoAnswer,
+    /// Callee: the caller cancelled.
+    CancelledByPeer,
+    /// Callee: refused by us.
+    Rejected,
+    /// Ended by our BYE.
+    LocalBye,
+    /// Ended by the peer's BYE.
+    RemoteBye,
+    /// Our BYE got no final response (Timer F).
+    ByeTimeout,
+    /// Callee: our 2xx was never acknowledged.
+    AckTimeout,
+    /// The call was dropped with its endpoint or listener, without a message.
+    Dropped,
+}
+
+impl EndReason {
+    /// A bounded label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::InviteTimeout => "invite_timeout",
+            Self::Cancelled => "cancelled",
+            Self::NoAnswer => "no_answer",
+            Self::CancelledByPeer => "cancelled_by_peer",
+            Self::Rejected => "rejected",
+            Self::LocalBye => "local_bye",
+            Self::RemoteBye => "remote_bye",
+            Self::ByeTimeout => "bye_timeout",
+            Self::AckTimeout => "ack_timeout",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// The wire times of a call; `None` is "did not happen".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTimes {
+    /// First INVITE sent (caller) or received (callee).
+    pub invite: Option<Instant>,
+    /// INVITE sent again in answer to a challenge.
+    pub invite_authenticated: Option<Instant>,
+    /// First response of any kind to an INVITE, received (caller) or sent (callee).
+    pub first_response: Option<Instant>,
+    /// First 180.
+    pub ringing: Option<Instant>,
+    /// First 183 with SDP.
+    pub early_media: Option<Instant>,
+    /// First 2xx received (caller) or sent (callee).
+    pub answered: Option<Instant>,
+    /// First ACK to it, sent (caller) or received (callee).
+    pub ack: Option<Instant>,
+    /// Final refusal received (caller) or sent (callee).
+    pub failed: Option<Instant>,
+    /// CANCEL sent (caller) or received (callee).
+    pub cancel: Option<Instant>,
+    /// BYE sent.
+    pub bye_sent: Option<Instant>,
+    /// Final response to our BYE.
+    pub bye_answered: Option<Instant>,
+    /// BYE received.
+    pub bye_received: Option<Instant>,
+}
