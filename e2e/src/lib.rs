@@ -8,10 +8,12 @@ mod case;
 mod cluster;
 mod observer;
 mod rest;
+mod shapes;
 mod wait;
 
 pub use case::{Case, run};
 pub use cluster::Cluster;
 pub use observer::{AuditEvent, Observer};
 pub use rest::Rest;
+pub use shapes::{condition, direct_test, on_system_node, pool};
 pub use wait::{eventually, eventually_some};

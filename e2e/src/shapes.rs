@@ -1,0 +1,140 @@
+//! The objects cases apply, and questions they ask of them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::wait::{eventually, eventually_some};
+
+/// Operator and gateway run on the node that workers stay off.
+pub fn on_system_node() -> Value {
+    let tolerations = json!([{"key": "callmeter.io/system", "operator": "Exists"}]);
+    json!({"operator": {"tolerations": tolerations}, "gateway": {"tolerations": tolerations}})
+}
+
+/// A pool whose pods fit a small node: `capacity` endpoints per worker, spread over the nodes.
+/// `more` is merged into its spec.
+pub fn pool(name: &str, capacity: u32, more: &Value) -> Value {
+    let mut spec = json!({
+        "capacity": {"endpointsPerWorker": capacity},
+        "template": {
+            "resources": {
+                "requests": {"cpu": "100m", "memory": "96Mi"},
+                "limits": {"cpu": "1", "memory": "256Mi"},
+            },
+            "log": {"level": "debug"},
+            "topologySpreadConstraints": [{
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"callmeter.io/pool": name}},
+            }],
+        },
+        "drain": {"timeout": "5m", "quietPeriod": "1s"},
+    });
+    if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
+        spec.extend(more.clone());
+    }
+    json!({
+        "apiVersion": "callmeter.io/v1alpha1",
+        "kind": "WorkerPool",
+        "metadata": {"name": name},
+        "spec": spec,
+    })
+}
+
+/// A test of `endpoints` callers and as many answerers on one pool, without a SIP server.
+pub fn direct_test(name: &str, pool: &str, endpoints: u32, duration: &str, call: &str) -> Value {
+    json!({
+        "apiVersion": "callmeter.io/v1alpha1",
+        "kind": "CallTest",
+        "metadata": {"name": name},
+        "spec": {
+            "duration": duration,
+            "queueTimeout": "3m",
+            "groups": [
+                {
+                    "name": "answerers",
+                    "endpoints": endpoints,
+                    "placement": {"pool": pool},
+                    "role": "callee",
+                    "call": {"ringFor": "500ms"},
+                },
+                {
+                    "name": "callers",
+                    "endpoints": endpoints,
+                    "placement": {"pool": pool},
+                    "role": "caller",
+                    "target": {"group": "answerers"},
+                    "call": {"duration": call, "repeat": false},
+                },
+            ],
+            "expect": [{"metric": "call_success_rate", "min": 100}],
+        },
+    })
+}
+
+/// `True`, `False` or `Unknown` of a condition, with its reason and message; `None` if not set.
+pub fn condition(object: &Value, kind: &str) -> Option<(String, String, String)> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|c| c["type"] == kind)?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason"), text("message")))
+}
+
+impl Case {
+    /// Names of the pool's workers whose phase is `Online`.
+    pub async fn online_workers(&self, pool: &str) -> Result<Vec<String>> {
+        Ok(self
+            .workers(pool)
+            .await?
+            .iter()
+            .filter(|w| w["status"]["phase"] == "Online")
+            .filter_map(|w| w["metadata"]["name"].as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// The pool's `CallMeterWorker` objects.
+    pub async fn workers(&self, pool: &str) -> Result<Vec<Value>> {
+        let all = self.objects("callmeterworkers").await?;
+        Ok(all
+            .into_iter()
+            .filter(|w| w["metadata"]["labels"]["callmeter.io/pool"] == pool)
+            .collect())
+    }
+
+    /// Waits until exactly `count` workers of the pool are online and no other worker exists.
+    pub async fn await_online(&self, pool: &str, count: usize, deadline: Duration) -> Result<()> {
+        let what = format!("{count} workers of {pool} online and no others");
+        eventually(&what, deadline, || async {
+            let (online, all) =
+                (self.online_workers(pool).await?.len(), self.workers(pool).await?.len());
+            let seen = format!("{online} online of {all}");
+            Ok((online != count || all != count).then_some(seen))
+        })
+        .await
+    }
+
+    /// Waits until a test's phase is one of `phases`; answers with the object.
+    pub async fn await_phase(
+        &self,
+        test: &str,
+        phases: &[&str],
+        deadline: Duration,
+    ) -> Result<Value> {
+        let what = format!("test {test} to be {}", phases.join(" or "));
+        eventually_some(&what, deadline, || async {
+            let found = self.object("calltest", test).await?.context("no such test")?;
+            let phase = found["status"]["phase"].as_str().unwrap_or_default().to_owned();
+            if phases.contains(&phase.as_str()) {
+                return Ok(Some(found));
+            }
+            let over = ["COMPLETED", "FAILED", "CANNOT_RUN_FOR_NOW"].contains(&phase.as_str());
+            anyhow::ensure!(!over, "the test ended as {phase}: {}", found["status"]);
+            anyhow::bail!("phase {phase:?}")
+        })
+        .await
+    }
+}
