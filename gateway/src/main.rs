@@ -1,2 +1,3 @@
 //! callmeter-gateway
+
 fn main() {}
