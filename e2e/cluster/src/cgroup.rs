@@ -38,7 +38,10 @@ pub(crate) fn tracking() -> Result<PathBuf> {
     let chosen = all
         .iter()
         .find(|hierarchy| hierarchy.unified)
-        .or_else(|| all.iter().find(|hierarchy| hierarchy.controllers.iter().any(|c| c == "pids")))
+        .or_else(|| {
+            all.iter()
+                .find(|hierarchy| hierarchy.controllers.iter().any(|c| c == "pids"))
+        })
         .context("neither a unified cgroup hierarchy nor the pids controller is mounted")?;
     Ok(chosen.path.clone())
 }
@@ -47,7 +50,9 @@ fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in text.lines() {
         // proc_pid_mountinfo(5): the optional fields end at " - "; then type, source, options.
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
         let (left, right): (Vec<_>, Vec<_>) =
             (left.split(' ').collect(), right.split(' ').collect());
         let (Some(root), Some(path), Some(kind)) = (left.get(3), left.get(4), right.first()) else {
@@ -61,10 +66,18 @@ fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
             Vec::new()
         } else {
             right.get(2).map_or_else(Vec::new, |options| {
-                options.split(',').filter(|o| *o != "rw").map(str::to_owned).collect()
+                options
+                    .split(',')
+                    .filter(|o| *o != "rw")
+                    .map(str::to_owned)
+                    .collect()
             })
         };
-        let hierarchy = Hierarchy { path: PathBuf::from(path), unified, controllers };
+        let hierarchy = Hierarchy {
+            path: PathBuf::from(path),
+            unified,
+            controllers,
+        };
         let known = |other: &Hierarchy| {
             other.unified == hierarchy.unified && other.controllers == hierarchy.controllers
         };
@@ -148,7 +161,9 @@ pub(crate) fn remove(dir: &Path, limit: Duration) -> Result<()> {
 }
 
 fn children(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -172,10 +187,17 @@ mod tests {
     #[test]
     fn hybrid_hierarchies_are_found_once_and_whole() {
         let found = parse_mountinfo(HYBRID);
-        let paths: Vec<_> = found.iter().map(|h| h.path.to_string_lossy().into_owned()).collect();
+        let paths: Vec<_> = found
+            .iter()
+            .map(|h| h.path.to_string_lossy().into_owned())
+            .collect();
         assert_eq!(
             paths,
-            ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"]
+            [
+                "/sys/fs/cgroup/cpu,cpuacct",
+                "/sys/fs/cgroup/pids",
+                "/sys/fs/cgroup/unified"
+            ]
         );
         assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
         assert!(found[2].unified);

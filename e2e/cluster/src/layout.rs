@@ -102,7 +102,10 @@ impl Node {
     }
 
     pub(crate) fn volume_dir(&self, index: usize) -> PathBuf {
-        state().join("volumes").join(self.name).join(format!("{index:02}"))
+        state()
+            .join("volumes")
+            .join(self.name)
+            .join(format!("{index:02}"))
     }
 }
 
@@ -142,7 +145,10 @@ pub(crate) fn cache() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("CALLMETER_CACHE").filter(|dir| !dir.is_empty()) {
         let dir = PathBuf::from(dir);
         if !dir.is_absolute() {
-            bail!("CALLMETER_CACHE is {}, an absolute path is needed", dir.display());
+            bail!(
+                "CALLMETER_CACHE is {}, an absolute path is needed",
+                dir.display()
+            );
         }
         return Ok(dir);
     }

@@ -42,22 +42,27 @@ impl Lock {
             .open(path)
             .with_context(|| format!("open {}", path.display()))?;
         let mut told = false;
-        wait_until(&format!("the {what} lock {}", path.display()), Duration::from_secs(900), || {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        wait_until(
+            &format!("the {what} lock {}", path.display()),
+            Duration::from_secs(900),
+            || match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => Ok(true),
                 Err(Errno::WOULDBLOCK) => {
                     if !told {
                         let mut holder = String::new();
                         file.rewind()?;
                         file.read_to_string(&mut holder)?;
-                        eprintln!("waiting for process {} that holds the {what} lock", holder.trim());
+                        eprintln!(
+                            "waiting for process {} that holds the {what} lock",
+                            holder.trim()
+                        );
                         told = true;
                     }
                     Ok(false)
                 }
                 Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
-            }
-        })?;
+            },
+        )?;
         file.set_len(0)?;
         file.rewind()?;
         write!(file, "{}", std::process::id())?;
@@ -78,6 +83,9 @@ mod tests {
         let taken = flock(&other, FlockOperation::NonBlockingLockExclusive);
         assert_eq!(taken, Err(Errno::WOULDBLOCK));
         drop(first);
-        assert_eq!(flock(&other, FlockOperation::NonBlockingLockExclusive), Ok(()));
+        assert_eq!(
+            flock(&other, FlockOperation::NonBlockingLockExclusive),
+            Ok(())
+        );
     }
 }

@@ -1,17 +1,16 @@
 //! A real Kubernetes cluster on one machine, in network namespaces without an uplink, for the
 //! end-to-end tests and the demo.
 
-mod archive;
 mod cgroup;
 mod cli;
 mod component;
 mod configs;
-mod container;
 mod control_plane;
 mod down;
 mod image;
 mod kubectl;
 mod layout;
+mod load;
 mod lock;
 mod machine;
 mod network;

@@ -1,11 +1,14 @@
 //! Short-lived commands: run them, and say what they said when they fail.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// How long a command may take; building an image is the longest.
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs `command` to its end and returns its standard output; a failure carries the end of its
 /// standard error.
@@ -15,6 +18,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// As [`output`], with `input` on standard input.
 pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
+    feed_within(command, input, COMMAND_LIMIT)
+}
+
+fn feed_within(command: &mut Command, input: &str, limit: Duration) -> Result<String> {
     let name = describe(command);
     let mut child = command
         .stdin(Stdio::piped())
@@ -22,21 +29,58 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
-    let stdin = child.stdin.take();
-    let written = thread::scope(|scope| {
-        let writer = scope.spawn(move || stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes())));
-        let done = child.wait_with_output();
-        (writer.join(), done)
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (status, stdout, stderr) = thread::scope(|scope| {
+        scope.spawn(move || {
+            // A command that ends without reading all of its input did not need it.
+            stdin.map(|mut pipe| pipe.write_all(input.as_bytes()))
+        });
+        let stdout = scope.spawn(move || read_all(stdout));
+        let stderr = scope.spawn(move || read_all(stderr));
+        let status = wait_or_kill(&mut child, limit);
+        (status, stdout.join(), stderr.join())
     });
-    let result = written.1.with_context(|| format!("cannot wait for {name}"))?;
-    if !result.status.success() {
-        let stderr = String::from_utf8_lossy(&result.stderr);
-        let tail = last_lines(stderr.trim_end(), 20);
-        bail!("{name}: {}\n{tail}", result.status);
+    let stderr = stderr.unwrap_or_default();
+    match status.with_context(|| format!("cannot wait for {name}"))? {
+        None => bail!(
+            "{name}: not done within {} s\n{}",
+            limit.as_secs(),
+            tail(&stderr)
+        ),
+        Some(status) if !status.success() => bail!("{name}: {status}\n{}", tail(&stderr)),
+        Some(_) => Ok(stdout.unwrap_or_default()),
     }
-    // A command that ended well without reading all of its input did not need it.
-    drop(written.0);
-    Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+}
+
+/// The exit status, or none if the child had to be killed after `limit`.
+fn wait_or_kill(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(30));
+    }
+}
+
+fn read_all(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What was read before an error is still worth having.
+        let _partial = pipe.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn tail(text: &str) -> String {
+    last_lines(text.trim_end(), 20)
 }
 
 /// `true` if `command` ran and exited with 0; its output is dropped.
@@ -47,19 +91,6 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-/// Runs `command` with the terminal's output; an error if it fails.
-pub(crate) fn visible(command: &mut Command) -> Result<()> {
-    let name = describe(command);
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {name}"))?;
-    if !status.success() {
-        bail!("{name}: {status}");
-    }
-    Ok(())
 }
 
 /// Asks `ready` every 100 ms until it says yes, fails, or `limit` has passed.
@@ -86,7 +117,12 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 
 fn describe(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(command.get_args().take(8).map(|arg| arg.to_string_lossy().into_owned()));
+    words.extend(
+        command
+            .get_args()
+            .take(8)
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
     words.join(" ")
 }
 
@@ -110,6 +146,16 @@ mod tests {
     fn input_nobody_reads_is_no_error() {
         let input = "x".repeat(1 << 20);
         assert_eq!(feed(&mut Command::new("true"), &input).unwrap(), "");
+    }
+
+    #[test]
+    fn command_over_its_limit_is_ended_and_named() {
+        let limit = Duration::from_millis(50);
+        let error = feed_within(Command::new("sleep").arg("60"), "", limit).unwrap_err();
+        assert!(
+            format!("{error:#}").starts_with("sleep 60: not done"),
+            "{error:#}"
+        );
     }
 
     #[test]
