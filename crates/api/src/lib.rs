@@ -6,6 +6,21 @@
 #![allow(unreachable_pub)]
 
 pub mod calltest;
+pub mod condition;
 mod duration;
+pub mod labels;
+pub mod pool;
+pub mod worker;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+pub use calltest::CallTest;
 pub use duration::{Duration, InvalidDuration};
+pub use pool::WorkerPool;
+pub use worker::CallMeterWorker;
+
+/// The definitions of all custom resources, in the order of their names.
+pub fn crds() -> [CustomResourceDefinition; 3] {
+    [CallMeterWorker::crd(), CallTest::crd(), WorkerPool::crd()]
+}
