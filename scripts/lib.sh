@@ -31,23 +31,45 @@ build_binaries() {
 
 # Starts the cluster, or takes the one KUBECONFIG points at; exports what its users need.
 cluster_up() {
+    local theirs=${KUBECONFIG:-}
     "$cluster" build
-    if [ -n "${KUBECONFIG:-}" ] && [ "$KUBECONFIG" != "$("$cluster" kubeconfig)" ]; then
-        echo "using the cluster of KUBECONFIG=$KUBECONFIG"
+    eval "$("$cluster" env)"
+    if [ -n "$theirs" ] && [ "$theirs" != "$KUBECONFIG" ]; then
+        [ -n "${IMAGES:-}" ] || die "IMAGES is not set; with a cluster of your own it is a registry to push to (registry.example/team) or a command that takes image archives ('kind load image-archive')"
+        export KUBECONFIG=$theirs
+        unset CALLMETER_AUDIT_LOG
         cluster_is_ours=0
-        [ -n "${IMAGES:-}" ] || die "IMAGES is not set: with a cluster of your own it names the registry to push to, or a command that takes image archives (for kind: IMAGES='kind load image-archive')"
+        echo "using the cluster of KUBECONFIG=$KUBECONFIG"
     else
-        "$cluster" up
-        KUBECONFIG=$("$cluster" kubeconfig)
         cluster_is_ours=1
-        CALLMETER_AUDIT_LOG=$("$cluster" audit-log)
-        export CALLMETER_AUDIT_LOG
+        "$cluster" up
     fi
-    export KUBECONFIG
-    CALLMETER_KUBECTL=$("$cluster" tool kubectl)
-    CALLMETER_HELM=$("$cluster" tool helm)
+    CALLMETER_KUBECTL=$(command -v kubectl)
+    CALLMETER_HELM=$(command -v helm)
     export CALLMETER_KUBECTL CALLMETER_HELM
 }
 
-kubectl() { "$CALLMETER_KUBECTL" "$@"; }
-helm() { "$CALLMETER_HELM" "$@"; }
+# Builds the images and brings them to the cluster: ours by loading them on its nodes, another by
+# IMAGES. The chart's image.repository is printed last by whoever needs it: image_repository.
+images() {
+    if [ "$cluster_is_ours" = 1 ]; then
+        "$cluster" images --tag "$CALLMETER_IMAGE_TAG" operator gateway worker peers
+        return
+    fi
+    local reference archive
+    "$cluster" images --no-load --tag "$CALLMETER_IMAGE_TAG" operator gateway worker peers |
+        while read -r reference archive; do
+            case $IMAGES in
+                *" "*) $IMAGES "$archive" ;;
+                *) buildah push --storage-driver vfs "oci-archive:$archive" "docker://$IMAGES/$(basename "$reference")" ;;
+            esac
+        done
+}
+
+# Where the cluster's nodes find the images.
+image_repository() {
+    case ${IMAGES:-} in
+        '' | *" "*) echo docker.io/callmeter ;;
+        *) echo "$IMAGES" ;;
+    esac
+}

@@ -83,9 +83,14 @@ impl Case {
     }
 
     async fn install(&self, values: Value) -> Result<()> {
-        let tag = std::env::var("CALLMETER_IMAGE_TAG").unwrap_or_else(|_| "dev".to_owned());
+        let given = |name: &str, otherwise: &str| {
+            std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
+        };
         let fixed = json!({
-            "image": {"tag": tag},
+            "image": {
+                "repository": given("CALLMETER_IMAGE_REPOSITORY", "docker.io/callmeter"),
+                "tag": given("CALLMETER_IMAGE_TAG", "dev"),
+            },
             "crds": {"install": false},
             "watchNamespaces": [self.namespace],
             "gateway": {"persistence": {"enabled": true}, "log": {"level": "debug"}},

@@ -26,7 +26,7 @@ impl Cluster {
         }
         let path = |name: &str| -> Result<PathBuf> {
             let value = std::env::var_os(name)
-                .with_context(|| format!("{name} is not set; scripts/e2e-env prints it"))?;
+                .with_context(|| format!("{name} is not set; scripts/e2e sets it"))?;
             Ok(PathBuf::from(value))
         };
         Ok(Some(Self {
