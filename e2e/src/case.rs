@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::FutureExt as _;
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -26,8 +25,6 @@ const READY: Duration = Duration::from_secs(120);
 pub struct Case {
     /// The cluster under it.
     pub cluster: Cluster,
-    /// A client with full rights.
-    pub client: Client,
     /// The case's own namespace; the release in it is called `callmeter`.
     pub namespace: String,
     /// What the API server saw in the namespace, where the cluster is our own.
@@ -42,7 +39,9 @@ where
     F: FnOnce(std::sync::Arc<Case>) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
-    let Some(cluster) = Cluster::find()? else { return Ok(()) };
+    let Some(cluster) = Cluster::find()? else {
+        return Ok(());
+    };
     let case = std::sync::Arc::new(Case::create(cluster, name).await?);
     let result = AssertUnwindSafe(async {
         case.install(values).await?;
@@ -66,13 +65,16 @@ where
 
 impl Case {
     async fn create(cluster: Cluster, name: &str) -> Result<Self> {
-        let client = cluster.client().await?;
         let namespace = format!("cm-e2e-{name}-{}", std::process::id());
         let observer = match cluster.audit_log() {
             Some(path) => Some(Observer::start(path.to_owned(), &namespace)?),
             None => None,
         };
-        let case = Self { cluster, client, namespace, observer };
+        let case = Self {
+            cluster,
+            namespace,
+            observer,
+        };
         case.apply(&json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -99,8 +101,20 @@ impl Case {
         let merged = merge(fixed, values);
         let mut command = self.cluster.helm();
         command
-            .args(["install", "callmeter", &chart(), "--namespace", &self.namespace])
-            .args(["--values", "-", "--wait", "--timeout", &format!("{}s", READY.as_secs())])
+            .args([
+                "install",
+                "callmeter",
+                &chart(),
+                "--namespace",
+                &self.namespace,
+            ])
+            .args([
+                "--values",
+                "-",
+                "--wait",
+                "--timeout",
+                &format!("{}s", READY.as_secs()),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -122,7 +136,10 @@ impl Case {
         if object["kind"] != "Namespace" {
             command.args(["--namespace", &self.namespace]);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().context("start kubectl")?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(object.to_string().as_bytes()).await?;
@@ -137,13 +154,19 @@ impl Case {
     /// `kubectl` in the case's namespace; answers with its standard output.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.cluster.kubectl();
-        output(command.args(["--namespace", &self.namespace]).args(arguments)).await
+        output(
+            command
+                .args(["--namespace", &self.namespace])
+                .args(arguments),
+        )
+        .await
     }
 
     /// An object of the case's namespace as JSON; `None` if there is none.
     pub async fn object(&self, kind: &str, name: &str) -> Result<Option<Value>> {
-        let text =
-            self.kubectl(&["get", kind, name, "--ignore-not-found", "--output", "json"]).await?;
+        let text = self
+            .kubectl(&["get", kind, name, "--ignore-not-found", "--output", "json"])
+            .await?;
         if text.trim().is_empty() {
             return Ok(None);
         }
@@ -159,7 +182,8 @@ impl Case {
 
     /// The gateway's log, one JSON object a line.
     pub async fn gateway_log(&self) -> Result<String> {
-        self.kubectl(&["logs", "callmeter-gateway-0", "--tail=-1"]).await
+        self.kubectl(&["logs", "callmeter-gateway-0", "--tail=-1"])
+            .await
     }
 
     async fn keep_evidence(&self) -> Result<PathBuf> {
@@ -170,15 +194,29 @@ impl Case {
         let objects = "pods,events,workerpools,callmeterworkers,calltests,statefulsets,deployments";
         let kept = [
             ("objects.yaml", vec!["get", objects, "--output", "yaml"]),
-            ("gateway.log", vec!["logs", "callmeter-gateway-0", "--tail=-1"]),
-            ("operator.log", vec!["logs", "deployment/callmeter-operator", "--tail=-1"]),
+            (
+                "gateway.log",
+                vec!["logs", "callmeter-gateway-0", "--tail=-1"],
+            ),
+            (
+                "operator.log",
+                vec!["logs", "deployment/callmeter-operator", "--tail=-1"],
+            ),
             (
                 "workers.log",
-                vec!["logs", "--selector=callmeter.io/pool", "--tail=-1", "--prefix=true"],
+                vec![
+                    "logs",
+                    "--selector=callmeter.io/pool",
+                    "--tail=-1",
+                    "--prefix=true",
+                ],
             ),
         ];
         for (file, arguments) in kept {
-            let text = self.kubectl(&arguments).await.unwrap_or_else(|error| format!("{error:#}"));
+            let text = self
+                .kubectl(&arguments)
+                .await
+                .unwrap_or_else(|error| format!("{error:#}"));
             std::fs::write(folder.join(file), text)?;
         }
         Ok(folder)
@@ -187,14 +225,28 @@ impl Case {
     /// Pools first, since their finalizers need the operator, then the release and the namespace.
     async fn remove(&self) -> Result<()> {
         let gone = async {
-            self.kubectl(&["delete", "calltests,workerpools", "--all", "--wait=false"]).await?;
-            eventually("pools and workers to be gone", Duration::from_secs(90), || async {
-                let left = self.objects("workerpools,callmeterworkers,calltests").await?.len();
-                Ok((left > 0).then(|| format!("{left} left")))
-            })
+            self.kubectl(&["delete", "calltests,workerpools", "--all", "--wait=false"])
+                .await?;
+            eventually(
+                "pools and workers to be gone",
+                Duration::from_secs(90),
+                || async {
+                    let left = self
+                        .objects("workerpools,callmeterworkers,calltests")
+                        .await?
+                        .len();
+                    Ok((left > 0).then(|| format!("{left} left")))
+                },
+            )
             .await?;
             let mut command = self.cluster.helm();
-            command.args(["uninstall", "callmeter", "--namespace", &self.namespace, "--wait"]);
+            command.args([
+                "uninstall",
+                "callmeter",
+                "--namespace",
+                &self.namespace,
+                "--wait",
+            ]);
             output(&mut command).await
         }
         .await;

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use tokio::process::Command;
 
 /// The cluster under the cases.
@@ -37,15 +35,6 @@ impl Cluster {
         }))
     }
 
-    /// A client with the rights of the kubeconfig.
-    pub async fn client(&self) -> Result<Client> {
-        // A second call answers with an error that only says it was done before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        let options = KubeConfigOptions::default();
-        Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &options).await?)?)
-    }
-
     /// The API server's audit log, where the cluster is our own.
     pub fn audit_log(&self) -> Option<&Path> {
         self.audit_log.as_deref()
@@ -63,7 +52,10 @@ impl Cluster {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     }
 }
@@ -71,9 +63,16 @@ impl Cluster {
 /// Runs a command to its end and answers with its standard output; errors hold its standard error.
 pub(crate) async fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{:?}", command.as_std());
-    let done = command.output().await.with_context(|| format!("start {shown}"))?;
+    let done = command
+        .output()
+        .await
+        .with_context(|| format!("start {shown}"))?;
     if !done.status.success() {
-        bail!("{shown}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
+        bail!(
+            "{shown}: {}: {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

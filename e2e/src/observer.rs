@@ -75,7 +75,11 @@ impl Observer {
         let offset = std::fs::metadata(&path)
             .with_context(|| format!("audit log {}", path.display()))?
             .len();
-        Ok(Self { path, offset, namespace: namespace.to_owned() })
+        Ok(Self {
+            path,
+            offset,
+            namespace: namespace.to_owned(),
+        })
     }
 
     /// Every completed request to the namespace since the start, in order of completion.
@@ -85,8 +89,12 @@ impl Observer {
         let mut events = Vec::new();
         for line in BufReader::new(file).lines() {
             // The last line may be half written.
-            let Ok(raw) = serde_json::from_str::<RawEvent>(&line?) else { continue };
-            let Some(object) = raw.object_ref else { continue };
+            let Ok(raw) = serde_json::from_str::<RawEvent>(&line?) else {
+                continue;
+            };
+            let Some(object) = raw.object_ref else {
+                continue;
+            };
             if raw.stage != "ResponseComplete" || object.namespace != self.namespace {
                 continue;
             }

@@ -44,16 +44,29 @@ impl Rest {
             .find(|word| word.starts_with("cmk_"))
             .context("`keys create` printed no key")?
             .to_owned();
-        let ca = case.object("configmap", "callmeter-gateway-ca").await?.context("no CA")?;
-        let pem = ca["data"]["ca.crt"].as_str().context("no ca.crt in the CA's ConfigMap")?;
+        let ca = case
+            .object("configmap", "callmeter-gateway-ca")
+            .await?
+            .context("no CA")?;
+        let pem = ca["data"]["ca.crt"]
+            .as_str()
+            .context("no ca.crt in the CA's ConfigMap")?;
         let mut forward = case
             .cluster
             .kubectl()
-            .args(["--namespace", &case.namespace, "port-forward", "service/callmeter-gateway"])
+            .args([
+                "--namespace",
+                &case.namespace,
+                "port-forward",
+                "service/callmeter-gateway",
+            ])
             .arg(":8080")
             .stdout(Stdio::piped())
             .spawn()?;
-        let stdout = forward.stdout.take().context("no standard output of the port-forward")?;
+        let stdout = forward
+            .stdout
+            .take()
+            .context("no standard output of the port-forward")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(DEADLINE, lines.next_line())
             .await
@@ -63,11 +76,18 @@ impl Rest {
             .strip_prefix("Forwarding from 127.0.0.1:")
             .and_then(|rest| rest.split(' ').next())
             .with_context(|| format!("no port in {line:?}"))?;
+        // A second call answers with an error that only says it was done before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .add_root_certificate(reqwest::Certificate::from_pem(pem.as_bytes())?)
             .timeout(DEADLINE)
             .build()?;
-        Ok(Self { client, base: format!("https://localhost:{port}/api/v1"), key, _forward: forward })
+        Ok(Self {
+            client,
+            base: format!("https://localhost:{port}/api/v1"),
+            key,
+            _forward: forward,
+        })
     }
 
     /// The `data` of a GET; errors hold the answer.
@@ -81,8 +101,10 @@ impl Rest {
     }
 
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -109,8 +109,10 @@ impl Case {
     pub async fn await_online(&self, pool: &str, count: usize, deadline: Duration) -> Result<()> {
         let what = format!("{count} workers of {pool} online and no others");
         eventually(&what, deadline, || async {
-            let (online, all) =
-                (self.online_workers(pool).await?.len(), self.workers(pool).await?.len());
+            let (online, all) = (
+                self.online_workers(pool).await?.len(),
+                self.workers(pool).await?.len(),
+            );
             let seen = format!("{online} online of {all}");
             Ok((online != count || all != count).then_some(seen))
         })
@@ -126,8 +128,14 @@ impl Case {
     ) -> Result<Value> {
         let what = format!("test {test} to be {}", phases.join(" or "));
         eventually_some(&what, deadline, || async {
-            let found = self.object("calltest", test).await?.context("no such test")?;
-            let phase = found["status"]["phase"].as_str().unwrap_or_default().to_owned();
+            let found = self
+                .object("calltest", test)
+                .await?
+                .context("no such test")?;
+            let phase = found["status"]["phase"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             if phases.contains(&phase.as_str()) {
                 return Ok(Some(found));
             }

@@ -24,7 +24,10 @@ where
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() >= end {
-            bail!("waited {} s for {what}; last seen: {seen}", deadline.as_secs());
+            bail!(
+                "waited {} s for {what}; last seen: {seen}",
+                deadline.as_secs()
+            );
         }
         sleep(POLL).await;
     }
@@ -44,7 +47,10 @@ where
             Err(error) => format!("{error:#}"),
         };
         if Instant::now() >= end {
-            bail!("waited {} s for {what}; last seen: {seen}", deadline.as_secs());
+            bail!(
+                "waited {} s for {what}; last seen: {seen}",
+                deadline.as_secs()
+            );
         }
         sleep(POLL).await;
     }

@@ -14,11 +14,13 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
     run("drain", on_system_node(), |case| async move {
         case.apply(&pool("fra", 2, &json!({"replicas": 0}))).await?;
         case.await_online("fra", 0, START).await?;
-        case.kubectl(&["scale", "workerpool/fra", "--replicas=3"]).await?;
+        case.kubectl(&["scale", "workerpool/fra", "--replicas=3"])
+            .await?;
         case.await_online("fra", 3, START).await?;
 
         // Three callers and three answerers on workers of two endpoints: each worker carries two.
-        case.apply(&direct_test("calls", "fra", 3, "30s", "22s")).await?;
+        case.apply(&direct_test("calls", "fra", 3, "30s", "22s"))
+            .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         let busy = "waited for every worker to be busy";
         callmeter_e2e::eventually(busy, Duration::from_secs(20), || async {
@@ -32,11 +34,25 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
         })
         .await?;
 
-        case.kubectl(&["scale", "workerpool/fra", "--replicas=1"]).await?;
-        let done = case.await_phase("calls", &["COMPLETED"], Duration::from_secs(90)).await?;
-        ensure!(done["status"]["verdict"] == "Passed", "a call was cut: {}", done["status"]);
-        ensure!(done["status"]["partial"] != true, "partial: {}", done["status"]);
-        let ended = done["status"]["endedAt"].as_str().context("no endedAt")?.to_owned();
+        case.kubectl(&["scale", "workerpool/fra", "--replicas=1"])
+            .await?;
+        let done = case
+            .await_phase("calls", &["COMPLETED"], Duration::from_secs(90))
+            .await?;
+        ensure!(
+            done["status"]["verdict"] == "Passed",
+            "a call was cut: {}",
+            done["status"]
+        );
+        ensure!(
+            done["status"]["partial"] != true,
+            "partial: {}",
+            done["status"]
+        );
+        let ended = done["status"]["endedAt"]
+            .as_str()
+            .context("no endedAt")?
+            .to_owned();
         case.await_online("fra", 1, Duration::from_secs(60)).await?;
 
         // The observer: the two pods were deleted once each, after the run had ended, by the
@@ -51,7 +67,10 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
             .filter(|e| e.resource == "pods" && e.verb == "delete" && e.user.ends_with("-operator"))
             .filter(|e| e.code < 300)
             .collect();
-        ensure!(deleted.len() == 2, "two pods deleted by the operator: {deleted:?}");
+        ensure!(
+            deleted.len() == 2,
+            "two pods deleted by the operator: {deleted:?}"
+        );
         let fences = fences(&case.gateway_log().await?);
         for event in &deleted {
             ensure!(
@@ -62,7 +81,11 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
             );
             let fenced = fences.iter().find(|(worker, _)| *worker == event.name);
             let (_, at) = fenced.with_context(|| format!("{} was never fenced", event.name))?;
-            ensure!(instant(at)? < instant(&ended)?, "{} fenced only at {at}", event.name);
+            ensure!(
+                instant(at)? < instant(&ended)?,
+                "{} fenced only at {at}",
+                event.name
+            );
         }
         Ok(())
     })
@@ -82,5 +105,6 @@ fn fences(log: &str) -> Vec<(String, String)> {
 }
 
 fn instant(text: &str) -> Result<jiff::Timestamp> {
-    text.parse().with_context(|| format!("{text:?} is not a time"))
+    text.parse()
+        .with_context(|| format!("{text:?} is not a time"))
 }

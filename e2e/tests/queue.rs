@@ -18,12 +18,18 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
         case.apply(&pool("fra", 10, &autoscaling)).await?;
         case.await_online("fra", 0, START).await?;
 
-        case.apply(&direct_test("small", "fra", 10, "15s", "8s")).await?;
+        case.apply(&direct_test("small", "fra", 10, "15s", "8s"))
+            .await?;
         case.await_phase("small", &["RUNNING"], START).await?;
         let workers = case.online_workers("fra").await?;
-        ensure!(workers.len() == 2, "20 endpoints of 10 per worker run on 2 workers: {workers:?}");
+        ensure!(
+            workers.len() == 2,
+            "20 endpoints of 10 per worker run on 2 workers: {workers:?}"
+        );
 
-        let done = case.await_phase("small", &["COMPLETED"], Duration::from_secs(60)).await?;
+        let done = case
+            .await_phase("small", &["COMPLETED"], Duration::from_secs(60))
+            .await?;
         let status = &done["status"];
         ensure!(status["verdict"] == "Passed", "verdict: {status}");
         ensure!(
@@ -41,15 +47,20 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
         .await?;
 
         // The whole pool is 30 endpoints.
-        case.apply(&direct_test("too-big", "fra", 20, "15s", "8s")).await?;
-        let refused =
-            case.await_phase("too-big", &["CANNOT_RUN_FOR_NOW"], Duration::from_secs(30)).await?;
+        case.apply(&direct_test("too-big", "fra", 20, "15s", "8s"))
+            .await?;
+        let refused = case
+            .await_phase("too-big", &["CANNOT_RUN_FOR_NOW"], Duration::from_secs(30))
+            .await?;
         let reason = refused["status"]["reason"].as_str().unwrap_or_default();
         let expected = format!(
             "pool {}/fra: 40 endpoints asked, at most 30 (3 workers of 10)",
             case.namespace
         );
-        ensure!(reason.contains(&expected), "reason {reason:?} lacks {expected:?}");
+        ensure!(
+            reason.contains(&expected),
+            "reason {reason:?} lacks {expected:?}"
+        );
         Ok(())
     })
     .await

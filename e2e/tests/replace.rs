@@ -21,7 +21,8 @@ async fn a_deleted_pod_is_replaced_with_the_same_token() -> Result<()> {
         let second = replaced(&case, &worker, &first).await?;
 
         // In a call: the pod ends it first, since its grace period covers the drain.
-        case.apply(&direct_test("calls", "fra", 1, "15s", "10s")).await?;
+        case.apply(&direct_test("calls", "fra", 1, "15s", "10s"))
+            .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         eventually("the call to run", Duration::from_secs(20), || async {
             let test = case.object("calltest", "calls").await?.context("no test")?;
@@ -31,13 +32,23 @@ async fn a_deleted_pod_is_replaced_with_the_same_token() -> Result<()> {
             Ok((in_call < 2).then(|| test["status"].to_string()))
         })
         .await?;
-        case.kubectl(&["delete", "pod", &worker, "--wait=false"]).await?;
-        let done = case.await_phase("calls", &["COMPLETED"], Duration::from_secs(60)).await?;
-        ensure!(done["status"]["verdict"] == "Passed", "the call was cut: {}", done["status"]);
+        case.kubectl(&["delete", "pod", &worker, "--wait=false"])
+            .await?;
+        let done = case
+            .await_phase("calls", &["COMPLETED"], Duration::from_secs(60))
+            .await?;
+        ensure!(
+            done["status"]["verdict"] == "Passed",
+            "the call was cut: {}",
+            done["status"]
+        );
         replaced(&case, &worker, &second).await?;
 
         let log = case.gateway_log().await?;
-        ensure!(!log.contains("duplicate connection"), "a second connection under one token");
+        ensure!(
+            !log.contains("duplicate connection"),
+            "a second connection under one token"
+        );
         Ok(())
     })
     .await
@@ -53,7 +64,10 @@ async fn replaced(case: &Case, worker: &str, old: &str) -> Result<String> {
     let what = format!("another pod of {worker}, online");
     eventually_some(&what, Duration::from_secs(90), || async {
         let uid = pod_uid(case, worker).await?.filter(|uid| uid != old);
-        let object = case.object("callmeterworker", worker).await?.context("no worker")?;
+        let object = case
+            .object("callmeterworker", worker)
+            .await?
+            .context("no worker")?;
         let status = &object["status"];
         let joined = status["podRef"]["uid"].as_str() == uid.as_deref();
         let online = status["phase"] == "Online" && joined;

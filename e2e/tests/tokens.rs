@@ -13,7 +13,9 @@ const START: Duration = Duration::from_secs(90);
 async fn wrong_and_disabled_tokens_are_named_and_put_right() -> Result<()> {
     run("tokens", on_system_node(), |case| async move {
         let rest = Rest::connect(&case).await?;
-        let made = rest.post("/workers", &json!({"name": "fra-01", "capacity": 5})).await?;
+        let made = rest
+            .post("/workers", &json!({"name": "fra-01", "capacity": 5}))
+            .await?;
         let id = made["id"].as_str().context("no id")?.to_owned();
         let token = made["token"].as_str().context("no token")?.to_owned();
 
@@ -31,10 +33,12 @@ async fn wrong_and_disabled_tokens_are_named_and_put_right() -> Result<()> {
         case.await_online("fra", 1, START).await?;
         token_condition(&case, "True", "").await?;
 
-        rest.post(&format!("/workers/{id}/disable"), &json!({})).await?;
+        rest.post(&format!("/workers/{id}/disable"), &json!({}))
+            .await?;
         token_condition(&case, "False", "WorkerDisabled").await?;
         logged(&case, "authentication failed: worker disabled").await?;
-        rest.post(&format!("/workers/{id}/enable"), &json!({})).await?;
+        rest.post(&format!("/workers/{id}/enable"), &json!({}))
+            .await?;
         case.await_online("fra", 1, START).await?;
         token_condition(&case, "True", "").await?;
 
@@ -79,8 +83,14 @@ async fn token_condition(case: &Case, value: &str, reason: &str) -> Result<()> {
 async fn logged(case: &Case, text: &str) -> Result<()> {
     eventually(&format!("{text:?} in the worker's log"), START, || async {
         let selector = "--selector=callmeter.io/pool=fra";
-        let mut log = case.kubectl(&["logs", selector, "--tail=-1"]).await.unwrap_or_default();
-        log += &case.kubectl(&["logs", selector, "--tail=-1", "--previous"]).await.unwrap_or_default();
+        let mut log = case
+            .kubectl(&["logs", selector, "--tail=-1"])
+            .await
+            .unwrap_or_default();
+        log += &case
+            .kubectl(&["logs", selector, "--tail=-1", "--previous"])
+            .await
+            .unwrap_or_default();
         Ok((!log.contains(text)).then(|| format!("{} bytes of log", log.len())))
     })
     .await
