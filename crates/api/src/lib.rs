@@ -4,12 +4,16 @@
 
 // The derive `KubeSchema` repeats each struct inside a function.
 #![allow(unreachable_pub)]
+// Each column of a resource is one attribute of the same shape.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod calltest;
 pub mod condition;
 mod duration;
 pub mod labels;
 pub mod pool;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
