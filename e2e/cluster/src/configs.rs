@@ -6,6 +6,9 @@ use crate::image::PAUSE_IMAGE;
 use crate::layout::{self, DNS_SERVICE_IP, Node, POD_RANGE, SYSTEM_TAINT};
 use crate::pki;
 
+/// Where a kube-proxy tells, to the whole cluster, whether its rules are written.
+pub(crate) const KUBE_PROXY_HEALTH_PORT: u16 = 10256;
+
 pub(crate) fn containerd(node: &Node) -> String {
     let dir = node.dir();
     let dir = dir.display();
@@ -129,7 +132,7 @@ pub(crate) fn kube_proxy(node: &Node) -> Value {
         "hostnameOverride": node.name,
         "clientConnection": {"kubeconfig": pki::kubeconfig_of("kube-proxy")},
         "conntrack": {"maxPerCore": 0, "min": 0},
-        "healthzBindAddress": "127.0.0.1:10256",
+        "healthzBindAddress": format!("0.0.0.0:{KUBE_PROXY_HEALTH_PORT}"),
         "metricsBindAddress": "127.0.0.1:10249",
     })
 }

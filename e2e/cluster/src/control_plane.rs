@@ -1,12 +1,12 @@
 //! etcd, API server, controller manager and scheduler.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::component::Component;
 use crate::configs;
+use crate::files;
 use crate::layout::{
     self, API_PORT, CONTROL_PLANE_IP, CONTROL_PLANE_NETNS, POD_RANGE, SERVICE_RANGE,
 };
@@ -18,12 +18,8 @@ const ETCD_PEER: &str = "http://127.0.0.1:2380";
 
 /// Writes the files the components read.
 pub(crate) fn prepare() -> Result<()> {
-    let path = audit_policy();
-    fs::write(
-        &path,
-        serde_json::to_string_pretty(&configs::audit_policy())?,
-    )
-    .with_context(|| format!("write {}", path.display()))
+    let policy = serde_json::to_string_pretty(&configs::audit_policy())?;
+    files::write_changed(&audit_policy(), &policy)
 }
 
 fn audit_policy() -> PathBuf {

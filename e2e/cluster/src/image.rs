@@ -45,7 +45,7 @@ pub(crate) struct Archive {
     pub(crate) reference: String,
 }
 
-/// The images `up` itself needs: pause, and CoreDNS for the system node.
+/// The images `up` itself needs: pause, and `coredns` for the system node.
 pub(crate) fn system_images(progress: &Progress) -> Result<(Archive, Archive)> {
     let pause = work_dir()?.join("pause");
     let source = images_source().join("pause/pause.c");

@@ -54,11 +54,11 @@ pub(crate) fn create() -> Result<()> {
 }
 
 fn control_plane_links() -> String {
-    let mut lines = format!(
+    let mut lines = vec![format!(
         "link add {BRIDGE} type bridge\n\
          address add {CONTROL_PLANE_IP}/24 dev {BRIDGE}\n\
          link set {BRIDGE} up\n"
-    );
+    )];
     for node in &NODES {
         let Node {
             name,
@@ -67,41 +67,41 @@ fn control_plane_links() -> String {
             pod_range,
             ..
         } = node;
-        lines += &format!(
+        lines.push(format!(
             "link add to-{name} type veth peer name eth0 netns {netns}\n\
              link set to-{name} master {BRIDGE} up\n\
              route add {pod_range} via {ip}\n"
-        );
+        ));
     }
-    lines
+    lines.concat()
 }
 
 fn node_links(node: &Node) -> String {
-    let mut lines = format!(
+    let mut lines = vec![format!(
         "address add {}/24 dev eth0\n\
          link set eth0 up\n\
          route add default via {CONTROL_PLANE_IP}\n",
         node.ip
-    );
+    )];
     for other in NODES.iter().filter(|other| other.name != node.name) {
-        lines += &format!("route add {} via {}\n", other.pod_range, other.ip);
+        lines.push(format!("route add {} via {}\n", other.pod_range, other.ip));
     }
-    lines
+    lines.concat()
 }
 
 fn root_routes() -> String {
-    let mut lines = format!(
+    let mut lines = vec![format!(
         "link add {ROOT_LINK} type veth peer name uplink netns {CONTROL_PLANE_NETNS}\n\
          address add {ROOT_LINK_IP}/30 dev {ROOT_LINK}\n\
          link set {ROOT_LINK} up\n"
-    );
+    )];
     for range in RANGES {
-        lines += &format!(
+        lines.push(format!(
             "route add {range} via {UPLINK_IP}\n\
              route add blackhole {range} metric {BLACKHOLE_METRIC}\n"
-        );
+        ));
     }
-    lines
+    lines.concat()
 }
 
 /// Removes what is there; what is not there is no error.

@@ -1,14 +1,17 @@
 //! The components of one node.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::component::Component;
 use crate::layout::{Node, ROLE_LABEL};
 use crate::process::succeeds;
-use crate::{cgroup, configs, pki, tools};
+use crate::{cgroup, configs, files, pki, tools};
 
 /// Writes the node's files and makes its cgroups and the folders of its volumes.
 pub(crate) fn prepare(node: &Node) -> Result<()> {
@@ -31,7 +34,7 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     ];
     for (name, text) in files {
         let path = dir.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        files::write_changed(&path, &text)?;
     }
     for index in 1..=node.volumes {
         let path = node.volume_dir(index);
@@ -85,6 +88,23 @@ pub(crate) fn kubelet(node: &Node) -> Result<Component> {
             "--v=1".to_owned(),
         ],
     })
+}
+
+/// `true` once the node's kube-proxy has written the rules of all Services.
+pub(crate) fn kube_proxy_is_synced(node: &Node) -> bool {
+    http_ok(node.ip, configs::KUBE_PROXY_HEALTH_PORT).unwrap_or(false)
+}
+
+/// `true` if `GET /healthz` is answered with 200.
+fn http_ok(ip: &str, port: u16) -> Result<bool> {
+    let limit = Duration::from_secs(1);
+    let address = SocketAddr::new(ip.parse().context("a node's address")?, port);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(stream, "GET /healthz HTTP/1.0\r\nHost: {ip}\r\n\r\n")?;
+    let mut status = [0; "HTTP/1.0 200".len()];
+    stream.read_exact(&mut status)?;
+    Ok(status.ends_with(b" 200"))
 }
 
 pub(crate) fn kube_proxy(node: &Node) -> Result<Component> {

@@ -69,7 +69,7 @@ pub(crate) fn print() -> Result<bool> {
     Ok(good)
 }
 
-/// `true` once a CoreDNS pod is ready.
+/// `true` once a pod of `coredns` is ready.
 pub(crate) fn dns_is_available() -> Result<bool> {
     let deployment = kubectl::get(&["--namespace=kube-system", "deployment", "coredns"])?;
     Ok(deployment["status"]["availableReplicas"]

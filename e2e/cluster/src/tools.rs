@@ -103,17 +103,19 @@ impl Tool {
     }
 
     fn linker_flags(&self, version: &str) -> String {
-        let mut flags = "-s -w".to_owned();
+        let mut flags = vec!["-s -w".to_owned()];
         for variable in self.version_variables {
-            flags += &format!(" -X {variable}={version}");
+            flags.push(format!(" -X {variable}={version}"));
             if let Some(package) = variable.strip_suffix(".gitVersion") {
                 // Clients compare these two, not the text.
                 let mut parts = version.trim_start_matches('v').split('.');
                 let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
-                flags += &format!(" -X {package}.gitMajor={major} -X {package}.gitMinor={minor}");
+                flags.push(format!(
+                    " -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+                ));
             }
         }
-        flags
+        flags.concat()
     }
 
     /// Changes whenever a build would come out differently.

@@ -75,8 +75,12 @@ pub(crate) fn up() -> Result<()> {
         .collect();
     await_nodes(&all)?;
     progress.step("every node is Ready");
+    for node in &NODES {
+        node::kube_proxy(node)?
+            .await_ready(READY_LIMIT, || Ok(node::kube_proxy_is_synced(node)))?;
+    }
     await_dns(&all)?;
-    progress.step("DNS answers");
+    progress.step("Services are routed and DNS is available");
     let recycled = objects::recycle_volumes()?;
     if recycled > 0 {
         progress.step(&format!(
