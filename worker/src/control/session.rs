@@ -1,0 +1,467 @@
+//! What a worker knows about its gateway: runs, their delivery, fences. Pure: no socket, no clock.
+//!
+//! Contract: feed it what arrives ([`Session::from_gateway`], [`Session::from_shards`],
+//! [`Session::connected`], [`Session::disconnected`], [`Session::signal`]) and the time
+//! ([`Session::handle_timeout`], due at [`Session::next_timeout`]); after each call drain
+//! [`Session::poll_command`], and [`Session::poll_transmit`] as far as the stream takes messages.
+
+mod run;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use callmeter_proto::{
+    PROTOCOL_VERSION,
+    worker::{
+        Ack, DrainRequest, FromWorker, Hello, HostFacts, Welcome, from_worker::Message, to_worker,
+    },
+};
+use run::Run;
+
+use super::{
+    delivery::Incoming,
+    drain::{Drain, DrainStep, Load},
+};
+use crate::signalling::{Command, Report, StopCause};
+
+/// Past this time without a gateway endpoints end with outcome TIMEOUT.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a Hello says about this process; fixed for its life.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// 128 random bits.
+    pub instance: [u8; 16],
+    /// The rest of the Hello; its `resume` is filled in per stream.
+    pub hello: Hello,
+}
+
+impl Identity {
+    /// A process that speaks this build's protocol.
+    pub fn new(instance: [u8; 16], hello: Hello) -> Self {
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            software_version: env!("CARGO_PKG_VERSION").into(),
+            instance_id: instance.to_vec(),
+            ..hello
+        };
+        Self { instance, hello }
+    }
+
+    /// The facts of the host as the environment gives them.
+    pub fn host(pod: &crate::config::PodFacts, hostname: String) -> HostFacts {
+        HostFacts {
+            hostname,
+            pod_namespace: pod.namespace.clone(),
+            pod_name: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            node_name: pod.node.clone(),
+        }
+    }
+}
+
+/// Something an operator should read in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A message of the gateway was not applied, and why.
+    Ignored(String),
+    /// Assigned or ended work.
+    Work(String),
+}
+
+/// The session core.
+#[derive(Debug)]
+pub struct Session {
+    identity: Identity,
+    runs: BTreeMap<String, Run>,
+    drain: Drain,
+    connected: bool,
+    down_since: Instant,
+    gave_up: bool,
+    unnumbered: VecDeque<Message>,
+    commands: VecDeque<Command>,
+    notices: VecDeque<Notice>,
+    catalogue_version: u32,
+}
+
+impl Session {
+    /// A session that has no gateway yet.
+    pub fn new(
+        now: Instant,
+        identity: Identity,
+        drain_timeout: Duration,
+        catalogue_version: u32,
+    ) -> Self {
+        Self {
+            identity,
+            runs: BTreeMap::new(),
+            drain: Drain::new(drain_timeout),
+            connected: false,
+            down_since: now,
+            gave_up: false,
+            unnumbered: VecDeque::new(),
+            commands: VecDeque::new(),
+            notices: VecDeque::new(),
+            catalogue_version,
+        }
+    }
+
+    /// The first message of a stream.
+    pub fn hello(&self) -> Hello {
+        let resume = self
+            .runs
+            .iter()
+            .map(|(run, state)| state.delivery.resume(run))
+            .collect();
+        Hello {
+            resume,
+            ..self.identity.hello.clone()
+        }
+    }
+
+    /// The gateway accepted the stream.
+    pub fn connected(&mut self, now: Instant, welcome: &Welcome) {
+        self.connected = true;
+        self.gave_up = false;
+        self.unnumbered.clear();
+        match &welcome.fence {
+            Some(fence) => self
+                .drain
+                .fence(now, fence.ends_in_ms.map(Duration::from_millis)),
+            None => self.drain.unfence(),
+        }
+        let verdicts: BTreeMap<_, _> = welcome
+            .resume
+            .iter()
+            .map(|verdict| (verdict.run.as_str(), verdict))
+            .collect();
+        let mut over = Vec::new();
+        for (name, run) in &mut self.runs {
+            match verdicts.get(name.as_str()).filter(|verdict| verdict.go_on) {
+                Some(verdict) => {
+                    run.delivery.acked(verdict.acked_seq);
+                    run.delivery.rewind();
+                }
+                None => over.push(name.clone()),
+            }
+        }
+        for name in over {
+            self.forget(&name, "the gateway has ended it");
+        }
+        self.forget_delivered();
+        if self.drain.signalled() {
+            self.request_drain(now);
+        }
+    }
+
+    /// The stream is gone.
+    pub fn disconnected(&mut self, now: Instant) {
+        if self.connected {
+            self.connected = false;
+            self.down_since = now;
+        }
+        self.unnumbered.clear();
+    }
+
+    /// SIGTERM or SIGINT; true for the first.
+    pub fn signal(&mut self, now: Instant) -> bool {
+        let first = self.drain.signal(now);
+        if first && self.connected {
+            self.request_drain(now);
+        }
+        first
+    }
+
+    /// A message of an accepted stream.
+    pub fn from_gateway(&mut self, now: Instant, message: to_worker::Message) {
+        use to_worker::Message as Down;
+        match message {
+            Down::Assign(assign) => {
+                let (name, seq) = (assign.run.clone(), assign.seq);
+                let known = self.runs.contains_key(&name);
+                if !known && seq != 1 {
+                    self.ignore(format!(
+                        "assignment {seq} of run {name}, which is not known"
+                    ));
+                    return;
+                }
+                let run = self
+                    .runs
+                    .entry(name.clone())
+                    .or_insert_with(|| Run::new(now));
+                if run.delivery.incoming(seq) == Incoming::Apply {
+                    let note = format!(
+                        "run {name}: group {} assigned, {} endpoints",
+                        assign.group, assign.count
+                    );
+                    self.notices.push_back(Notice::Work(note));
+                    run.assign(now, &assign);
+                    self.commands.push_back(Command::Assign(Box::new(assign)));
+                }
+                self.confirm(&name, seq);
+            }
+            Down::Start(start) => {
+                if self.apply(&start.run, start.seq) {
+                    if let Some(run) = self.runs.get_mut(&start.run) {
+                        run.start();
+                    }
+                    let command = Command::Start {
+                        run: start.run.clone(),
+                        peers: start.peers,
+                    };
+                    self.commands.push_back(command);
+                }
+                self.confirm(&start.run, start.seq);
+                self.finish_ended();
+            }
+            Down::Stop(stop) => {
+                if self.apply(&stop.run, stop.seq) {
+                    self.stop(&stop.run, &StopCause::Requested(stop.reason));
+                }
+                self.confirm(&stop.run, stop.seq);
+                self.finish_ended();
+            }
+            Down::Fence(fence) => {
+                self.drain
+                    .fence(now, fence.ends_in_ms.map(Duration::from_millis));
+                let left = fence
+                    .ends_in_ms
+                    .map_or("none".into(), |ms| format!("{} s", ms / 1000));
+                let note = format!("fenced ({}), deadline {left}", fence.reason);
+                self.notices.push_back(Notice::Work(note));
+            }
+            Down::Unfence(_) => {
+                self.drain.unfence();
+                self.notices.push_back(Notice::Work("fence lifted".into()));
+            }
+            Down::Ack(ack) => {
+                if let Some(run) = self.runs.get_mut(&ack.run) {
+                    run.delivery.acked(ack.seq);
+                }
+                self.forget_delivered();
+            }
+            Down::Welcome(_) => self.ignore("a second Welcome".into()),
+            // Answers to heartbeats and the end of the stream are the link's business.
+            Down::HeartbeatAck(_) | Down::Close(_) => {}
+        }
+    }
+
+    /// A message of the signalling shards.
+    pub fn from_shards(&mut self, report: Report) {
+        let (Report::Events { run: name, .. }
+        | Report::Rows { run: name, .. }
+        | Report::RowsLost { run: name, .. }
+        | Report::ShareEnded { run: name, .. }) = &report;
+        // A forgotten run's last words have no reader.
+        let Some(run) = self.runs.get_mut(name) else {
+            return;
+        };
+        match report {
+            Report::Events { run: name, events } => run.events(name, events),
+            Report::Rows {
+                run: name,
+                second,
+                rows,
+            } => {
+                run.rows(&name, second, self.catalogue_version, rows);
+            }
+            Report::RowsLost { run: _, rows } => run.delivery.lost_rows(rows),
+            Report::ShareEnded {
+                run: _,
+                group,
+                first,
+                calls,
+            } => {
+                run.share_ended(&group, first, calls);
+                self.finish_ended();
+            }
+        }
+    }
+
+    /// Lets time pass; says whether the process may end.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        for run in self.runs.values_mut() {
+            run.expire(now);
+        }
+        self.finish_ended();
+        if !self.connected && !self.gave_up && now >= self.down_since + GATEWAY_PATIENCE {
+            self.gave_up = true;
+            self.stop_all(&StopCause::GatewayLost);
+        }
+        match self.drain.step(now, self.load()) {
+            DrainStep::Wait => false,
+            DrainStep::Cut => {
+                self.stop_all(&StopCause::DrainDeadline);
+                false
+            }
+            DrainStep::Exit => true,
+        }
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let patience =
+            (!self.connected && !self.gave_up).then(|| self.down_since + GATEWAY_PATIENCE);
+        let starts = self.runs.values().filter_map(Run::start_deadline).min();
+        [patience, self.drain.next_timeout(), starts]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next command to the shards.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The next line for the log.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Whether [`Session::poll_transmit`] has a message.
+    pub fn has_transmit(&self) -> bool {
+        self.connected
+            && (!self.unnumbered.is_empty()
+                || self.runs.values().any(|run| run.delivery.has_unwritten()))
+    }
+
+    /// The next message for the stream; only while connected.
+    pub fn poll_transmit(&mut self) -> Option<FromWorker> {
+        if !self.connected {
+            return None;
+        }
+        if let Some(message) = self.unnumbered.pop_front() {
+            return Some(FromWorker {
+                message: Some(message),
+            });
+        }
+        self.runs
+            .values_mut()
+            .find_map(|run| run.delivery.write_next())
+    }
+
+    /// Ends all endpoints whose gateway will never come back.
+    pub fn stop_all(&mut self, cause: &StopCause) {
+        let active: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.is_active())
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in active {
+            self.stop(&name, cause);
+        }
+    }
+
+    /// Endpoints assigned and not yet ended.
+    pub fn active_endpoints(&self) -> u32 {
+        self.runs.values().map(Run::active_endpoints).sum()
+    }
+
+    /// Runs whose endpoints still work.
+    pub fn active_runs(&self) -> usize {
+        self.runs.values().filter(|run| run.is_active()).count()
+    }
+
+    /// Rows waiting for the gateway's confirmation.
+    pub fn rows_buffered(&self) -> usize {
+        self.runs
+            .values()
+            .map(|run| run.delivery.rows_buffered())
+            .sum()
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            active_runs: self.active_runs(),
+            unconfirmed: self.runs.values().any(|run| !run.delivery.all_confirmed()),
+            connected: self.connected,
+        }
+    }
+
+    fn apply(&mut self, name: &str, seq: u64) -> bool {
+        let Some(run) = self.runs.get_mut(name) else {
+            self.ignore(format!("message {seq} of run {name}, which is not known"));
+            return false;
+        };
+        match run.delivery.incoming(seq) {
+            Incoming::Apply => true,
+            Incoming::Duplicate => false,
+            Incoming::Gap => {
+                let note = format!("message {seq} of run {name}: an earlier one is missing");
+                self.ignore(note);
+                false
+            }
+        }
+    }
+
+    /// Confirms what is applied; a message of an unknown run is confirmed, else it comes for ever.
+    fn confirm(&mut self, name: &str, seq: u64) {
+        let seq = self
+            .runs
+            .get(name)
+            .map_or(seq, |run| run.delivery.applied());
+        self.unnumbered.push_back(Message::Ack(Ack {
+            run: name.to_owned(),
+            seq,
+        }));
+    }
+
+    fn stop(&mut self, name: &str, cause: &StopCause) {
+        if let Some(run) = self.runs.get_mut(name) {
+            run.stop(cause);
+            let command = Command::Stop {
+                run: name.to_owned(),
+                cause: cause.clone(),
+            };
+            self.commands.push_back(command);
+        }
+    }
+
+    /// The run is over for the gateway: end its endpoints, keep nothing of it.
+    fn forget(&mut self, name: &str, why: &str) {
+        if let Some(run) = self.runs.remove(name) {
+            if run.is_active() {
+                let cause = StopCause::Requested(why.to_owned());
+                self.commands.push_back(Command::Stop {
+                    run: name.to_owned(),
+                    cause,
+                });
+            }
+            self.notices
+                .push_back(Notice::Work(format!("run {name} dropped: {why}")));
+        }
+    }
+
+    fn finish_ended(&mut self) {
+        for (name, run) in &mut self.runs {
+            if run.finish(name) {
+                self.notices
+                    .push_back(Notice::Work(format!("run {name} ended")));
+            }
+        }
+    }
+
+    fn forget_delivered(&mut self) {
+        self.runs.retain(|_, run| !run.is_delivered());
+    }
+
+    fn request_drain(&mut self, now: Instant) {
+        let ends_in_ms = self.drain.own_time_left(now).as_millis() as u64;
+        let request = DrainRequest {
+            reason: "SIGTERM".into(),
+            ends_in_ms,
+        };
+        self.unnumbered.push_back(Message::DrainRequest(request));
+    }
+
+    fn ignore(&mut self, what: String) {
+        self.notices.push_back(Notice::Ignored(what));
+    }
+}
+
+#[cfg(test)]
+mod tests;
