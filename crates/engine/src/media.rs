@@ -12,62 +12,15 @@
 //!   event. It is answered for every stream that was `Opened`, started or not.
 //! - Commands of a stream that failed to open or is gone are ignored.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use callmeter_rtp::StreamSnapshot;
+pub use callmeter_sip::sdp::Codec;
 
 /// One audio stream of one call; chosen by the engine, never used twice in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
-
-/// Audio codecs the engine negotiates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// G.711 A-law, static payload type 8.
-    Pcma,
-    /// G.711 µ-law, static payload type 0.
-    Pcmu,
-}
-
-impl Codec {
-    /// Encoding name of the `rtpmap` attribute (RFC 3551 §6).
-    pub fn encoding(self) -> &'static str {
-        match self {
-            Self::Pcma => "PCMA",
-            Self::Pcmu => "PCMU",
-        }
-    }
-
-    /// RTP clock in Hz (RFC 3551 §6).
-    pub fn clock_rate(self) -> u32 {
-        8000
-    }
-
-    /// Static payload type (RFC 3551 §6).
-    pub fn payload_type(self) -> u8 {
-        match self {
-            Self::Pcma => 8,
-            Self::Pcmu => 0,
-        }
-    }
-
-    /// Reads the codec of a test definition: `pcma` or `pcmu`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "pcma" => Some(Self::Pcma),
-            "pcmu" => Some(Self::Pcmu),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.encoding())
-    }
-}
 
 /// From signalling to the media thread that owns the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +40,11 @@ pub enum MediaCommand {
         remote_rtcp: SocketAddr,
         /// What both sides send.
         codec: Codec,
-        /// RTP payload type of the codec, 0..=127.
+        /// RTP payload type we send with, 0..=127.
         payload_type: u8,
+        /// RTP payload type we receive, 0..=127; differs only if the far end numbers the codec
+        /// in its own way.
+        receive_payload_type: u8,
         /// Packet time of what we send, in milliseconds.
         ptime_ms: u32,
         /// DSCP of RTP and RTCP, 0..=63.
