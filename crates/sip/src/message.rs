@@ -1,7 +1,22 @@
 //! SIP messages (RFC 3261 §7): a zero-copy index over the received bytes, typed views of the
 //! headers the stack needs, and a builder.
 
+mod auth;
+mod builder;
+mod error;
+mod index;
+mod name_addr;
+mod names;
 pub(crate) mod scan;
 mod uri;
+mod via;
 
+pub use auth::{Algorithm, Challenge, Qop};
+pub(crate) use builder::{Builder, reason_phrase};
+pub use error::{HeaderProblem, ParseError};
+pub(crate) use index::Essentials;
+pub use index::{CSeq, Message, StartLine};
+pub use name_addr::NameAddr;
+pub use names::{HeaderName, Method};
 pub use uri::{Host, HostName, Scheme, Uri, UriError};
+pub use via::Via;

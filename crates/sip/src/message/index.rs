@@ -1,0 +1,424 @@
+//! The index of a message: where its start line, header fields and body stand in the bytes.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::auth::Challenge;
+use super::error::{HeaderProblem, ParseError};
+use super::name_addr::NameAddr;
+use super::names::{HeaderName, Method};
+use super::scan;
+use super::uri::{Uri, UriError};
+use super::via::Via;
+
+/// Longest message taken, in bytes: what a UDP datagram can hold.
+const MAX_LENGTH: usize = 65_535;
+/// Most header fields taken.
+const MAX_HEADERS: usize = 256;
+
+/// A SIP message; cloning copies the index and shares the bytes.
+#[derive(Clone)]
+pub struct Message {
+    bytes: Bytes,
+    start: StartLine,
+    fields: Vec<Field>,
+    body: Range<u32>,
+}
+
+/// The first line of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartLine {
+    /// `METHOD uri SIP/2.0`
+    Request {
+        /// The method.
+        method: Method,
+        /// Its name.
+        name: Bytes,
+        /// The Request-URI, not read yet.
+        uri: Bytes,
+    },
+    /// `SIP/2.0 code reason`
+    Status {
+        /// Status code, 100 to 699.
+        code: u16,
+        /// Reason phrase.
+        reason: Bytes,
+    },
+}
+
+#[derive(Clone)]
+struct Field {
+    header: HeaderName,
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+/// The value of CSeq (RFC 3261 §20.16).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CSeq {
+    /// Sequence number, below 2³¹.
+    pub number: u32,
+    /// The method.
+    pub method: Method,
+    /// The method's name.
+    pub name: Bytes,
+}
+
+/// What every message must have (RFC 3261 §8.1.1), read once.
+#[derive(Clone, Debug)]
+pub(crate) struct Essentials {
+    pub(crate) via: Via,
+    pub(crate) from: NameAddr,
+    pub(crate) to: NameAddr,
+    pub(crate) call_id: Bytes,
+    pub(crate) cseq: CSeq,
+}
+
+impl Message {
+    /// Indexes a datagram: start line, header fields and body. Values are read on demand.
+    ///
+    /// A body shorter than Content-Length is an error; bytes after it are left out (RFC 3261
+    /// §18.3). Takes time linear in the input.
+    pub fn parse(bytes: Bytes) -> Result<Self, ParseError> {
+        if bytes.len() > MAX_LENGTH {
+            return Err(ParseError::TooLong(MAX_LENGTH));
+        }
+        let mut at = bytes
+            .iter()
+            .position(|byte| !matches!(byte, b'\r' | b'\n'))
+            .ok_or(ParseError::Empty)?;
+        let (line, next) = line_at(&bytes, at).ok_or(ParseError::NoEnd)?;
+        let start = parse_start_line(&bytes, line)?;
+        at = next;
+        let mut fields = Vec::with_capacity(16);
+        loop {
+            let (mut line, mut next) = line_at(&bytes, at).ok_or(ParseError::NoEnd)?;
+            if line.is_empty() {
+                at = next;
+                break;
+            }
+            while matches!(bytes.get(next), Some(b' ' | b'\t')) {
+                let (fold, after) = line_at(&bytes, next).ok_or(ParseError::NoEnd)?;
+                line.end = fold.end;
+                next = after;
+            }
+            if fields.len() == MAX_HEADERS {
+                return Err(ParseError::TooManyHeaders(MAX_HEADERS));
+            }
+            let field = parse_field(&bytes, line).ok_or(ParseError::HeaderLine(fields.len() + 1));
+            fields.push(field?);
+            at = next;
+        }
+        let body = narrow(at..bytes.len());
+        let mut message = Self {
+            bytes,
+            start,
+            fields,
+            body,
+        };
+        message.limit_body()?;
+        Ok(message)
+    }
+
+    /// The whole message as received.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The first line.
+    pub fn start(&self) -> &StartLine {
+        &self.start
+    }
+
+    /// The method of a request.
+    pub fn method(&self) -> Option<Method> {
+        match self.start {
+            StartLine::Request { method, .. } => Some(method),
+            StartLine::Status { .. } => None,
+        }
+    }
+
+    /// The status code of a response.
+    pub fn status(&self) -> Option<u16> {
+        match self.start {
+            StartLine::Request { .. } => None,
+            StartLine::Status { code, .. } => Some(code),
+        }
+    }
+
+    /// The reason phrase of a response, empty for a request.
+    pub fn reason(&self) -> String {
+        match &self.start {
+            StartLine::Request { .. } => String::new(),
+            StartLine::Status { reason, .. } => String::from_utf8_lossy(reason).into_owned(),
+        }
+    }
+
+    /// The Request-URI of a request.
+    pub fn request_uri(&self) -> Result<Uri, ParseError> {
+        match &self.start {
+            StartLine::Request { uri, .. } => {
+                Uri::parse(uri.clone()).map_err(ParseError::RequestUri)
+            }
+            StartLine::Status { .. } => Err(ParseError::StartLine),
+        }
+    }
+
+    /// The body, which may be empty.
+    pub fn body(&self) -> Bytes {
+        self.bytes.slice(widen(&self.body))
+    }
+
+    /// The values of all fields of a name, in order, folds left in.
+    pub fn values(&self, header: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| field.header == header)
+            .map(|field| &self.bytes[widen(&field.value)])
+    }
+
+    /// The first value of a name.
+    pub fn value(&self, header: HeaderName) -> Option<&[u8]> {
+        self.values(header).next()
+    }
+
+    /// The first value of a name by its text, for headers without a [`HeaderName`].
+    pub fn value_of(&self, name: &str) -> Option<&[u8]> {
+        self.fields
+            .iter()
+            .find(|field| self.bytes[widen(&field.name)].eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| &self.bytes[widen(&field.value)])
+    }
+
+    /// The elements of a list header, over all its fields.
+    pub fn elements(&self, header: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.values(header).flat_map(scan::list)
+    }
+
+    /// The elements of a name-addr list header (Contact, Route, Record-Route), read; the first
+    /// bad element is the error. At most 64 elements.
+    pub fn addresses(&self, header: HeaderName) -> Result<Vec<NameAddr>, ParseError> {
+        let mut addresses = Vec::new();
+        for element in self.elements(header).filter(|element| *element != b"*") {
+            if addresses.len() == 64 {
+                return Err(ParseError::Header(header, HeaderProblem::Range));
+            }
+            addresses.push(NameAddr::parse(header, self.bytes.slice_ref(element))?);
+        }
+        Ok(addresses)
+    }
+
+    /// A header that is one number of seconds, a comment or parameters after it left out (Expires,
+    /// Min-Expires, Retry-After). Unreadable values count as absent (RFC 3261 §20.19).
+    pub fn seconds(&self, header: HeaderName) -> Option<Duration> {
+        let value = self.value(header)?;
+        let digits = value
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        scan::number::<u32>(&value[..digits]).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// The challenges of WWW-Authenticate or Proxy-Authenticate that could be read, in order.
+    pub fn challenges(&self, header: HeaderName) -> Vec<Challenge> {
+        self.values(header)
+            .filter_map(Challenge::parse)
+            .take(16)
+            .collect()
+    }
+
+    /// Reads what every message must have, once each.
+    pub(crate) fn essentials(&self) -> Result<Essentials, ParseError> {
+        let via = self.required_first(HeaderName::Via)?;
+        let via = scan::list(via)
+            .next()
+            .ok_or(ParseError::Header(HeaderName::Via, HeaderProblem::Missing))?;
+        let via = Via::parse(self.bytes.slice_ref(via))?;
+        let from = self.name_addr(HeaderName::From)?;
+        let to = self.name_addr(HeaderName::To)?;
+        let call_id = self.bytes.slice_ref(self.required(HeaderName::CallId)?);
+        if call_id.iter().copied().any(scan::is_lws) {
+            return Err(ParseError::Header(
+                HeaderName::CallId,
+                HeaderProblem::Syntax,
+            ));
+        }
+        let cseq = self.cseq()?;
+        if let StartLine::Request { name, .. } = &self.start
+            && *name != cseq.name
+        {
+            return Err(ParseError::Header(HeaderName::CSeq, HeaderProblem::Method));
+        }
+        Ok(Essentials {
+            via,
+            from,
+            to,
+            call_id,
+            cseq,
+        })
+    }
+
+    fn name_addr(&self, header: HeaderName) -> Result<NameAddr, ParseError> {
+        NameAddr::parse(header, self.bytes.slice_ref(self.required(header)?))
+    }
+
+    fn cseq(&self) -> Result<CSeq, ParseError> {
+        let error = |problem| ParseError::Header(HeaderName::CSeq, problem);
+        let value = self.required(HeaderName::CSeq)?;
+        let end = value
+            .iter()
+            .position(|&byte| scan::is_lws(byte))
+            .ok_or(error(HeaderProblem::Syntax))?;
+        let name = scan::trim(&value[end..]);
+        if !scan::is_token(name) {
+            return Err(error(HeaderProblem::Syntax));
+        }
+        let number = scan::number::<u64>(&value[..end]).ok_or(error(HeaderProblem::Syntax))?;
+        let number = u32::try_from(number)
+            .ok()
+            .filter(|number| *number < 1 << 31)
+            .ok_or(error(HeaderProblem::Range))?;
+        Ok(CSeq {
+            number,
+            method: Method::parse(name),
+            name: self.bytes.slice_ref(name),
+        })
+    }
+
+    /// The only value of a name that must stand exactly once and not be empty.
+    fn required(&self, header: HeaderName) -> Result<&[u8], ParseError> {
+        let value = self.required_first(header)?;
+        if self.values(header).nth(1).is_some() {
+            return Err(ParseError::Header(header, HeaderProblem::Repeated));
+        }
+        Ok(value)
+    }
+
+    fn required_first(&self, header: HeaderName) -> Result<&[u8], ParseError> {
+        self.value(header)
+            .filter(|value| !value.is_empty())
+            .ok_or(ParseError::Header(header, HeaderProblem::Missing))
+    }
+
+    fn limit_body(&mut self) -> Result<(), ParseError> {
+        let error = |problem| ParseError::Header(HeaderName::ContentLength, problem);
+        let Some(value) = self.value(HeaderName::ContentLength) else {
+            return Ok(());
+        };
+        if self.values(HeaderName::ContentLength).nth(1).is_some() {
+            return Err(error(HeaderProblem::Repeated));
+        }
+        let length = scan::number::<u32>(value).ok_or(error(HeaderProblem::Syntax))?;
+        if length > self.body.end - self.body.start {
+            return Err(error(HeaderProblem::Length));
+        }
+        self.body.end = self.body.start + length;
+        Ok(())
+    }
+}
+
+/// Shows the first line only: bodies and credentials stay out of logs.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The line that starts at `at`, without its end, and where the next one starts.
+fn line_at(bytes: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
+    let newline = at + bytes.get(at..)?.iter().position(|&byte| byte == b'\n')?;
+    let end = if newline > at && bytes[newline - 1] == b'\r' {
+        newline - 1
+    } else {
+        newline
+    };
+    Some((at..end, newline + 1))
+}
+
+fn parse_start_line(bytes: &Bytes, line: Range<usize>) -> Result<StartLine, ParseError> {
+    const VERSION: &[u8] = b"SIP/2.0";
+    let text = &bytes[line];
+    let is_version = |part: &[u8]| part.eq_ignore_ascii_case(VERSION);
+    let first_space = text
+        .iter()
+        .position(|&byte| byte == b' ')
+        .ok_or(ParseError::StartLine)?;
+    let (first, rest) = (&text[..first_space], &text[first_space + 1..]);
+    if first.len() >= 4 && first[..4].eq_ignore_ascii_case(b"SIP/") {
+        if !is_version(first) {
+            return Err(ParseError::Version);
+        }
+        let (code, reason) = rest.split_at_checked(3).ok_or(ParseError::StartLine)?;
+        if !matches!(reason.first(), None | Some(b' ')) {
+            return Err(ParseError::StartLine);
+        }
+        let code = scan::number(code)
+            .filter(|code| (100..700).contains(code))
+            .ok_or(ParseError::StartLine)?;
+        return Ok(StartLine::Status {
+            code,
+            reason: bytes.slice_ref(scan::trim(reason)),
+        });
+    }
+    let last_space = rest
+        .iter()
+        .rposition(|&byte| byte == b' ')
+        .ok_or(ParseError::StartLine)?;
+    let (uri, version) = (&rest[..last_space], &rest[last_space + 1..]);
+    if !scan::is_token(first) {
+        return Err(ParseError::StartLine);
+    }
+    if !is_version(version) {
+        let is_other = version.len() > 4 && version[..4].eq_ignore_ascii_case(b"SIP/");
+        return Err(if is_other {
+            ParseError::Version
+        } else {
+            ParseError::StartLine
+        });
+    }
+    if uri.is_empty() {
+        return Err(ParseError::RequestUri(UriError::Scheme));
+    }
+    Ok(StartLine::Request {
+        method: Method::parse(first),
+        name: bytes.slice_ref(first),
+        uri: bytes.slice_ref(uri),
+    })
+}
+
+fn parse_field(bytes: &[u8], line: Range<usize>) -> Option<Field> {
+    let text = &bytes[line.clone()];
+    let colon = text.iter().position(|&byte| byte == b':')?;
+    let name = scan::trim(&text[..colon]);
+    if !scan::is_token(name) || scan::is_lws(text[0]) {
+        return None;
+    }
+    let value = scan::trim(&text[colon + 1..]);
+    let value_start = if value.is_empty() {
+        line.end
+    } else {
+        line.start + scan::offset_of(text, value)
+    };
+    Some(Field {
+        header: HeaderName::parse(name),
+        name: narrow(line.start..line.start + name.len()),
+        value: narrow(value_start..value_start + value.len()),
+    })
+}
+
+/// Messages are at most [`MAX_LENGTH`] bytes long, so every position fits.
+fn narrow(range: Range<usize>) -> Range<u32> {
+    range.start as u32..range.end as u32
+}
+
+fn widen(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+#[cfg(test)]
+mod tests;
