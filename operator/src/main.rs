@@ -1,2 +1,2 @@
-//! callmeter-operator
+//! The binary of the operator.
 fn main() {}
