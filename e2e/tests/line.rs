@@ -68,12 +68,12 @@ fn values() -> Value {
 }
 
 async fn kamailio(case: &Case) -> Result<()> {
-    let rows: String = (1..=20).map(|i| format!("u{i},{PASSWORD}\n")).collect();
+    let rows: Vec<_> = (1..=20).map(|i| format!("u{i},{PASSWORD}\n")).collect();
     case.apply(&json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "sip-accounts"},
-        "stringData": {"accounts.csv": rows, "password": PASSWORD},
+        "stringData": {"accounts.csv": rows.concat(), "password": PASSWORD},
     }))
     .await?;
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/kamailio.yaml");
