@@ -129,6 +129,8 @@ pub struct FenceInfo {
     pub reason: String,
     /// Drain deadline, Unix time in milliseconds; none: waits for ever.
     pub deadline_unix_ms: Option<i64>,
+    /// The run layer has seen it: loads read from now on are read after the fence.
+    pub confirmed: bool,
 }
 
 /// Where a worker process runs, as far as it told; empty strings where it did not.
@@ -396,7 +398,11 @@ impl RunHandle {
         loads: watch::Receiver<Arc<HashMap<WorkerId, Load>>>,
         demand: watch::Receiver<Arc<Demand>>,
     ) -> Self {
-        Self { commands, loads, demand }
+        Self {
+            commands,
+            loads,
+            demand,
+        }
     }
 
     /// Submits a test; answers with the run's id.
@@ -406,8 +412,15 @@ impl RunHandle {
 
     /// Stops a run; a run that is over already is no error.
     pub async fn stop(&self, organisation: &str, run: &str, reason: &str) -> Result<(), RunError> {
-        let (organisation, run, reason) = (organisation.to_owned(), run.to_owned(), reason.to_owned());
-        self.ask(|reply| RunCommand::Stop { organisation, run, reason, reply }).await
+        let (organisation, run, reason) =
+            (organisation.to_owned(), run.to_owned(), reason.to_owned());
+        self.ask(|reply| RunCommand::Stop {
+            organisation,
+            run,
+            reason,
+            reply,
+        })
+        .await
     }
 
     /// The state of a run, now and from now on.
@@ -417,7 +430,12 @@ impl RunHandle {
         run: &str,
     ) -> Result<watch::Receiver<fleet::RunState>, RunError> {
         let (organisation, run) = (organisation.to_owned(), run.to_owned());
-        self.ask(|reply| RunCommand::Watch { organisation, run, reply }).await
+        self.ask(|reply| RunCommand::Watch {
+            organisation,
+            run,
+            reply,
+        })
+        .await
     }
 
     /// Registers a pool or renews its registration.
@@ -428,7 +446,12 @@ impl RunHandle {
     /// Forgets a pool; an unknown one is no error.
     pub async fn delete_pool(&self, organisation: &str, key: &str) -> Result<(), RunError> {
         let (organisation, key) = (organisation.to_owned(), key.to_owned());
-        self.ask(|reply| RunCommand::DeletePool { organisation, key, reply }).await
+        self.ask(|reply| RunCommand::DeletePool {
+            organisation,
+            key,
+            reply,
+        })
+        .await
     }
 
     /// Loads of all workers that carry or are promised anything.
@@ -447,7 +470,10 @@ impl RunHandle {
     ) -> Result<T, RunError> {
         let stopping = || RunError::Unavailable("the gateway is stopping".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopping())?;
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
 }

@@ -11,7 +11,9 @@ mod workers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Sqlite, Transaction};
 
 pub use keys::{ApiKey, Role};
@@ -70,7 +72,10 @@ pub enum StoreError {
 
 /// Turns a database error into "what was attempted".
 pub(crate) fn attempt(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Query { attempt: what, source }
+    move |source| StoreError::Query {
+        attempt: what,
+        source,
+    }
 }
 
 /// The database; cheap to clone.
@@ -97,7 +102,10 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let opened = |source| StoreError::Open { path: path.to_owned(), source };
+        let opened = |source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
         // The writer opens first: it creates the file the readers need.
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -107,7 +115,10 @@ impl Store {
         MIGRATIONS
             .run(&writer)
             .await
-            .map_err(|source| StoreError::Migrate { path: path.to_owned(), source })?;
+            .map_err(|source| StoreError::Migrate {
+                path: path.to_owned(),
+                source,
+            })?;
         let reader = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.create_if_missing(false))
@@ -130,17 +141,26 @@ impl Store {
 
     /// A transaction on the writer.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(attempt("begin a transaction"))
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(attempt("begin a transaction"))
     }
 
     /// The data of one organisation and no other.
     pub fn tenant(&self, organisation: &str) -> Tenant {
-        Tenant { store: self.clone(), organisation: organisation.to_owned() }
+        Tenant {
+            store: self.clone(),
+            organisation: organisation.to_owned(),
+        }
     }
 
     /// Answers once a trivial query works; for readiness probes.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.reader()).await.map_err(attempt("ask the database"))?;
+        sqlx::query("SELECT 1")
+            .execute(self.reader())
+            .await
+            .map_err(attempt("ask the database"))?;
         Ok(())
     }
 

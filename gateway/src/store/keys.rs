@@ -46,10 +46,16 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Viewer, Self::Tester, Self::Editor, Self::Admin, Self::Owner]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("role: \"{text}\"; accepted: viewer, tester, editor, admin, owner"))
+        [
+            Self::Viewer,
+            Self::Tester,
+            Self::Editor,
+            Self::Admin,
+            Self::Owner,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .ok_or_else(|| format!("role: \"{text}\"; accepted: viewer, tester, editor, admin, owner"))
     }
 }
 
@@ -92,7 +98,9 @@ impl Store {
             .fetch_one(&mut *tx)
             .await
             .map_err(attempt("read the pepper check"))?;
-        tx.commit().await.map_err(attempt("commit the pepper check"))?;
+        tx.commit()
+            .await
+            .map_err(attempt("commit the pepper check"))?;
         Ok(stored)
     }
 }
@@ -100,11 +108,12 @@ impl Store {
 impl Tenant {
     /// The organisation's keys, oldest first.
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM api_keys WHERE organisation = ? ORDER BY created_ms, id")
-            .bind(self.organisation())
-            .fetch_all(self.store().reader())
-            .await
-            .map_err(attempt("list API keys"))?;
+        let rows =
+            sqlx::query("SELECT * FROM api_keys WHERE organisation = ? ORDER BY created_ms, id")
+                .bind(self.organisation())
+                .fetch_all(self.store().reader())
+                .await
+                .map_err(attempt("list API keys"))?;
         rows.iter().map(api_key).collect()
     }
 
@@ -140,7 +149,11 @@ impl Tenant {
 fn api_key(row: &sqlx::sqlite::SqliteRow) -> Result<ApiKey, StoreError> {
     let id: String = row.get("id");
     let role: &str = row.get("role");
-    let role = role.parse().map_err(|_| StoreError::Corrupt { table: "api_keys", id: id.clone(), column: "role" })?;
+    let role = role.parse().map_err(|_| StoreError::Corrupt {
+        table: "api_keys",
+        id: id.clone(),
+        column: "role",
+    })?;
     Ok(ApiKey {
         id,
         organisation: row.get("organisation"),

@@ -44,7 +44,12 @@ pub enum Applied {
 
 impl Store {
     /// Begins to apply message `seq` of a worker about a run, or tells that it was applied.
-    pub async fn apply(&self, run: &str, worker: WorkerId, seq: u64) -> Result<Applied, StoreError> {
+    pub async fn apply(
+        &self,
+        run: &str,
+        worker: WorkerId,
+        seq: u64,
+    ) -> Result<Applied, StoreError> {
         let mut tx = self.begin().await?;
         let before: Option<i64> = sqlx::query_scalar(
             "SELECT seq FROM applied WHERE run = (SELECT no FROM runs WHERE id = ?) AND worker = ?",
@@ -59,7 +64,9 @@ impl Store {
             return Ok(Applied::Duplicate);
         }
         if seq != before + 1 {
-            return Ok(Applied::Gap { expected: before + 1 });
+            return Ok(Applied::Gap {
+                expected: before + 1,
+            });
         }
         sqlx::query(
             "INSERT OR REPLACE INTO applied (run, worker, seq) VALUES ((SELECT no FROM runs WHERE id = ?), ?, ?)",

@@ -39,7 +39,11 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let worker = worker_id(row, "worker")?;
-                let corrupt = |column| StoreError::Corrupt { table: "sessions", id: worker.to_string(), column };
+                let corrupt = |column| StoreError::Corrupt {
+                    table: "sessions",
+                    id: worker.to_string(),
+                    column,
+                };
                 let instance: Vec<u8> = row.get("instance");
                 Ok(StoredSession {
                     worker,
@@ -49,7 +53,8 @@ impl Store {
                     last_seen_ms: row.get("last_seen_ms"),
                     capacity: row.get("capacity"),
                     host: serde_json::from_str(row.get("host")).map_err(|_| corrupt("host"))?,
-                    labels: serde_json::from_str(row.get("labels")).map_err(|_| corrupt("labels"))?,
+                    labels: serde_json::from_str(row.get("labels"))
+                        .map_err(|_| corrupt("labels"))?,
                 })
             })
             .collect()
@@ -81,14 +86,21 @@ impl Store {
     }
 
     /// Stores that a worker's stream ended, if it is still the one of `epoch`.
-    pub async fn end_session(&self, worker: WorkerId, epoch: u64, last_seen_ms: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sessions SET connected = 0, last_seen_ms = ? WHERE worker = ? AND epoch = ?")
-            .bind(last_seen_ms)
-            .bind(worker.to_string())
-            .bind(epoch as i64)
-            .execute(self.writer())
-            .await
-            .map_err(attempt("end a session"))?;
+    pub async fn end_session(
+        &self,
+        worker: WorkerId,
+        epoch: u64,
+        last_seen_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sessions SET connected = 0, last_seen_ms = ? WHERE worker = ? AND epoch = ?",
+        )
+        .bind(last_seen_ms)
+        .bind(worker.to_string())
+        .bind(epoch as i64)
+        .execute(self.writer())
+        .await
+        .map_err(attempt("end a session"))?;
         Ok(())
     }
 }

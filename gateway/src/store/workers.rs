@@ -117,12 +117,16 @@ pub struct TokenOwner {
     pub revoked: bool,
 }
 
-const SELECT: &str = "SELECT w.*, o.worker_licence FROM workers w JOIN organisations o ON o.slug = w.organisation";
+const SELECT: &str =
+    "SELECT w.*, o.worker_licence FROM workers w JOIN organisations o ON o.slug = w.organisation";
 
 impl Store {
     /// All records of all organisations, for the session layer.
     pub async fn all_workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        let rows = sqlx::query(SELECT).fetch_all(self.reader()).await.map_err(attempt("list workers"))?;
+        let rows = sqlx::query(SELECT)
+            .fetch_all(self.reader())
+            .await
+            .map_err(attempt("list workers"))?;
         rows.iter().map(record).collect()
     }
 
@@ -136,7 +140,13 @@ impl Store {
         .fetch_optional(self.reader())
         .await
         .map_err(attempt("look up a token"))?;
-        row.map(|row| Ok(TokenOwner { id: worker_id(&row, "id")?, revoked: row.get("revoked") })).transpose()
+        row.map(|row| {
+            Ok(TokenOwner {
+                id: worker_id(&row, "id")?,
+                revoked: row.get("revoked"),
+            })
+        })
+        .transpose()
     }
 
     /// Replaces the token of a record; the old one is remembered as revoked.
@@ -270,7 +280,11 @@ pub(super) fn to_json(labels: &BTreeMap<String, String>) -> String {
 
 pub(super) fn worker_id(row: &SqliteRow, column: &'static str) -> Result<WorkerId, StoreError> {
     let text: String = row.get(column);
-    text.parse().map_err(|_| StoreError::Corrupt { table: "workers", id: text, column })
+    text.parse().map_err(|_| StoreError::Corrupt {
+        table: "workers",
+        id: text,
+        column,
+    })
 }
 
 const fn refusal_name(reason: RefusalReason) -> &'static str {
@@ -282,14 +296,22 @@ const fn refusal_name(reason: RefusalReason) -> &'static str {
 }
 
 fn parse_refusal(name: &str) -> Option<RefusalReason> {
-    [RefusalReason::InvalidToken, RefusalReason::WorkerDisabled, RefusalReason::DuplicateConnection]
-        .into_iter()
-        .find(|reason| refusal_name(*reason) == name)
+    [
+        RefusalReason::InvalidToken,
+        RefusalReason::WorkerDisabled,
+        RefusalReason::DuplicateConnection,
+    ]
+    .into_iter()
+    .find(|reason| refusal_name(*reason) == name)
 }
 
 fn record(row: &SqliteRow) -> Result<WorkerRecord, StoreError> {
     let id = worker_id(row, "id")?;
-    let corrupt = |column| StoreError::Corrupt { table: "workers", id: id.to_string(), column };
+    let corrupt = |column| StoreError::Corrupt {
+        table: "workers",
+        id: id.to_string(),
+        column,
+    };
     let fence_instance: Option<Vec<u8>> = row.get("fence_instance");
     let fence = fence_instance
         .map(|bytes| {
@@ -318,7 +340,8 @@ fn record(row: &SqliteRow) -> Result<WorkerRecord, StoreError> {
         key: row.get::<Option<String>, _>("key").unwrap_or_default(),
         name: row.get("name"),
         capacity: row.get("capacity"),
-        licence: Licence::parse(row.get("worker_licence")).ok_or_else(|| corrupt("worker_licence"))?,
+        licence: Licence::parse(row.get("worker_licence"))
+            .ok_or_else(|| corrupt("worker_licence"))?,
         labels: serde_json::from_str(row.get("labels")).map_err(|_| corrupt("labels"))?,
         token_hash: token_hash.try_into().map_err(|_| corrupt("token_hash"))?,
         disabled: row.get("disabled"),
