@@ -169,13 +169,14 @@ pub struct PlayoutSnapshot {
 pub struct PlayoutCounters {
     /// Packets in time for the decoder.
     pub pushed: u64,
-    /// Packets given up waiting for: missing at their playout time.
+    /// Packets given up waiting for: missing at their playout time. One that comes after all is
+    /// counted again, as late.
     pub lost: u64,
     /// Packets that arrived after their playout time.
     pub late: u64,
     /// Second copies dropped.
     pub duplicates: u64,
-    /// Times the buffer ran empty while the stream went on.
+    /// Times the buffer ran empty because the next packet came after its playout time.
     pub underruns: u64,
     /// Packets thrown away because they came too early for the buffer.
     pub overruns: u64,
