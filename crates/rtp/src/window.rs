@@ -101,6 +101,7 @@ fn run_class(length: u64) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact by construction")]
 mod tests {
     use super::*;
 

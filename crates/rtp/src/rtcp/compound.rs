@@ -4,7 +4,7 @@
 use super::{ReportBlock, SenderInfo, kind};
 
 /// One packet of a compound, as far as the measurement needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// Sender report.
     SenderReport {
@@ -37,7 +37,7 @@ pub enum Packet<'a> {
 }
 
 /// Report blocks of one report, read on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocks<'a>(&'a [u8]);
 
 impl Iterator for Blocks<'_> {
