@@ -205,7 +205,7 @@ mod tests {
             ssrc: 7,
             info: INFO,
             mut blocks,
-        } = packets[0]
+        } = packets[0].clone()
         else {
             panic!("{packets:?}");
         };
