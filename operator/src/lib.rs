@@ -1,7 +1,15 @@
 //! The operator: turns pools into workers, workers into pods, and call tests into runs of the
 //! gateway.
 
-pub mod naming;
-pub mod ports;
-pub mod revision;
-pub mod sizing;
+pub mod args;
+pub mod crd;
+mod error;
+mod http;
+mod lease;
+pub mod logging;
+mod metrics;
+mod naming;
+mod ports;
+pub mod rbac;
+mod revision;
+mod sizing;

@@ -1,2 +1,14 @@
 //! The binary of the operator.
-fn main() {}
+
+use callmeter_operator::{args, crd, rbac};
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match args::Cli::parse().command {
+        args::Command::Crd { name } => print!("{}", crd::print(name.as_deref())?),
+        args::Command::Rbac => print!("{}", rbac::print()?),
+        args::Command::Run(_args) => {}
+    }
+    Ok(())
+}
