@@ -34,8 +34,10 @@ pub struct StreamConfig {
     pub clock_rate: u32,
     /// Packet time in milliseconds, above 0.
     pub ptime_ms: u32,
-    /// Payload type sent and expected, 0..=127.
+    /// Payload type sent, 0..=127.
     pub payload_type: u8,
+    /// Payload type the far end sends, 0..=127.
+    pub receive_payload_type: u8,
     /// Payload octets of a packet; RTCP's bandwidth is a share of what they amount to.
     pub payload_len: usize,
     /// The far end's negotiated RTP address.
@@ -100,7 +102,7 @@ impl RtpStream {
         };
         Self {
             started: now,
-            source: SourceLock::new(config.remote, config.payload_type),
+            source: SourceLock::new(config.remote, config.receive_payload_type),
             sender,
             sending: false,
             receiver: Receiver::new(config.clock_rate, config.ptime_ms),
@@ -118,7 +120,8 @@ impl RtpStream {
     /// A new offer/answer: counters and identifiers go on, the source is learnt anew if it
     /// changed. `seed`, `clock_rate` and `rtcp_interval` stay as they were.
     pub fn renegotiate(&mut self, config: &StreamConfig) {
-        self.source.renegotiate(config.remote, config.payload_type);
+        self.source
+            .renegotiate(config.remote, config.receive_payload_type);
         self.sender
             .renegotiate(config.ptime_ms, config.payload_type);
     }

@@ -17,6 +17,7 @@ fn config(seed: u64, remote: SocketAddr) -> StreamConfig {
         clock_rate: 8000,
         ptime_ms: 20,
         payload_type: 8,
+        receive_payload_type: 8,
         payload_len: 160,
         remote,
         rtcp_interval: StreamConfig::RTCP_INTERVAL,
