@@ -1,9 +1,13 @@
 //! The gateway: authenticates workers, knows what they do, places tests and keeps the results.
 
+pub mod auth;
+pub mod fleet_service;
 pub mod keys;
 pub mod link;
 pub mod scheduler;
 pub mod session;
 pub mod sessions;
 pub mod store;
+pub mod tls;
 pub mod token;
+pub mod worker_service;
