@@ -1,3 +1,22 @@
-//! Endpoints and calls of a test on one signalling shard. Sans-IO: no socket, clock or thread.
+//! Endpoints and calls of tests on one signalling shard, over callmeter-sip's user agent.
+//!
+//! Sans-IO: no socket, clock, thread or randomness of its own. [`Engine`] states the contract;
+//! [`Assign`] is what it is given, [`Output`] what it wants done, [`media`] its dealings with the
+//! media threads.
 
+mod assign;
+mod call;
+mod endpoint;
+mod engine;
+mod event;
 pub mod media;
+mod rows;
+mod share;
+mod timers;
+
+pub use callmeter_metrics::{MetricId, RowDirection};
+pub use callmeter_sip::{Credentials, Flow, Host, Listener, LocalId, Password, Transport};
+
+pub use assign::{Account, Assign, Audio, CallPlan, Invalid, Registrar, Role, ShareId};
+pub use engine::{Engine, EngineConfig, EngineError, HostFigures};
+pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};

@@ -1,0 +1,318 @@
+//! What an engine is given to do; the plain form of `Assign` of the worker protocol.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use callmeter_sip::sdp::Codec;
+use callmeter_sip::{Host, Listener, LocalId, Password, Transport, Uri};
+
+/// A share on one engine: part of one group of one run, with a SIP port of its own. It is also the
+/// [`LocalId`] of that port, so that a flow names the share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShareId(pub u32);
+
+impl ShareId {
+    /// The share's SIP port.
+    pub fn local(self) -> LocalId {
+        LocalId(self.0)
+    }
+}
+
+/// What the endpoints of a group do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Places calls; refuses incoming ones with 480.
+    Caller,
+    /// Takes calls.
+    Callee,
+    /// Both.
+    Both,
+}
+
+impl Role {
+    /// Whether it places calls.
+    pub fn calls(self) -> bool {
+        self != Self::Callee
+    }
+
+    /// Whether it takes calls.
+    pub fn answers(self) -> bool {
+        self != Self::Caller
+    }
+}
+
+/// Endpoints of a group placed on this engine, and what they do.
+#[derive(Debug, Clone)]
+pub struct Assign {
+    /// The caller's key, unique among the shares the engine still knows.
+    pub share: ShareId,
+    /// Name of the group; repeated in rows and totals.
+    pub group: String,
+    /// Index within the group of the first endpoint.
+    pub first: u32,
+    /// Number of endpoints, at least 1.
+    pub count: u32,
+    /// What they do.
+    pub role: Role,
+    /// Where and how they register.
+    pub registrar: Registrar,
+    /// One per endpoint, or none: then the users are made up from the group's name.
+    pub accounts: Vec<Account>,
+    /// What each endpoint calls, or none: then `start` brings them.
+    pub peers: Vec<String>,
+    /// The audio of every call.
+    pub audio: Audio,
+    /// Offset from the start of each endpoint's first call; none: all 0.
+    pub start_offsets: Vec<Duration>,
+    /// How calls run.
+    pub call: CallPlan,
+    /// How long the run lasts from the start.
+    pub duration: Duration,
+    /// Calls to an unknown user go to the endpoint that has been idle longest.
+    pub accept_external: bool,
+    /// The share ends with outcome TIMEOUT if no start comes within this time.
+    pub start_within: Duration,
+    /// The bound SIP port; its id must be `share.local()`.
+    pub listener: Listener,
+    /// Address written into SDP.
+    pub sdp_address: IpAddr,
+}
+
+/// Where and how endpoints register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registrar {
+    /// Domain of the addresses of record and Request-URI of REGISTER; empty: no registrar, the
+    /// domain is the endpoint's own address.
+    pub domain: String,
+    /// Port of the registrar; 0: the transport's default.
+    pub port: u16,
+    /// UDP is what this version takes.
+    pub transport: Transport,
+    /// `host:port` or `host` sent as Route and used as next hop; empty: none.
+    pub outbound_proxy: String,
+    /// Whether endpoints register; needs a domain.
+    pub register: bool,
+    /// Lifetime asked for.
+    pub expires: Duration,
+}
+
+/// A SIP account.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// User part of the address of record and of the contact.
+    pub user: String,
+    /// Digest password.
+    pub password: Password,
+    /// Digest user name; empty: the user.
+    pub auth_user: String,
+    /// The realm answered; empty: the one learnt from the first challenge.
+    pub realm: String,
+}
+
+/// Audio of every call of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audio {
+    /// The only codec offered and accepted.
+    pub codec: Codec,
+    /// Packet time we ask for, 10 to 200 ms in steps of 10.
+    pub ptime_ms: u16,
+    /// DSCP of RTP and RTCP, 0 to 63.
+    pub dscp: u8,
+}
+
+/// How calls run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallPlan {
+    /// From the answer to the BYE of the caller; the run's end cuts it.
+    pub duration: Duration,
+    /// How long a callee rings before it answers.
+    pub ring: Duration,
+    /// A caller calls again when its call has ended, as long as a whole call fits into the run.
+    pub repeat: bool,
+    /// Least time between the end of a call and the next one.
+    pub pause: Duration,
+}
+
+/// Why an assignment is refused: field, value (never a secret), what is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value:?}; accepted: {accepted}")]
+pub struct Invalid {
+    /// The field.
+    pub field: String,
+    /// What it holds; of secrets nothing.
+    pub value: String,
+    /// What is accepted.
+    pub accepted: &'static str,
+}
+
+impl Assign {
+    /// Checks everything that can be wrong with it by itself.
+    pub(crate) fn validate(&self) -> Result<(), Invalid> {
+        let count = self.count as usize;
+        let list = |len: usize| len == 0 || len == count;
+        check("count", self.count, self.count > 0, "at least 1")?;
+        check(
+            "accounts",
+            self.accounts.len(),
+            list(self.accounts.len()),
+            "none, or one per endpoint",
+        )?;
+        check(
+            "peers",
+            self.peers.len(),
+            list(self.peers.len()),
+            "none, or one per endpoint",
+        )?;
+        check(
+            "load.start_offsets_ms",
+            self.start_offsets.len(),
+            list(self.start_offsets.len()),
+            "none, or one per endpoint",
+        )?;
+        check(
+            "listener.id",
+            self.listener.id.0,
+            self.listener.id == self.share.local(),
+            "the id of the share",
+        )?;
+        let ptime = self.audio.ptime_ms;
+        let whole = (10..=200).contains(&ptime) && ptime.is_multiple_of(10);
+        check("audio.ptime_ms", ptime, whole, "10 to 200 in steps of 10")?;
+        check(
+            "audio.dscp",
+            self.audio.dscp,
+            self.audio.dscp <= 63,
+            "0 to 63",
+        )?;
+        self.validate_registrar()?;
+        for (index, account) in self.accounts.iter().enumerate() {
+            let usable = is_user(&account.user);
+            check(
+                &format!("accounts[{index}].user"),
+                &account.user,
+                usable,
+                "letters, digits and -_.!~*'()&=+$,;?/ (RFC 3261 user part)",
+            )?;
+            let twice = self.accounts[..index]
+                .iter()
+                .any(|other| other.user == account.user);
+            check(
+                &format!("accounts[{index}].user"),
+                &account.user,
+                !twice,
+                "each user once",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_registrar(&self) -> Result<(), Invalid> {
+        let Registrar {
+            domain,
+            port: _,
+            transport,
+            outbound_proxy,
+            register,
+            expires,
+        } = &self.registrar;
+        check(
+            "registrar.transport",
+            transport,
+            *transport == Transport::Udp,
+            "udp",
+        )?;
+        check(
+            "registrar.domain",
+            domain,
+            !register || !domain.is_empty(),
+            "a host name or address, since the endpoints register",
+        )?;
+        let readable = domain.is_empty() || format!("sip:{domain}").parse::<Uri>().is_ok();
+        check(
+            "registrar.domain",
+            domain,
+            readable,
+            "a host name or address",
+        )?;
+        let proxy = outbound_proxy.is_empty() || outbound_proxy_uri(outbound_proxy).is_some();
+        check(
+            "registrar.outbound_proxy",
+            outbound_proxy,
+            proxy,
+            "host or host:port",
+        )?;
+        check(
+            "registrar.expires_s",
+            expires.as_secs(),
+            expires.as_secs() >= 1 || !register,
+            "1 or more",
+        )
+    }
+
+    /// User part of endpoint `index` of the share.
+    pub(crate) fn user(&self, index: u32) -> String {
+        match self.accounts.get(index as usize) {
+            Some(account) => account.user.clone(),
+            None => {
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+                let group: String = self.group.chars().map(plain).collect();
+                format!("{group}-{}", self.first + index)
+            }
+        }
+    }
+
+    /// Offset of the first call of endpoint `index` of the share.
+    pub(crate) fn start_offset(&self, index: u32) -> Duration {
+        self.start_offsets
+            .get(index as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Host and port all requests of the endpoints go to first, if one is configured.
+    pub(crate) fn next_hop(&self) -> Option<(Host, u16)> {
+        let default = self.registrar.transport.default_port();
+        let (text, port) = if self.registrar.outbound_proxy.is_empty() {
+            let port = self.registrar.port;
+            (
+                format!("sip:{}", self.registrar.domain),
+                (port != 0).then_some(port),
+            )
+        } else {
+            (format!("sip:{}", self.registrar.outbound_proxy), None)
+        };
+        let uri: Uri = text.parse().ok()?;
+        Some((uri.host().clone(), port.or(uri.port()).unwrap_or(default)))
+    }
+}
+
+/// The Route URI of an outbound proxy given as `host` or `host:port`.
+pub(crate) fn outbound_proxy_uri(proxy: &str) -> Option<Uri> {
+    let plain = !proxy.contains(['@', ';', '?', '/']);
+    plain
+        .then(|| format!("sip:{proxy};lr").parse().ok())
+        .flatten()
+}
+
+/// RFC 3261 §25.1 `user` without escapes.
+fn is_user(user: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&b);
+    !user.is_empty() && user.len() <= 255 && user.bytes().all(allowed)
+}
+
+fn check(
+    field: &str,
+    value: impl std::fmt::Debug,
+    right: bool,
+    accepted: &'static str,
+) -> Result<(), Invalid> {
+    if right {
+        return Ok(());
+    }
+    let value = format!("{value:?}").trim_matches('"').to_owned();
+    Err(Invalid {
+        field: field.to_owned(),
+        value,
+        accepted,
+    })
+}

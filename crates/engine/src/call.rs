@@ -1,0 +1,149 @@
+//! One call of one endpoint: signalling and its one audio stream.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use callmeter_sip::sdp::{self, LocalAudio, Negotiated};
+use callmeter_sip::{CallEnd, CallKey, Uri};
+
+use crate::assign::{Assign, ShareId};
+use crate::event::{Phase, Verdict};
+use crate::media::StreamSnapshot;
+
+/// Where a call is; what its timer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Caller: waits for a port and an address. Timer: gives up.
+    Preparing,
+    /// Caller: INVITE is on its way.
+    Inviting,
+    /// Callee: rings. Timer: answers.
+    Ringing,
+    /// Answered. Timer: the caller hangs up.
+    Established,
+    /// BYE, CANCEL or a refusal is on its way.
+    Disconnecting,
+    /// Signalling is over, stray packets may come. Timer: closes the stream.
+    Lingering,
+    /// Waits for the last figures of the stream. Timer: goes on without them.
+    Removing,
+}
+
+/// Where the audio stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamState {
+    /// Ports are asked for.
+    Opening,
+    /// Ports are bound.
+    Open(SocketAddr),
+    /// It could not be opened, or is gone.
+    Gone,
+}
+
+/// Where an outgoing call goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) uri: Uri,
+    pub(crate) hop: Hop,
+}
+
+/// First hop of an outgoing call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hop {
+    /// The endpoint's configured next hop.
+    Configured,
+    /// The address in the URI.
+    Direct(SocketAddr),
+    /// The URI's host is being resolved; its port is known.
+    Unresolved { port: u16 },
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) share: ShareId,
+    pub(crate) endpoint: u32,
+    /// Counts from 1 within the endpoint.
+    pub(crate) number: u32,
+    pub(crate) outgoing: bool,
+    /// The user agent's key while its signalling lasts.
+    pub(crate) key: Option<CallKey>,
+    pub(crate) stage: Stage,
+    pub(crate) stream: StreamState,
+    /// Caller: where it goes.
+    pub(crate) target: Option<Target>,
+    /// Callee: the offer; empty if our answer offers.
+    pub(crate) offer: Bytes,
+    /// Callee: rung long enough.
+    pub(crate) ring_over: bool,
+    pub(crate) negotiated: Option<Negotiated>,
+    /// The media thread was told to send.
+    pub(crate) sending: bool,
+    /// Id and version of our SDP.
+    pub(crate) session_id: u64,
+    pub(crate) session_version: u64,
+    pub(crate) first_packet: Option<Instant>,
+    /// How its signalling ended.
+    pub(crate) end: Option<CallEnd>,
+    pub(crate) ended_at: Option<Instant>,
+    pub(crate) verdict: Verdict,
+    pub(crate) timer: Option<Instant>,
+    pub(crate) phase: Option<Phase>,
+    /// The last snapshot of its stream that is in a row.
+    pub(crate) reported: Option<StreamSnapshot>,
+    /// The second of the stream's last row.
+    pub(crate) row_second: Option<u32>,
+}
+
+impl Call {
+    pub(crate) fn new(share: ShareId, endpoint: u32, number: u32, session_id: u64) -> Self {
+        Self {
+            share,
+            endpoint,
+            number,
+            outgoing: false,
+            key: None,
+            stage: Stage::Preparing,
+            stream: StreamState::Opening,
+            target: None,
+            offer: Bytes::new(),
+            ring_over: false,
+            negotiated: None,
+            sending: false,
+            session_id,
+            session_version: 0,
+            first_packet: None,
+            end: None,
+            ended_at: None,
+            verdict: Verdict::default(),
+            timer: None,
+            phase: None,
+            reported: None,
+            row_second: None,
+        }
+    }
+
+    /// Our side of the audio session; `None` until a port is bound.
+    pub(crate) fn local_audio(&self, assign: &Assign) -> Option<LocalAudio> {
+        let StreamState::Open(bound) = self.stream else {
+            return None;
+        };
+        Some(LocalAudio {
+            session_id: self.session_id,
+            session_version: self.session_version,
+            address: assign.sdp_address,
+            port: bound.port(),
+            codecs: vec![assign.audio.codec],
+            ptime_ms: assign.audio.ptime_ms,
+            direction: sdp::Direction::SendRecv,
+        })
+    }
+
+    /// Whether media was agreed on and the far end answered (or we did).
+    pub(crate) fn was_answered(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.times.answered.is_some())
+    }
+}

@@ -1,0 +1,96 @@
+//! One endpoint of a share.
+
+use std::time::Instant;
+
+use callmeter_sip::{EndpointKey, UaCounters};
+
+use crate::assign::ShareId;
+use crate::event::Verdict;
+use crate::media::StreamId;
+
+/// Where an endpoint is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Its next hop is not resolved, or its turn to register has not come.
+    Waiting,
+    /// REGISTER is on its way.
+    Registering,
+    /// Registered or listening.
+    Ready,
+    /// Its REGISTER with expiry 0 is on its way.
+    Unregistering,
+    /// It has done all it will do.
+    Ended,
+}
+
+/// One endpoint of a share.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) key: EndpointKey,
+    pub(crate) contact: String,
+    pub(crate) aor: String,
+    pub(crate) life: Life,
+    /// The registrar holds a binding of it.
+    pub(crate) registered: bool,
+    /// READY was reported.
+    pub(crate) announced: bool,
+    /// What it calls; empty: its callee has failed.
+    pub(crate) peer: String,
+    /// The call whose signalling has not ended.
+    pub(crate) current: Option<StreamId>,
+    /// Calls that are not reported yet, those that only wait for their media included.
+    pub(crate) open_calls: u32,
+    /// Number of the last call.
+    pub(crate) last_call: u32,
+    pub(crate) verdict: Verdict,
+    /// Since when it has no call.
+    pub(crate) idle_since: Instant,
+    pub(crate) timer: Option<Instant>,
+    /// When it dials next, once known.
+    pub(crate) dial_at: Option<Instant>,
+    /// It will dial no more.
+    pub(crate) dialled_out: bool,
+    pub(crate) rows: u64,
+    /// Counters already reported in rows.
+    pub(crate) reported: UaCounters,
+    /// Its counters have been in a row.
+    pub(crate) counted: bool,
+    /// Its last row of figures by the second has been written.
+    pub(crate) rows_done: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(share: ShareId, index: u32, now: Instant) -> Self {
+        Self {
+            key: endpoint_key(share, index),
+            contact: String::new(),
+            aor: String::new(),
+            life: Life::Waiting,
+            registered: false,
+            announced: false,
+            peer: String::new(),
+            current: None,
+            open_calls: 0,
+            last_call: 0,
+            verdict: Verdict::default(),
+            idle_since: now,
+            timer: None,
+            dial_at: None,
+            dialled_out: false,
+            rows: 0,
+            reported: UaCounters::default(),
+            counted: false,
+            rows_done: false,
+        }
+    }
+}
+
+/// The user agent's key of an endpoint.
+pub(crate) fn endpoint_key(share: ShareId, index: u32) -> EndpointKey {
+    EndpointKey(u64::from(share.0) << 32 | u64::from(index))
+}
+
+/// The endpoint of a key of [`endpoint_key`].
+pub(crate) fn endpoint_of(key: EndpointKey) -> (ShareId, u32) {
+    (ShareId((key.0 >> 32) as u32), key.0 as u32)
+}

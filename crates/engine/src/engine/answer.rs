@@ -1,0 +1,193 @@
+//! Incoming calls, and offers within a call.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use callmeter_sip::{CallKey, Incoming, sdp};
+
+use super::Engine;
+use crate::assign::ShareId;
+use crate::call::Stage as CallStage;
+use crate::endpoint::{Life, endpoint_of};
+use crate::event::{Outcome, Phase};
+use crate::media::StreamId;
+use crate::share::Stage;
+
+impl Engine {
+    /// Gives an INVITE to the endpoint its user names or, for external callers, to the one that
+    /// has been idle longest; refuses it with 404 (no such user), 480 (takes no calls, or the run
+    /// is over) or 486 (has a call).
+    pub(super) fn incoming(&mut self, now: Instant, incoming: Incoming) {
+        let id = ShareId(incoming.flow.local.0);
+        let chosen = match incoming.endpoint.map(endpoint_of) {
+            Some((share, index)) if share == id => self.choose_named(id, index),
+            _ => self.choose_idle(id),
+        };
+        let index = match chosen {
+            Ok(index) => index,
+            Err(code) => {
+                self.refuse(now, incoming.call, code);
+                return;
+            }
+        };
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        share.take_idle(index);
+        let key = share.endpoints[index as usize].key;
+        let ring = share.assign.call.ring;
+        if incoming.endpoint.is_none() && self.ua.attach(incoming.call, key).is_err() {
+            self.refuse(now, incoming.call, 500);
+            return;
+        }
+        let Some(stream) = self.open_call(now, id, index) else {
+            return;
+        };
+        if let Some(call) = self.calls.get_mut(&stream) {
+            call.stage = CallStage::Ringing;
+            call.key = Some(incoming.call);
+            call.offer = incoming.body;
+        }
+        self.by_key.insert(incoming.call, stream);
+        self.enter(now, stream, Phase::Ringing);
+        // Refused only if the caller cancelled meanwhile: its end is reported next.
+        let _ = self.ua.ring(now, incoming.call);
+        self.set_call_timer(stream, Some(now + ring));
+    }
+
+    fn choose_named(&self, id: ShareId, index: u32) -> Result<u32, u16> {
+        let share = self.shares.get(&id).ok_or(404_u16)?;
+        let endpoint = share.endpoints.get(index as usize).ok_or(404_u16)?;
+        let open = matches!(share.stage, Stage::Assigned | Stage::Running);
+        let ready = matches!(endpoint.life, Life::Ready | Life::Registering);
+        if !open || !ready || !share.assign.role.answers() {
+            return Err(480);
+        }
+        if endpoint.current.is_some() {
+            Err(486)
+        } else {
+            Ok(index)
+        }
+    }
+
+    fn choose_idle(&self, id: ShareId) -> Result<u32, u16> {
+        let share = self.shares.get(&id).ok_or(404_u16)?;
+        if !share.assign.accept_external {
+            return Err(404);
+        }
+        match share.stage {
+            Stage::Assigned | Stage::Running => {
+                share.idle.first().map(|(_, index)| *index).ok_or(486)
+            }
+            Stage::Ending(_) => Err(480),
+            Stage::Closed => Err(404),
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, call: CallKey, code: u16) {
+        // Fails only if the caller cancelled meanwhile: then nothing needs an answer.
+        let _ = self.ua.reject(now, call, code);
+    }
+
+    /// Answers once the phone has rung long enough and a port is bound.
+    pub(super) fn try_answer(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if call.stage != CallStage::Ringing || !call.ring_over {
+            return;
+        }
+        let Some(key) = call.key else { return };
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        let Some(local) = call.local_audio(&share.assign) else {
+            return;
+        };
+        let (body, agreed) = if call.offer.is_empty() {
+            (sdp::offer(&local), None)
+        } else {
+            match sdp::answer(&call.offer, &local) {
+                Ok((body, agreed)) => (body, Some(agreed)),
+                Err(error) => {
+                    call.verdict
+                        .raise(Outcome::NegotiationFailed, error.to_string());
+                    call.stage = CallStage::Disconnecting;
+                    self.set_call_timer(stream, None);
+                    self.refuse(now, key, error.status());
+                    return;
+                }
+            }
+        };
+        call.stage = CallStage::Established;
+        self.set_call_timer(stream, None);
+        if self.ua.answer(now, key, body).is_err() {
+            // Cancelled meanwhile: its end is reported next.
+            return;
+        }
+        self.enter(now, stream, Phase::Negotiating);
+        if let Some(agreed) = agreed {
+            self.start_stream(stream, agreed, true);
+        }
+    }
+
+    /// Callee: the ACK came; with the answer, if ours was the offer.
+    pub(super) fn confirmed(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
+        let Some(call) = self.calls.get(&stream) else {
+            return;
+        };
+        if call.stage != CallStage::Established {
+            return;
+        }
+        if call.negotiated.is_none() {
+            let Some(share) = self.shares.get(&call.share) else {
+                return;
+            };
+            let Some(local) = call.local_audio(&share.assign) else {
+                return;
+            };
+            match sdp::accept(body, &local) {
+                Ok(agreed) => self.start_stream(stream, agreed, true),
+                Err(error) => {
+                    self.raise(stream, Outcome::NegotiationFailed, &error.to_string());
+                    self.hang_up(now, stream);
+                    return;
+                }
+            }
+        }
+        self.enter(now, stream, Phase::InCall);
+    }
+
+    /// The far end offers a change: hold, resume, another address.
+    pub(super) fn offered(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let Some(key) = call.key else { return };
+        if call.stage != CallStage::Established {
+            // It crosses our own end of the call.
+            self.refuse(now, key, 491);
+            return;
+        }
+        call.session_version += 1;
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        let Some(local) = call.local_audio(&share.assign) else {
+            return;
+        };
+        if body.is_empty() {
+            call.negotiated = None;
+            let _ = self.ua.answer(now, key, sdp::offer(&local));
+            return;
+        }
+        match sdp::answer(body, &local) {
+            Ok((answer, agreed)) => {
+                if self.ua.answer(now, key, answer).is_ok() {
+                    self.start_stream(stream, agreed, true);
+                }
+            }
+            Err(error) => self.refuse(now, key, error.status()),
+        }
+    }
+}

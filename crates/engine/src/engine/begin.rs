@@ -1,0 +1,331 @@
+//! From the assignment to endpoints that are ready and callers that know when to call.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use callmeter_metrics::RowDirection;
+use callmeter_sip::{
+    Credentials, EndpointConfig, Failure, Host, Registered, Registration, RegistrationFailed, Uri,
+};
+
+use super::{Engine, EngineError};
+use crate::assign::{Assign, ShareId, outbound_proxy_uri};
+use crate::endpoint::{Life, endpoint_of};
+use crate::event::{Outcome, Phase, What};
+use crate::rows::registration_values;
+use crate::share::{Share, Stage, Waiter};
+use crate::timers::Timer;
+
+/// Least time between a registration that was lost and the attempt to get it back.
+const REGISTER_AGAIN: Duration = Duration::from_secs(5);
+
+impl Engine {
+    pub(super) fn begin(&mut self, now: Instant, assign: Assign) -> Result<(), EngineError> {
+        assign.validate()?;
+        let id = assign.share;
+        if self.shares.contains_key(&id) {
+            return Err(EngineError::ShareExists(id));
+        }
+        self.ua.add_listener(assign.listener.clone())?;
+        self.timers.set(now + assign.start_within, id, Timer::Start);
+        let (next_hop, count) = (assign.next_hop(), assign.count);
+        self.shares.insert(id, Share::new(assign, now));
+        for index in 0..count {
+            self.emit(now, id, index, 0, What::Phase(Phase::Initializing));
+        }
+        match next_hop {
+            None => self.open_endpoints(now, id, None),
+            Some((Host::Ip(ip), port)) => {
+                self.open_endpoints(now, id, Some(SocketAddr::new(ip, port)));
+            }
+            Some((name @ Host::Name(_), _)) => {
+                self.resolve(now, id, &name.to_string(), Waiter::NextHop);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next hop is known (or there is none): endpoints register, or are ready at once.
+    pub(super) fn open_endpoints(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        next_hop: Option<SocketAddr>,
+    ) {
+        let Some(share) = self.shares.get(&id) else {
+            return;
+        };
+        let register = share.assign.registrar.register;
+        for index in 0..share.assign.count {
+            let Some(share) = self.shares.get(&id) else {
+                return;
+            };
+            if share.endpoints[index as usize].life != Life::Waiting {
+                continue;
+            }
+            let added = endpoint_config(share, index, next_hop)
+                .ok_or_else(|| "its address of record is no URI".to_owned())
+                .and_then(|config| {
+                    let key = share.endpoints[index as usize].key;
+                    self.ua
+                        .add_endpoint(key, config)
+                        .map_err(|error| error.to_string())
+                });
+            match added {
+                Ok(()) if register => {
+                    let pace = self.config.registrations_per_second.max(1);
+                    let at = self.next_registration.map_or(now, |next| next.max(now));
+                    self.next_registration = Some(at + Duration::from_secs(1) / pace);
+                    self.set_endpoint_timer(id, index, Some(at));
+                }
+                Ok(()) => self.ready(now, id, index),
+                Err(reason) => self.fail_endpoint(now, id, index, Outcome::OsError, &reason),
+            }
+        }
+    }
+
+    /// The one timer of an endpoint: register, register again, or dial.
+    pub(super) fn endpoint_due(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(endpoint) = self
+            .shares
+            .get_mut(&id)
+            .and_then(|share| share.endpoint(index))
+        else {
+            return;
+        };
+        endpoint.timer = None;
+        let (life, registered) = (endpoint.life, endpoint.registered);
+        match life {
+            Life::Waiting => self.register(now, id, index),
+            Life::Ready if !registered && self.must_register(id) => self.register(now, id, index),
+            Life::Ready => self.dial(now, id, index),
+            Life::Registering | Life::Unregistering | Life::Ended => {}
+        }
+    }
+
+    fn must_register(&self, id: ShareId) -> bool {
+        self.shares
+            .get(&id)
+            .is_some_and(|share| share.assign.registrar.register)
+    }
+
+    fn register(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let registrar = &share.assign.registrar;
+        let expires = registrar.expires;
+        let uri = format!("sip:{}", registrar.domain).parse::<Uri>();
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.life = Life::Registering;
+        let key = endpoint.key;
+        let asked = uri
+            .map_err(|error| error.to_string())
+            .and_then(|registrar| {
+                let registration = Registration { registrar, expires };
+                self.ua
+                    .register(now, key, registration)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(reason) = asked {
+            self.fail_endpoint(now, id, index, Outcome::RegistrationFailed, &reason);
+        }
+    }
+
+    pub(super) fn registered(&mut self, now: Instant, registered: &Registered) {
+        let (id, index) = endpoint_of(registered.endpoint);
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let dns = share.dns_time.take();
+        let second = share.rows.current();
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.registered = true;
+        if endpoint.life != Life::Registering {
+            return;
+        }
+        let first = !endpoint.announced;
+        endpoint.life = Life::Ready;
+        if first {
+            let values = registration_values(registered, dns);
+            share
+                .rows
+                .add(second, (index, 0, RowDirection::None, true), values);
+            self.emit(now, id, index, 0, What::Phase(Phase::Registered));
+        }
+        self.ready(now, id, index);
+    }
+
+    pub(super) fn registration_failed(&mut self, now: Instant, failed: &RegistrationFailed) {
+        let (id, index) = endpoint_of(failed.endpoint);
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let running = matches!(share.stage, Stage::Assigned | Stage::Running);
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.registered = false;
+        let reason = match &failed.failure {
+            Failure::Status { code, reason } => format!("registration refused: {code} {reason}"),
+            Failure::Timeout => "registration: no answer".to_owned(),
+            Failure::NotBound => "registration accepted without our contact".to_owned(),
+        };
+        if !endpoint.announced {
+            let outcome = Outcome::RegistrationFailed;
+            self.fail_endpoint(now, id, index, outcome, &reason);
+        } else if endpoint.life == Life::Unregistering {
+            self.unregistered(now, id, index, false);
+        } else {
+            endpoint.life = Life::Ready;
+            endpoint
+                .verdict
+                .raise(Outcome::CompletedWithWarnings, format!("lost its {reason}"));
+            if running && endpoint.timer.is_none() {
+                let wait = failed.retry_after.unwrap_or_default().max(REGISTER_AGAIN);
+                self.set_endpoint_timer(id, index, Some(now + wait));
+            }
+        }
+    }
+
+    /// Registered, or listening without registrar.
+    fn ready(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let register = share.assign.registrar.register;
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.life = Life::Ready;
+        let first = !std::mem::replace(&mut endpoint.announced, true);
+        let contact = endpoint.contact.clone();
+        let aor = if register {
+            endpoint.aor.clone()
+        } else {
+            String::new()
+        };
+        let idle = endpoint.current.is_none();
+        if first {
+            self.emit(now, id, index, 0, What::Ready { contact, aor });
+        }
+        if let Some(share) = self.shares.get_mut(&id).filter(|_| idle) {
+            share.make_idle(now, index);
+        }
+        match self.shares.get(&id).map(|share| share.is_ending()) {
+            Some(true) => self.end_endpoint(now, id, index),
+            Some(false) => self.plan_dial(now, id, index),
+            None => {}
+        }
+    }
+
+    /// An endpoint that can do nothing: its outcome is set and it ends.
+    pub(super) fn fail_endpoint(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        index: u32,
+        outcome: Outcome,
+        reason: &str,
+    ) {
+        let Some(endpoint) = self
+            .shares
+            .get_mut(&id)
+            .and_then(|share| share.endpoint(index))
+        else {
+            return;
+        };
+        endpoint.verdict.raise(outcome, reason);
+        self.end_endpoint(now, id, index);
+    }
+
+    pub(super) fn run(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        peers: Vec<String>,
+    ) -> Result<(), EngineError> {
+        let share = self
+            .shares
+            .get_mut(&id)
+            .ok_or(EngineError::UnknownShare(id))?;
+        if share.stage != Stage::Assigned {
+            return Err(EngineError::AlreadyStarted(id));
+        }
+        let endpoints = share.endpoints.len();
+        if !peers.is_empty() && peers.len() != endpoints {
+            return Err(EngineError::Peers {
+                given: peers.len(),
+                endpoints,
+            });
+        }
+        for (endpoint, peer) in share.endpoints.iter_mut().zip(peers) {
+            endpoint.peer = peer;
+        }
+        share.stage = Stage::Running;
+        share.started = Some(now);
+        let start_by = share.received + share.assign.start_within;
+        self.timers.cancel(Some(start_by), id, Timer::Start);
+        self.timers
+            .set(now + share.assign.duration, id, Timer::RunEnd);
+        self.timers
+            .set(now + Duration::from_secs(1), id, Timer::Second);
+        for index in 0..share.assign.count {
+            if let Some(share) = self
+                .shares
+                .get_mut(&id)
+                .filter(|share| share.assign.role.calls())
+            {
+                let offset = share.assign.start_offset(index);
+                if let Some(endpoint) = share.endpoint(index) {
+                    endpoint.dial_at = Some(now + offset);
+                }
+            }
+            self.plan_dial(now, id, index);
+        }
+        // All endpoints may have failed before the start.
+        self.finish_share(now, id);
+        Ok(())
+    }
+}
+
+fn endpoint_config(
+    share: &Share,
+    index: u32,
+    next_hop: Option<SocketAddr>,
+) -> Option<EndpointConfig> {
+    let Assign {
+        accounts,
+        registrar,
+        listener,
+        ..
+    } = &share.assign;
+    let proxy = outbound_proxy_uri(&registrar.outbound_proxy);
+    let credentials = accounts.get(index as usize).map(|account| Credentials {
+        username: if account.auth_user.is_empty() {
+            &account.user
+        } else {
+            &account.auth_user
+        }
+        .clone(),
+        password: account.password.clone(),
+        realm: (!account.realm.is_empty()).then(|| account.realm.clone()),
+    });
+    Some(EndpointConfig {
+        local: listener.id,
+        aor: share.endpoints.get(index as usize)?.aor.parse().ok()?,
+        display_name: String::new(),
+        contact_user: share.assign.user(index),
+        next_hop,
+        route: if registrar.outbound_proxy.is_empty() {
+            Vec::new()
+        } else {
+            vec![proxy?]
+        },
+        credentials,
+    })
+}

@@ -1,0 +1,293 @@
+//! Outgoing calls, from the plan to the answer.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use callmeter_sip::sdp::{self, Direction, Negotiated};
+use callmeter_sip::{Host, Invite, Uri};
+
+use super::Engine;
+use crate::assign::ShareId;
+use crate::call::{Call, Hop, Stage as CallStage, Target};
+use crate::endpoint::Life;
+use crate::event::{Outcome, Output, Phase, What};
+use crate::media::{MediaCommand, StreamId};
+use crate::share::{Share, Stage, Waiter};
+
+impl Engine {
+    /// Sets the timer of an endpoint's next call, once it is ready, idle and the run has started.
+    pub(super) fn plan_dial(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        if share.stage != Stage::Running {
+            return;
+        }
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        if endpoint.life != Life::Ready || endpoint.dialled_out || endpoint.current.is_some() {
+            return;
+        }
+        let Some(at) = endpoint.dial_at else { return };
+        self.set_endpoint_timer(id, index, Some(at.max(now)));
+    }
+
+    /// Places the next call of an endpoint.
+    pub(super) fn dial(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        if share.stage != Stage::Running {
+            return;
+        }
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        // An endpoint of both roles may have been called meanwhile; it dials after that call.
+        if endpoint.current.is_some() || endpoint.dialled_out || endpoint.dial_at.is_none() {
+            return;
+        }
+        let peer = endpoint.peer.clone();
+        if peer.is_empty() {
+            let reason = "not dialled: its callee has failed or none was given";
+            self.refuse_dial(now, id, index, reason);
+            return;
+        }
+        let target = match peer.parse::<Uri>() {
+            Ok(uri) => target(share, uri),
+            Err(error) => {
+                self.refuse_dial(now, id, index, &format!("not dialled: {peer}: {error}"));
+                return;
+            }
+        };
+        share.take_idle(index);
+        let Some(stream) = self.open_call(now, id, index) else {
+            return;
+        };
+        let name = match (target.hop, target.uri.host()) {
+            (Hop::Unresolved { .. }, name @ Host::Name(_)) => Some(name.to_string()),
+            _ => None,
+        };
+        if let Some(call) = self.calls.get_mut(&stream) {
+            call.outgoing = true;
+            call.target = Some(target);
+        }
+        if let Some(name) = name {
+            self.resolve(now, id, &name, Waiter::Call(stream));
+        }
+    }
+
+    /// A call that cannot even be placed counts as failed; there is no point in repeating it.
+    fn refuse_dial(&mut self, now: Instant, id: ShareId, index: u32, reason: &str) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        share.outcomes[Outcome::CallFailed.index()] += 1;
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.last_call += 1;
+        endpoint.dialled_out = true;
+        endpoint.verdict.raise(Outcome::CallFailed, reason);
+        let number = endpoint.last_call;
+        let ended = What::CallEnded {
+            outcome: Outcome::CallFailed,
+            sip_status: None,
+            detail: reason.to_owned(),
+            outgoing: true,
+        };
+        self.emit(now, id, index, number, ended);
+        self.after_call(now, id, index);
+    }
+
+    /// Sends the INVITE once ports are bound and the first hop is known.
+    pub(super) fn try_invite(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        let Some(target) = call.target.clone() else {
+            return;
+        };
+        let next_hop = match target.hop {
+            Hop::Configured => None,
+            Hop::Direct(address) => Some(address),
+            Hop::Unresolved { .. } => return,
+        };
+        let Some(local) = call.local_audio(&share.assign) else {
+            return;
+        };
+        if call.stage != CallStage::Preparing {
+            return;
+        }
+        call.stage = CallStage::Inviting;
+        let key = share.endpoints[call.endpoint as usize].key;
+        self.set_call_timer(stream, None);
+        self.enter(now, stream, Phase::Calling);
+        let invite = Invite {
+            target: target.uri,
+            next_hop,
+            body: sdp::offer(&local),
+        };
+        match self.ua.invite(now, key, invite) {
+            Ok(key) => {
+                if let Some(call) = self.calls.get_mut(&stream) {
+                    call.key = Some(key);
+                }
+                self.by_key.insert(key, stream);
+            }
+            Err(error) => {
+                self.raise(
+                    stream,
+                    Outcome::CallFailed,
+                    &format!("not dialled: {error}"),
+                );
+                self.abandon(now, stream);
+            }
+        }
+    }
+
+    pub(super) fn progress(&mut self, now: Instant, stream: StreamId, code: u16, body: &Bytes) {
+        if code == 180 {
+            self.enter(now, stream, Phase::Ringing);
+        }
+        let Some(call) = self.calls.get(&stream) else {
+            return;
+        };
+        if body.is_empty() || call.negotiated.is_some() {
+            return;
+        }
+        // Early media: hear it, say nothing before the answer. A bad answer shows up again in the
+        // final one.
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        let local = call.local_audio(&share.assign);
+        if let Some(Ok(negotiated)) = local.map(|local| sdp::accept(body, &local)) {
+            self.start_stream(stream, negotiated, false);
+        }
+    }
+
+    /// Caller: the far end answered.
+    pub(super) fn answered(&mut self, now: Instant, stream: StreamId, at: Instant, body: &Bytes) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        if call.stage != CallStage::Inviting {
+            return;
+        }
+        call.stage = CallStage::Established;
+        let hang_up_at = at + share.assign.call.duration;
+        let early = call.negotiated.filter(|_| body.is_empty());
+        let local = call.local_audio(&share.assign);
+        self.enter(now, stream, Phase::Negotiating);
+        let agreed = match (early, local) {
+            (Some(early), _) => Ok(early),
+            (None, Some(local)) => sdp::accept(body, &local).map_err(|error| error.to_string()),
+            (None, None) => Err("no media port".to_owned()),
+        };
+        match agreed {
+            Ok(negotiated) => {
+                self.start_stream(stream, negotiated, true);
+                self.enter(now, stream, Phase::InCall);
+                self.set_call_timer(stream, Some(hang_up_at));
+            }
+            Err(reason) => {
+                self.raise(stream, Outcome::NegotiationFailed, &reason);
+                self.hang_up(now, stream);
+            }
+        }
+    }
+
+    /// Gives the media thread what was agreed on.
+    pub(super) fn start_stream(&mut self, stream: StreamId, agreed: Negotiated, send: bool) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        call.negotiated = Some(agreed);
+        let sends = matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly);
+        let start_sending = send && sends;
+        let silenced = call.sending && !start_sending;
+        call.sending = start_sending;
+        if silenced {
+            self.outputs
+                .push_back(Output::Media(MediaCommand::StopSending { stream }));
+        }
+        self.outputs.push_back(Output::Media(MediaCommand::Start {
+            stream,
+            remote: agreed.remote_rtp,
+            remote_rtcp: agreed.remote_rtcp,
+            codec: agreed.codec,
+            payload_type: agreed.send_payload_type,
+            receive_payload_type: agreed.receive_payload_type,
+            ptime_ms: u32::from(agreed.ptime_ms),
+            dscp: share.assign.audio.dscp,
+            start_sending,
+        }));
+    }
+
+    /// Ends a call that has no signalling (yet).
+    pub(super) fn abandon(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if call.key.is_some() || matches!(call.stage, CallStage::Lingering | CallStage::Removing) {
+            return;
+        }
+        call.ended_at = Some(now);
+        self.release(now, stream);
+        self.remove_stream(now, stream);
+    }
+
+    /// The endpoint of a call whose signalling is over is idle again.
+    pub(super) fn release(&mut self, now: Instant, stream: StreamId) {
+        let Some(&Call {
+            share: id,
+            endpoint: index,
+            ..
+        }) = self.calls.get(&stream)
+        else {
+            return;
+        };
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        if endpoint.current == Some(stream) {
+            endpoint.current = None;
+            share.make_idle(now, index);
+        }
+    }
+}
+
+/// Where a call to `uri` goes first: through the registrar or proxy the endpoints are configured
+/// with, if the call is theirs; else straight to the host of the URI.
+fn target(share: &Share, uri: Uri) -> Target {
+    let registrar = &share.assign.registrar;
+    let at_registrar = uri
+        .host()
+        .to_string()
+        .eq_ignore_ascii_case(&registrar.domain);
+    let configured = !registrar.outbound_proxy.is_empty() || registrar.register || at_registrar;
+    let hop = if configured {
+        Hop::Configured
+    } else if let Some(address) = uri.socket_addr() {
+        Hop::Direct(address)
+    } else {
+        Hop::Unresolved {
+            port: uri.port().unwrap_or(registrar.transport.default_port()),
+        }
+    };
+    Target { uri, hop }
+}

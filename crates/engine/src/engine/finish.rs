@@ -1,0 +1,315 @@
+//! The end of a call: hanging up, the far end's BYE, stray packets, the last figures.
+
+use std::time::{Duration, Instant};
+
+use callmeter_metrics::{RowDirection, id};
+use callmeter_sip::sdp::Direction;
+use callmeter_sip::{CallEnd, EndReason};
+
+use super::{Engine, LINGER, PATIENCE};
+use crate::assign::ShareId;
+use crate::call::{Call, Stage as CallStage, StreamState};
+use crate::event::{Outcome, Output, Phase, What};
+use crate::media::{MediaCommand, StreamId};
+use crate::rows::{Values, call_values, codec_values, judge_audio};
+
+impl Engine {
+    /// The one timer of a call; what it means is the stage's.
+    pub(super) fn call_due(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        call.timer = None;
+        match call.stage {
+            CallStage::Preparing => {
+                call.verdict
+                    .raise(Outcome::OsError, "no media port in time");
+                self.abandon(now, stream);
+            }
+            CallStage::Ringing if call.ring_over => {
+                call.verdict
+                    .raise(Outcome::OsError, "no media port in time");
+                self.hang_up(now, stream);
+            }
+            CallStage::Ringing => {
+                call.ring_over = true;
+                self.set_call_timer(stream, Some(now + PATIENCE));
+                self.try_answer(now, stream);
+            }
+            CallStage::Established => self.hang_up(now, stream),
+            CallStage::Lingering => self.remove_stream(now, stream),
+            CallStage::Removing => {
+                call.verdict.raise(
+                    Outcome::CompletedWithWarnings,
+                    "no last figures of its media",
+                );
+                self.stream_gone(now, stream);
+            }
+            CallStage::Inviting | CallStage::Disconnecting => {}
+        }
+    }
+
+    /// Ends a call in whatever state; who hangs up stops sending before its BYE.
+    pub(super) fn hang_up(&mut self, now: Instant, stream: StreamId) {
+        self.stop_sending(stream);
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if matches!(
+            call.stage,
+            CallStage::Disconnecting | CallStage::Lingering | CallStage::Removing
+        ) {
+            return;
+        }
+        let Some(key) = call.key else {
+            self.abandon(now, stream);
+            return;
+        };
+        call.stage = CallStage::Disconnecting;
+        self.set_call_timer(stream, None);
+        self.enter(now, stream, Phase::Disconnecting);
+        // Refused only if its end is being reported already.
+        let _ = self.ua.hang_up(now, key);
+    }
+
+    pub(super) fn bye_received(&mut self, now: Instant, stream: StreamId) {
+        self.stop_sending(stream);
+        self.enter(now, stream, Phase::Disconnecting);
+    }
+
+    fn stop_sending(&mut self, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if std::mem::take(&mut call.sending) {
+            self.outputs
+                .push_back(Output::Media(MediaCommand::StopSending { stream }));
+        }
+    }
+
+    /// Signalling is over; what was answered still receives for a moment.
+    pub(super) fn call_ended(&mut self, now: Instant, stream: StreamId, at: Instant, end: CallEnd) {
+        self.stop_sending(stream);
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if let Some(key) = call.key.take() {
+            self.by_key.remove(&key);
+        }
+        let (outcome, detail) = judge_end(&end);
+        call.verdict.raise(outcome, detail);
+        let dropped = end.reason == EndReason::Dropped;
+        let linger = end.times.answered.is_some() && call.negotiated.is_some() && !dropped;
+        call.end = Some(end);
+        call.ended_at = Some(at);
+        self.release(now, stream);
+        if linger {
+            if let Some(call) = self.calls.get_mut(&stream) {
+                call.stage = CallStage::Lingering;
+            }
+            self.set_call_timer(stream, Some(now + LINGER));
+        } else {
+            self.remove_stream(now, stream);
+        }
+    }
+
+    /// Closes the stream; its last figures end the call.
+    pub(super) fn remove_stream(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        call.stage = CallStage::Removing;
+        match call.stream {
+            StreamState::Gone => {
+                self.finish_call(now, stream);
+                return;
+            }
+            // Removed as soon as it has opened.
+            StreamState::Opening => {}
+            StreamState::Open(_) => {
+                self.outputs
+                    .push_back(Output::Media(MediaCommand::Remove { stream }));
+            }
+        }
+        self.set_call_timer(stream, Some(now + PATIENCE));
+    }
+
+    pub(super) fn stream_failed(&mut self, now: Instant, stream: StreamId, reason: &str) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        call.stream = StreamState::Gone;
+        call.verdict.raise(Outcome::OsError, reason);
+        if call.stage == CallStage::Removing {
+            self.finish_call(now, stream);
+        } else {
+            self.hang_up(now, stream);
+        }
+    }
+
+    pub(super) fn stream_gone(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        call.stream = StreamState::Gone;
+        if call.stage == CallStage::Removing {
+            self.finish_call(now, stream);
+        }
+    }
+
+    /// Everything of the call is known: reports it and forgets it.
+    fn finish_call(&mut self, now: Instant, stream: StreamId) {
+        self.enter(now, stream, Phase::Closed);
+        self.set_call_timer(stream, None);
+        let Some(mut call) = self.calls.remove(&stream) else {
+            return;
+        };
+        let (id, index) = (call.share, call.endpoint);
+        self.write_call_rows(&mut call);
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let outcome = call.verdict.outcome().unwrap_or(Outcome::CallFailed);
+        share.outcomes[outcome.index()] += 1;
+        let detail = call.verdict.detail().to_owned();
+        if let Some(endpoint) = share.endpoint(index) {
+            endpoint.open_calls -= 1;
+            endpoint.verdict.raise(outcome, detail.clone());
+        }
+        let sip_status = call.end.as_ref().and_then(|end| end.status);
+        let outgoing = call.outgoing;
+        let ended = What::CallEnded {
+            outcome,
+            sip_status,
+            detail,
+            outgoing,
+        };
+        self.emit(now, id, index, call.number, ended);
+        if outgoing {
+            self.plan_next(call.ended_at.unwrap_or(now), id, index);
+        }
+        self.after_call(now, id, index);
+    }
+
+    fn write_call_rows(&mut self, call: &mut Call) {
+        let Some(share) = self.shares.get_mut(&call.share) else {
+            return;
+        };
+        let (Some(end), Some(ended)) = (&call.end, call.ended_at) else {
+            return;
+        };
+        let dns = if call.outgoing {
+            share.dns_time.take()
+        } else {
+            None
+        };
+        let mut values = call_values(end, ended, call.first_packet, dns);
+        let answered = call.was_answered();
+        let both_send = call
+            .negotiated
+            .is_some_and(|agreed| agreed.direction == Direction::SendRecv);
+        let stood = end
+            .times
+            .answered
+            .map_or(Duration::ZERO, |from| ended.duration_since(from));
+        let judged = call
+            .reported
+            .filter(|_| answered && both_send)
+            .and_then(|last| judge_audio(stood, &last));
+        if let Some(audio) = judged {
+            values.put(id::ONE_WAY_AUDIO, f64::from(u8::from(audio.one_way)));
+            values.put(id::MISSING_AUDIO, f64::from(u8::from(audio.missing)));
+            if audio.one_way || audio.missing {
+                let detail = if audio.one_way {
+                    "one-way audio"
+                } else {
+                    "no audio"
+                };
+                call.verdict.raise(Outcome::CompletedWithWarnings, detail);
+            }
+        }
+        let second = share.rows.current();
+        let mut put = |direction, values: Values| {
+            if !values.is_empty() {
+                share.rows.add(
+                    second,
+                    (call.endpoint, call.number, direction, true),
+                    values,
+                );
+            }
+        };
+        put(RowDirection::None, values);
+        if let Some(agreed) = call.negotiated.filter(|_| answered) {
+            let (send, recv) = codec_values(&agreed, call.reported.as_ref());
+            put(RowDirection::Send, send);
+            put(RowDirection::Recv, recv);
+        }
+    }
+
+    /// When the endpoint calls again, if it does.
+    fn plan_next(&mut self, ended: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let next = ended + share.assign.call.pause;
+        let again = share.assign.call.repeat && share.fits(next);
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.dialled_out |= !again;
+        endpoint.dial_at = Some(next);
+    }
+
+    /// After a call an endpoint dials again, waits for calls, or is done.
+    pub(super) fn after_call(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let ending = share.is_ending();
+        let only_calls = !share.assign.role.answers();
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        if ending || (only_calls && endpoint.dialled_out) {
+            self.end_endpoint(now, id, index);
+        } else {
+            self.plan_dial(now, id, index);
+        }
+    }
+}
+
+/// Outcome of a call by the end of its signalling (product-facts §1.2).
+fn judge_end(end: &CallEnd) -> (Outcome, String) {
+    let status = end.status.unwrap_or_default();
+    match end.reason {
+        EndReason::LocalBye | EndReason::RemoteBye => match end.bye_status {
+            Some(code) if !(200..300).contains(&code) => (
+                Outcome::CompletedWithWarnings,
+                format!("BYE answered {code}"),
+            ),
+            _ => (Outcome::Success, String::new()),
+        },
+        EndReason::Refused => {
+            let outcome = match status {
+                408 => Outcome::Timeout,
+                406 | 415 | 488 | 606 => Outcome::NegotiationFailed,
+                _ => Outcome::CallFailed,
+            };
+            (outcome, format!("refused: {status} {}", end.phrase))
+        }
+        EndReason::InviteTimeout => (Outcome::Timeout, "no answer to INVITE".to_owned()),
+        EndReason::NoAnswer => (Outcome::Timeout, "rang too long".to_owned()),
+        EndReason::Cancelled => (
+            Outcome::Timeout,
+            "cancelled: not answered in time".to_owned(),
+        ),
+        EndReason::CancelledByPeer => (Outcome::CallFailed, "cancelled by the caller".to_owned()),
+        EndReason::Rejected => (Outcome::CallFailed, format!("refused by us: {status}")),
+        EndReason::AckTimeout => (Outcome::Timeout, "no ACK to the answer".to_owned()),
+        EndReason::ByeTimeout => (Outcome::TeardownError, "no answer to BYE".to_owned()),
+        EndReason::Dropped => (
+            Outcome::TeardownError,
+            "dropped: it did not end in time".to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,119 @@
+//! Host names of registrars, proxies and peers, each resolved once per share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::{Engine, PATIENCE};
+use crate::assign::ShareId;
+use crate::call::Hop;
+use crate::event::{Outcome, Output};
+use crate::media::StreamId;
+use crate::share::{Name, Waiter};
+use crate::timers::Timer;
+
+impl Engine {
+    /// Asks for a name, or puts one more waiter to the question.
+    pub(super) fn resolve(&mut self, now: Instant, id: ShareId, host: &str, waiter: Waiter) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        match share.names.get_mut(host) {
+            Some(Name::Known(ip)) => {
+                let ip = *ip;
+                self.found(now, id, waiter, Ok(ip));
+            }
+            Some(Name::Asked { waiting, .. }) => waiting.push(waiter),
+            None => {
+                let name = Name::Asked {
+                    at: now,
+                    waiting: vec![waiter],
+                };
+                share.names.insert(host.to_owned(), name);
+                self.timers.set(now + PATIENCE, id, Timer::Resolve);
+                self.outputs.push_back(Output::Resolve {
+                    share: id,
+                    host: host.to_owned(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn resolved(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        host: &str,
+        found: Result<IpAddr, String>,
+    ) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let Some(Name::Asked { at, waiting }) = share.names.remove(host) else {
+            return;
+        };
+        if let Ok(ip) = found {
+            share.dns_time = Some(now.saturating_duration_since(at));
+            share.names.insert(host.to_owned(), Name::Known(ip));
+        }
+        for waiter in waiting {
+            let found = found
+                .clone()
+                .map_err(|reason| format!("cannot resolve {host}: {reason}"));
+            self.found(now, id, waiter, found);
+        }
+    }
+
+    /// Names asked for too long ago count as not found.
+    pub(super) fn names_overdue(&mut self, now: Instant, id: ShareId) {
+        let Some(share) = self.shares.get(&id) else {
+            return;
+        };
+        let overdue: Vec<String> = share
+            .names
+            .iter()
+            .filter(|(_, name)| matches!(name, Name::Asked { at, .. } if *at + PATIENCE <= now))
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in overdue {
+            let reason = format!("no answer within {} s", PATIENCE.as_secs());
+            self.resolved(now, id, &host, Err(reason));
+        }
+    }
+
+    fn found(&mut self, now: Instant, id: ShareId, waiter: Waiter, ip: Result<IpAddr, String>) {
+        match (waiter, ip) {
+            (Waiter::NextHop, Ok(ip)) => {
+                let port = self
+                    .shares
+                    .get(&id)
+                    .and_then(|share| share.assign.next_hop());
+                let next_hop = port.map(|(_, port)| SocketAddr::new(ip, port));
+                self.open_endpoints(now, id, next_hop);
+            }
+            (Waiter::NextHop, Err(reason)) => {
+                let count = self.shares.get(&id).map_or(0, |share| share.assign.count);
+                for index in 0..count {
+                    self.fail_endpoint(now, id, index, Outcome::OsError, &reason);
+                }
+            }
+            (Waiter::Call(stream), Ok(ip)) => self.hop_found(now, stream, ip),
+            (Waiter::Call(stream), Err(reason)) => {
+                self.raise(stream, Outcome::OsError, &reason);
+                self.abandon(now, stream);
+            }
+        }
+    }
+
+    fn hop_found(&mut self, now: Instant, stream: StreamId, ip: IpAddr) {
+        if let Some(target) = self
+            .calls
+            .get_mut(&stream)
+            .and_then(|call| call.target.as_mut())
+        {
+            if let Hop::Unresolved { port } = target.hop {
+                target.hop = Hop::Direct(SocketAddr::new(ip, port));
+            }
+        }
+        self.try_invite(now, stream);
+    }
+}

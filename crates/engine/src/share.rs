@@ -1,0 +1,195 @@
+//! One share: its endpoints, its clock, what it has found out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::assign::{Assign, ShareId};
+use crate::endpoint::{Endpoint, Life};
+use crate::engine::HostFigures;
+use crate::event::{Outcome, ShareTotals};
+use crate::media::StreamId;
+use crate::rows::PendingRows;
+
+/// Where a share is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Endpoints get ready; callees take calls already.
+    Assigned,
+    /// Callers call.
+    Running,
+    /// Calls are ended, registrations removed.
+    Ending(EndCause),
+    /// Reported; only late requests are answered.
+    Closed,
+}
+
+/// Why a share ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EndCause {
+    /// Its time is over.
+    RunOver,
+    /// It was stopped, with the reason given.
+    Stopped(String),
+    /// A deadline passed.
+    Forced,
+    /// It was never started.
+    NeverStarted,
+}
+
+/// A host name of a share.
+#[derive(Debug)]
+pub(crate) enum Name {
+    /// Asked for, and who waits.
+    Asked { at: Instant, waiting: Vec<Waiter> },
+    /// Found.
+    Known(IpAddr),
+}
+
+/// Who waits for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// All endpoints: it is their next hop.
+    NextHop,
+    /// A call to an address of that name.
+    Call(StreamId),
+}
+
+/// One share.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) id: ShareId,
+    pub(crate) assign: Assign,
+    pub(crate) received: Instant,
+    pub(crate) stage: Stage,
+    pub(crate) started: Option<Instant>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Endpoints that take calls and have none, longest idle first.
+    pub(crate) idle: BTreeSet<(Instant, u32)>,
+    pub(crate) names: BTreeMap<String, Name>,
+    /// How long the last answered name took, until a row has taken it.
+    pub(crate) dns_time: Option<Duration>,
+    pub(crate) outcomes: [u64; Outcome::ALL.len()],
+    pub(crate) forced: bool,
+    pub(crate) rows: PendingRows,
+    /// The machine's figures since the last row.
+    pub(crate) host: Option<HostFigures>,
+}
+
+impl Share {
+    pub(crate) fn new(assign: Assign, now: Instant) -> Self {
+        let id = assign.share;
+        let endpoints = (0..assign.count)
+            .map(|index| {
+                let mut endpoint = Endpoint::new(id, index, now);
+                endpoint.contact = contact(&assign, index);
+                endpoint.aor = aor(&assign, index);
+                if let Some(peer) = assign.peers.get(index as usize) {
+                    endpoint.peer.clone_from(peer);
+                }
+                endpoint
+            })
+            .collect();
+        Self {
+            id,
+            received: now,
+            stage: Stage::Assigned,
+            started: None,
+            endpoints,
+            idle: BTreeSet::new(),
+            names: BTreeMap::new(),
+            dns_time: None,
+            outcomes: [0; Outcome::ALL.len()],
+            forced: false,
+            rows: PendingRows::new(assign.first),
+            host: None,
+            assign,
+        }
+    }
+
+    pub(crate) fn endpoint(&mut self, index: u32) -> Option<&mut Endpoint> {
+        self.endpoints.get_mut(index as usize)
+    }
+
+    /// When the run ends; `None` before the start.
+    pub(crate) fn run_end(&self) -> Option<Instant> {
+        Some(self.started? + self.assign.duration)
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(_))
+    }
+
+    /// The second of the run `now` lies in; 0 before the start.
+    pub(crate) fn second_at(&self, now: Instant) -> u32 {
+        let since = self
+            .started
+            .map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a whole call that starts at `at` fits into the run.
+    pub(crate) fn fits(&self, at: Instant) -> bool {
+        let plan = &self.assign.call;
+        self.run_end()
+            .is_some_and(|end| at + plan.ring + plan.duration <= end)
+    }
+
+    /// Puts an endpoint that is ready and takes calls among the idle ones.
+    pub(crate) fn make_idle(&mut self, now: Instant, index: u32) {
+        let answers = self.assign.role.answers();
+        let open = matches!(self.stage, Stage::Assigned | Stage::Running);
+        let Some(endpoint) = self.endpoint(index) else {
+            return;
+        };
+        endpoint.idle_since = now;
+        if answers && open && endpoint.life == Life::Ready {
+            self.idle.insert((now, index));
+        }
+    }
+
+    /// Takes an endpoint out of the idle ones; false if it was not idle.
+    pub(crate) fn take_idle(&mut self, index: u32) -> bool {
+        let Some(since) = self.endpoint(index).map(|endpoint| endpoint.idle_since) else {
+            return false;
+        };
+        self.idle.remove(&(since, index))
+    }
+
+    pub(crate) fn totals(&self) -> ShareTotals {
+        let calls = Outcome::ALL
+            .into_iter()
+            .map(|outcome| (outcome, self.outcomes[outcome.index()]))
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        ShareTotals {
+            group: self.assign.group.clone(),
+            first: self.assign.first,
+            count: self.assign.count,
+            calls,
+            rows_per_endpoint: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.rows)
+                .collect(),
+            forced: self.forced,
+        }
+    }
+}
+
+fn contact(assign: &Assign, index: u32) -> String {
+    let listener = &assign.listener;
+    format!(
+        "sip:{}@{}:{}",
+        assign.user(index),
+        listener.advertised_host,
+        listener.advertised_port
+    )
+}
+
+fn aor(assign: &Assign, index: u32) -> String {
+    if assign.registrar.domain.is_empty() {
+        return contact(assign, index);
+    }
+    format!("sip:{}@{}", assign.user(index), assign.registrar.domain)
+}
