@@ -221,7 +221,7 @@ fn build(recipe: &Recipe, progress: &Progress) -> Result<Archive> {
         fs::remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
     }
     let target = format!("oci-archive:{}:{}", fresh.display(), recipe.reference);
-    output(buildah()?.args(["push", "--disable-compression", &recipe.reference, &target]))?;
+    output(buildah()?.args(["push", "--quiet", &recipe.reference, &target]))?;
     fs::rename(&fresh, &path).with_context(|| format!("rename to {}", path.display()))?;
     fs::write(&key_file, key).with_context(|| format!("write {}", key_file.display()))?;
     fs::remove_dir_all(&context).with_context(|| format!("remove {}", context.display()))?;

@@ -254,7 +254,7 @@ pub(crate) fn search_path() -> Result<String> {
     Ok(format!("{}:{system}", programs_dir()?.display()))
 }
 
-/// CoreDNS's version, which names its image.
+/// The version of `coredns`, which names its image.
 pub(crate) fn coredns_version() -> Result<String> {
     let tool = TOOLS
         .iter()
