@@ -262,9 +262,9 @@ fn logs_exec_and_port_forward_work() {
         .spawn()
         .unwrap();
     let mut said = String::new();
-    BufReader::new(forward.stdout.take().unwrap())
-        .read_line(&mut said)
-        .unwrap();
+    // Kept open: kubectl ends when it cannot print what it does.
+    let mut lines = BufReader::new(forward.stdout.take().unwrap());
+    lines.read_line(&mut said).unwrap();
     let address = said.split_whitespace().nth(2).unwrap().to_owned();
     let mut stream = TcpStream::connect(&address).unwrap();
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
