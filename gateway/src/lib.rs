@@ -1,6 +1,7 @@
 //! The gateway: authenticates workers, knows what they do, places tests and keeps the results.
 
 pub mod auth;
+pub mod ensure_tls;
 pub mod fleet_service;
 pub mod keys;
 pub mod link;
