@@ -251,14 +251,12 @@ impl Assign {
 
     /// User part of endpoint `index` of the share.
     pub(crate) fn user(&self, index: u32) -> String {
-        match self.accounts.get(index as usize) {
-            Some(account) => account.user.clone(),
-            None => {
-                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-                let group: String = self.group.chars().map(plain).collect();
-                format!("{group}-{}", self.first + index)
-            }
+        if let Some(account) = self.accounts.get(index as usize) {
+            return account.user.clone();
         }
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let group: String = self.group.chars().map(plain).collect();
+        format!("{group}-{}", self.first + index)
     }
 
     /// Offset of the first call of endpoint `index` of the share.
@@ -282,7 +280,10 @@ impl Assign {
             (format!("sip:{}", self.registrar.outbound_proxy), None)
         };
         let uri: Uri = text.parse().ok()?;
-        Some((uri.host().clone(), port.or(uri.port()).unwrap_or(default)))
+        Some((
+            uri.host().clone(),
+            port.or_else(|| uri.port()).unwrap_or(default),
+        ))
     }
 }
 

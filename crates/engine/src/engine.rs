@@ -2,11 +2,13 @@
 
 mod answer;
 mod begin;
+mod config;
 mod dial;
 mod ending;
 mod finish;
 mod measure;
 mod names;
+mod stream;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,19 +16,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callmeter_sip::{
-    CallEvent, CallKey, EndpointKey, Flow, Output as UaOutput, UaConfig, UaError, UaEvent,
-    UserAgent,
+    CallEvent, CallKey, EndpointKey, Flow, Output as UaOutput, UaConfig, UaEvent, UserAgent,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::assign::{Assign, Invalid, ShareId};
-use crate::call::{Call, Stage as CallStage, StreamState};
-use crate::endpoint::{Life, endpoint_of};
+use crate::assign::{Assign, ShareId};
+use crate::call::Call;
+use crate::endpoint::{Endpoint, Life, endpoint_of};
 use crate::event::{EndpointEvent, Outcome, Output, Phase, What};
-use crate::media::{MediaCommand, MediaEvent, StreamId};
+use crate::media::{MediaEvent, StreamId};
 use crate::share::{EndCause, Share, Stage};
 use crate::timers::{Timer, Timers};
+
+pub use config::{EngineConfig, EngineError, HostFigures};
 
 /// How long a stream may take to open or to report its last figures, a name to be resolved.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,74 +43,6 @@ const HARD_END: Duration = Duration::from_secs(70);
 const FORCED_END: Duration = Duration::from_secs(4);
 /// How long late requests are answered after a share (64·T1, RFC 3261 §17.1.1.2).
 const LATE_REQUESTS: Duration = Duration::from_secs(32);
-
-/// Settings of an engine.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Number of the shard; stream ids of different shards never meet.
-    pub shard: u16,
-    /// Value of User-Agent and Server.
-    pub product: String,
-    /// REGISTERs started per second, all shares together; at least 1.
-    pub registrations_per_second: u32,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            shard: 0,
-            product: "callmeter".to_owned(),
-            registrations_per_second: 500,
-        }
-    }
-}
-
-/// The generator's own load over the time since the last figures; what is not known is `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct HostFigures {
-    /// CPU of this process, in percent of one core.
-    pub cpu_percent: Option<f64>,
-    /// Resident memory in MB.
-    pub memory_mb: Option<f64>,
-    /// UDP `RcvbufErrors` of the node.
-    pub udp_rcvbuf_errors: Option<u64>,
-    /// Milliseconds the cgroup was throttled.
-    pub throttled_ms: Option<f64>,
-    /// CPU steal in percent.
-    pub steal_percent: Option<f64>,
-    /// Messages dropped at the worker's own queues.
-    pub ring_overflows: Option<u64>,
-    /// Whether the wall clock moved more than 1 ms against the monotonic one.
-    pub clock_stepped: Option<bool>,
-}
-
-/// Why an operation was refused; nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The assignment is wrong by itself.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// The share's key is taken.
-    #[error("share {0:?} exists already")]
-    ShareExists(ShareId),
-    /// No such share.
-    #[error("share {0:?} is not known")]
-    UnknownShare(ShareId),
-    /// The share was started before, or is ending.
-    #[error("share {0:?} was started before")]
-    AlreadyStarted(ShareId),
-    /// Start with another number of peers than endpoints.
-    #[error("start with {given} peers for {endpoints} endpoints; accepted: none, or one each")]
-    Peers {
-        /// Peers given.
-        given: usize,
-        /// Endpoints of the share.
-        endpoints: usize,
-    },
-    /// The SIP stack refused.
-    #[error("the SIP stack refused the share")]
-    Sip(#[from] UaError),
-}
 
 /// Endpoints and calls of the shares placed on one signalling shard.
 ///
@@ -183,14 +118,14 @@ impl Engine {
 
     /// Ends a share early: calls by BYE, registrations by un-REGISTER. Unknown or ended: nothing.
     pub fn stop(&mut self, now: Instant, share: ShareId, reason: &str) {
-        self.end_share(now, share, EndCause::Stopped(reason.to_owned()));
+        self.end_share(now, share, &EndCause::Stopped(reason.to_owned()));
         self.settle(now);
     }
 
     /// Ends a share because a deadline passed: BYE to all at once, outcome TIMEOUT, totals
     /// `forced`; over within 9 s at most.
     pub fn force_end(&mut self, now: Instant, share: ShareId) {
-        self.end_share(now, share, EndCause::Forced);
+        self.end_share(now, share, &EndCause::Forced);
         self.settle(now);
     }
 
@@ -232,7 +167,7 @@ impl Engine {
         host: &str,
         found: Result<IpAddr, String>,
     ) {
-        self.resolved(now, share, host, found);
+        self.resolved(now, share, host, &found);
         self.settle(now);
     }
 
@@ -294,9 +229,9 @@ impl Engine {
     fn fire(&mut self, now: Instant, share: ShareId, timer: Timer) {
         match timer {
             Timer::Second => self.second_over(now, share),
-            Timer::Start => self.end_share(now, share, EndCause::NeverStarted),
+            Timer::Start => self.end_share(now, share, &EndCause::NeverStarted),
             Timer::Resolve => self.names_overdue(now, share),
-            Timer::RunEnd => self.end_share(now, share, EndCause::RunOver),
+            Timer::RunEnd => self.end_share(now, share, &EndCause::RunOver),
             Timer::Grace => self.hang_up_all(now, share),
             Timer::HardEnd => self.drop_all(now, share),
             Timer::Close => self.close(now, share),
@@ -397,58 +332,23 @@ impl Engine {
 
     /// Sets the one timer of an endpoint.
     fn set_endpoint_timer(&mut self, share: ShareId, index: u32, at: Option<Instant>) {
-        let Some(endpoint) = self.shares.get_mut(&share).and_then(|s| s.endpoint(index)) else {
+        let Some(endpoint) = self.endpoint(share, index) else {
             return;
         };
-        self.timers
-            .cancel(endpoint.timer, share, Timer::Endpoint(index));
-        endpoint.timer = at;
+        let held = std::mem::replace(&mut endpoint.timer, at);
+        self.timers.cancel(held, share, Timer::Endpoint(index));
         if let Some(at) = at {
             self.timers.set(at, share, Timer::Endpoint(index));
         }
     }
 
+    fn endpoint(&mut self, share: ShareId, index: u32) -> Option<&mut Endpoint> {
+        self.shares.get_mut(&share)?.endpoint(index)
+    }
+
     fn raise(&mut self, stream: StreamId, outcome: Outcome, detail: &str) {
         if let Some(call) = self.calls.get_mut(&stream) {
             call.verdict.raise(outcome, detail);
-        }
-    }
-
-    /// Makes a call of an endpoint and asks for its ports.
-    fn open_call(&mut self, now: Instant, share: ShareId, index: u32) -> Option<StreamId> {
-        let session_id = u64::from(self.rng.random::<u32>());
-        let endpoint = self.shares.get_mut(&share)?.endpoint(index)?;
-        self.streams_opened += 1;
-        let stream = StreamId(u64::from(self.config.shard) << 48 | self.streams_opened);
-        endpoint.last_call += 1;
-        endpoint.open_calls += 1;
-        endpoint.current = Some(stream);
-        let call = Call::new(share, index, endpoint.last_call, session_id);
-        self.calls.insert(stream, call);
-        self.outputs
-            .push_back(Output::Media(MediaCommand::Open { stream }));
-        self.set_call_timer(stream, Some(now + PATIENCE));
-        Some(stream)
-    }
-
-    fn stream_opened(&mut self, now: Instant, stream: StreamId, local: std::net::SocketAddr) {
-        match self.calls.get_mut(&stream) {
-            Some(call) if call.stream == StreamState::Opening => {
-                call.stream = StreamState::Open(local);
-                if call.stage == CallStage::Removing {
-                    self.outputs
-                        .push_back(Output::Media(MediaCommand::Remove { stream }));
-                } else if call.outgoing {
-                    self.try_invite(now, stream);
-                } else {
-                    self.try_answer(now, stream);
-                }
-            }
-            Some(_) => {}
-            // Its call gave up waiting: nobody needs the ports.
-            None => self
-                .outputs
-                .push_back(Output::Media(MediaCommand::Remove { stream })),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::assign::{Assign, ShareId};
+use crate::assign::Assign;
 use crate::endpoint::{Endpoint, Life};
 use crate::engine::HostFigures;
 use crate::event::{Outcome, ShareTotals};
@@ -58,7 +58,6 @@ pub(crate) enum Waiter {
 /// One share.
 #[derive(Debug)]
 pub(crate) struct Share {
-    pub(crate) id: ShareId,
     pub(crate) assign: Assign,
     pub(crate) received: Instant,
     pub(crate) stage: Stage,
@@ -91,7 +90,6 @@ impl Share {
             })
             .collect();
         Self {
-            id,
             received: now,
             stage: Stage::Assigned,
             started: None,

@@ -86,11 +86,7 @@ impl Engine {
 
     /// The one timer of an endpoint: register, register again, or dial.
     pub(super) fn endpoint_due(&mut self, now: Instant, id: ShareId, index: u32) {
-        let Some(endpoint) = self
-            .shares
-            .get_mut(&id)
-            .and_then(|share| share.endpoint(index))
-        else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
         endpoint.timer = None;
@@ -130,6 +126,9 @@ impl Engine {
                     .map_err(|error| error.to_string())
             });
         if let Err(reason) = asked {
+            if let Some(endpoint) = self.endpoint(id, index) {
+                endpoint.life = Life::Waiting;
+            }
             self.fail_endpoint(now, id, index, Outcome::RegistrationFailed, &reason);
         }
     }
@@ -175,16 +174,24 @@ impl Engine {
             Failure::Timeout => "registration: no answer".to_owned(),
             Failure::NotBound => "registration accepted without our contact".to_owned(),
         };
-        if !endpoint.announced {
+        if endpoint.life == Life::Unregistering {
+            self.unregistered(now, id, index, true);
+        } else if !endpoint.announced {
+            endpoint.life = Life::Waiting;
             let outcome = Outcome::RegistrationFailed;
             self.fail_endpoint(now, id, index, outcome, &reason);
-        } else if endpoint.life == Life::Unregistering {
-            self.unregistered(now, id, index, false);
         } else {
+            // A refresh may fail once; an endpoint that does not get its registration back has
+            // failed.
             endpoint.life = Life::Ready;
+            let outcome = if failed.refresh {
+                Outcome::CompletedWithWarnings
+            } else {
+                Outcome::RegistrationFailed
+            };
             endpoint
                 .verdict
-                .raise(Outcome::CompletedWithWarnings, format!("lost its {reason}"));
+                .raise(outcome, format!("lost its {reason}"));
             if running && endpoint.timer.is_none() {
                 let wait = failed.retry_after.unwrap_or_default().max(REGISTER_AGAIN);
                 self.set_endpoint_timer(id, index, Some(now + wait));
@@ -216,7 +223,7 @@ impl Engine {
         if let Some(share) = self.shares.get_mut(&id).filter(|_| idle) {
             share.make_idle(now, index);
         }
-        match self.shares.get(&id).map(|share| share.is_ending()) {
+        match self.shares.get(&id).map(Share::is_ending) {
             Some(true) => self.end_endpoint(now, id, index),
             Some(false) => self.plan_dial(now, id, index),
             None => {}
@@ -232,11 +239,7 @@ impl Engine {
         outcome: Outcome,
         reason: &str,
     ) {
-        let Some(endpoint) = self
-            .shares
-            .get_mut(&id)
-            .and_then(|share| share.endpoint(index))
-        else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
         endpoint.verdict.raise(outcome, reason);
@@ -287,8 +290,6 @@ impl Engine {
             }
             self.plan_dial(now, id, index);
         }
-        // All endpoints may have failed before the start.
-        self.finish_share(now, id);
         Ok(())
     }
 }

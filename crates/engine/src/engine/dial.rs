@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use callmeter_sip::sdp::{self, Direction, Negotiated};
+use callmeter_sip::sdp;
 use callmeter_sip::{Host, Invite, Uri};
 
 use super::Engine;
 use crate::assign::ShareId;
 use crate::call::{Call, Hop, Stage as CallStage, Target};
 use crate::endpoint::Life;
-use crate::event::{Outcome, Output, Phase, What};
-use crate::media::{MediaCommand, StreamId};
+use crate::event::{Outcome, Phase, What};
+use crate::media::StreamId;
 use crate::share::{Share, Stage, Waiter};
 
 impl Engine {
@@ -205,36 +205,6 @@ impl Engine {
         }
     }
 
-    /// Gives the media thread what was agreed on.
-    pub(super) fn start_stream(&mut self, stream: StreamId, agreed: Negotiated, send: bool) {
-        let Some(call) = self.calls.get_mut(&stream) else {
-            return;
-        };
-        let Some(share) = self.shares.get(&call.share) else {
-            return;
-        };
-        call.negotiated = Some(agreed);
-        let sends = matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly);
-        let start_sending = send && sends;
-        let silenced = call.sending && !start_sending;
-        call.sending = start_sending;
-        if silenced {
-            self.outputs
-                .push_back(Output::Media(MediaCommand::StopSending { stream }));
-        }
-        self.outputs.push_back(Output::Media(MediaCommand::Start {
-            stream,
-            remote: agreed.remote_rtp,
-            remote_rtcp: agreed.remote_rtcp,
-            codec: agreed.codec,
-            payload_type: agreed.send_payload_type,
-            receive_payload_type: agreed.receive_payload_type,
-            ptime_ms: u32::from(agreed.ptime_ms),
-            dscp: share.assign.audio.dscp,
-            start_sending,
-        }));
-    }
-
     /// Ends a call that has no signalling (yet).
     pub(super) fn abandon(&mut self, now: Instant, stream: StreamId) {
         let Some(call) = self.calls.get_mut(&stream) else {
@@ -286,7 +256,9 @@ fn target(share: &Share, uri: Uri) -> Target {
         Hop::Direct(address)
     } else {
         Hop::Unresolved {
-            port: uri.port().unwrap_or(registrar.transport.default_port()),
+            port: uri
+                .port()
+                .unwrap_or_else(|| registrar.transport.default_port()),
         }
     };
     Target { uri, hop }

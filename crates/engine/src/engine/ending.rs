@@ -13,11 +13,11 @@ use crate::timers::Timer;
 
 impl Engine {
     /// Ends a share. One that is ending already can still be forced.
-    pub(super) fn end_share(&mut self, now: Instant, id: ShareId, cause: EndCause) {
+    pub(super) fn end_share(&mut self, now: Instant, id: ShareId, cause: &EndCause) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
-        let forced = cause == EndCause::Forced;
+        let forced = *cause == EndCause::Forced;
         match &share.stage {
             Stage::Assigned | Stage::Running => {}
             Stage::Ending(held) if forced && *held != EndCause::Forced => {}
@@ -36,12 +36,12 @@ impl Engine {
             self.timers.set(now + CALLEE_GRACE, id, Timer::Grace);
         }
         for index in 0..share.assign.count {
-            self.end_cause_of(id, index, &cause);
+            self.end_cause_of(id, index, cause);
             self.set_endpoint_timer(id, index, None);
             let outgoing = |stream: &StreamId| self.calls.get(stream).is_some_and(|c| c.outgoing);
             match self.current_call(id, index) {
                 Some(stream) if forced || outgoing(&stream) => {
-                    self.mark_cut(stream, &cause);
+                    self.mark_cut(stream, cause);
                     self.hang_up(now, stream);
                 }
                 Some(_) => {}
@@ -57,11 +57,7 @@ impl Engine {
 
     /// What the end of the share means to an endpoint that has not ended.
     fn end_cause_of(&mut self, id: ShareId, index: u32, cause: &EndCause) {
-        let Some(endpoint) = self
-            .shares
-            .get_mut(&id)
-            .and_then(|share| share.endpoint(index))
-        else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
         if endpoint.life == Life::Ended {
@@ -84,18 +80,14 @@ impl Engine {
         };
         let answered = call.stage == CallStage::Established;
         match cause {
-            EndCause::Forced if answered || call.key.is_some() || call.outgoing => {
-                call.verdict.raise(Outcome::Timeout, "ended by a deadline");
-            }
+            EndCause::Forced => call.verdict.raise(Outcome::Timeout, "ended by a deadline"),
             EndCause::Stopped(reason) if !answered => {
-                call.verdict.raise(
-                    Outcome::Timeout,
-                    format!("not answered before the stop: {reason}"),
-                );
+                let detail = format!("not answered before the stop: {reason}");
+                call.verdict.raise(Outcome::CompletedWithWarnings, detail);
             }
             EndCause::RunOver if !answered => {
-                call.verdict
-                    .raise(Outcome::Timeout, "not answered before the end of the run");
+                let detail = "not answered before the end of the run";
+                call.verdict.raise(Outcome::Timeout, detail);
             }
             _ => {}
         }
@@ -113,21 +105,15 @@ impl Engine {
 
     /// An endpoint without calls removes its registration, then is done.
     pub(super) fn end_endpoint(&mut self, now: Instant, id: ShareId, index: u32) {
-        let Some(endpoint) = self
-            .shares
-            .get_mut(&id)
-            .and_then(|share| share.endpoint(index))
-        else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
         if endpoint.open_calls > 0 || matches!(endpoint.life, Life::Unregistering | Life::Ended) {
             return;
         }
         let bound = endpoint.registered || endpoint.life == Life::Registering;
-        let (key, asked_before) = (endpoint.key, endpoint.announced || endpoint.registered);
-        if bound
-            && (asked_before || endpoint.verdict.outcome() != Some(Outcome::RegistrationFailed))
-        {
+        let key = endpoint.key;
+        if bound {
             endpoint.life = Life::Unregistering;
             if self.ua.unregister(now, key).is_ok() {
                 return;
@@ -137,11 +123,7 @@ impl Engine {
     }
 
     pub(super) fn unregistered(&mut self, now: Instant, id: ShareId, index: u32, confirmed: bool) {
-        let Some(endpoint) = self
-            .shares
-            .get_mut(&id)
-            .and_then(|share| share.endpoint(index))
-        else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
         endpoint.registered = false;
@@ -197,10 +179,7 @@ impl Engine {
             // Its calls are reported as dropped; unknown only if it was never added.
             let _ = self.ua.remove_endpoint(now, key);
             self.settle(now);
-            let waits = self
-                .shares
-                .get_mut(&id)
-                .and_then(|share| share.endpoint(index));
+            let waits = self.endpoint(id, index);
             if waits.is_some_and(|endpoint| endpoint.open_calls == 0) {
                 self.endpoint_over(now, id, index);
             }

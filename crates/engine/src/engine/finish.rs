@@ -8,9 +8,9 @@ use callmeter_sip::{CallEnd, EndReason};
 
 use super::{Engine, LINGER, PATIENCE};
 use crate::assign::ShareId;
-use crate::call::{Call, Stage as CallStage, StreamState};
-use crate::event::{Outcome, Output, Phase, What};
-use crate::media::{MediaCommand, StreamId};
+use crate::call::{Call, Stage as CallStage};
+use crate::event::{Outcome, Phase, What};
+use crate::media::StreamId;
 use crate::rows::{Values, call_values, codec_values, judge_audio};
 
 impl Engine {
@@ -77,16 +77,6 @@ impl Engine {
         self.enter(now, stream, Phase::Disconnecting);
     }
 
-    fn stop_sending(&mut self, stream: StreamId) {
-        let Some(call) = self.calls.get_mut(&stream) else {
-            return;
-        };
-        if std::mem::take(&mut call.sending) {
-            self.outputs
-                .push_back(Output::Media(MediaCommand::StopSending { stream }));
-        }
-    }
-
     /// Signalling is over; what was answered still receives for a moment.
     pub(super) fn call_ended(&mut self, now: Instant, stream: StreamId, at: Instant, end: CallEnd) {
         self.stop_sending(stream);
@@ -113,52 +103,8 @@ impl Engine {
         }
     }
 
-    /// Closes the stream; its last figures end the call.
-    pub(super) fn remove_stream(&mut self, now: Instant, stream: StreamId) {
-        let Some(call) = self.calls.get_mut(&stream) else {
-            return;
-        };
-        call.stage = CallStage::Removing;
-        match call.stream {
-            StreamState::Gone => {
-                self.finish_call(now, stream);
-                return;
-            }
-            // Removed as soon as it has opened.
-            StreamState::Opening => {}
-            StreamState::Open(_) => {
-                self.outputs
-                    .push_back(Output::Media(MediaCommand::Remove { stream }));
-            }
-        }
-        self.set_call_timer(stream, Some(now + PATIENCE));
-    }
-
-    pub(super) fn stream_failed(&mut self, now: Instant, stream: StreamId, reason: &str) {
-        let Some(call) = self.calls.get_mut(&stream) else {
-            return;
-        };
-        call.stream = StreamState::Gone;
-        call.verdict.raise(Outcome::OsError, reason);
-        if call.stage == CallStage::Removing {
-            self.finish_call(now, stream);
-        } else {
-            self.hang_up(now, stream);
-        }
-    }
-
-    pub(super) fn stream_gone(&mut self, now: Instant, stream: StreamId) {
-        let Some(call) = self.calls.get_mut(&stream) else {
-            return;
-        };
-        call.stream = StreamState::Gone;
-        if call.stage == CallStage::Removing {
-            self.finish_call(now, stream);
-        }
-    }
-
     /// Everything of the call is known: reports it and forgets it.
-    fn finish_call(&mut self, now: Instant, stream: StreamId) {
+    pub(super) fn finish_call(&mut self, now: Instant, stream: StreamId) {
         self.enter(now, stream, Phase::Closed);
         self.set_call_timer(stream, None);
         let Some(mut call) = self.calls.remove(&stream) else {

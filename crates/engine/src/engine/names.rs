@@ -43,7 +43,7 @@ impl Engine {
         now: Instant,
         id: ShareId,
         host: &str,
-        found: Result<IpAddr, String>,
+        found: &Result<IpAddr, String>,
     ) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
@@ -51,7 +51,7 @@ impl Engine {
         let Some(Name::Asked { at, waiting }) = share.names.remove(host) else {
             return;
         };
-        if let Ok(ip) = found {
+        if let Ok(ip) = *found {
             share.dns_time = Some(now.saturating_duration_since(at));
             share.names.insert(host.to_owned(), Name::Known(ip));
         }
@@ -76,7 +76,7 @@ impl Engine {
             .collect();
         for host in overdue {
             let reason = format!("no answer within {} s", PATIENCE.as_secs());
-            self.resolved(now, id, &host, Err(reason));
+            self.resolved(now, id, &host, &Err(reason));
         }
     }
 
@@ -105,14 +105,13 @@ impl Engine {
     }
 
     fn hop_found(&mut self, now: Instant, stream: StreamId, ip: IpAddr) {
-        if let Some(target) = self
-            .calls
-            .get_mut(&stream)
-            .and_then(|call| call.target.as_mut())
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        if let Some(target) = &mut call.target
+            && let Hop::Unresolved { port } = target.hop
         {
-            if let Hop::Unresolved { port } = target.hop {
-                target.hop = Hop::Direct(SocketAddr::new(ip, port));
-            }
+            target.hop = Hop::Direct(SocketAddr::new(ip, port));
         }
         self.try_invite(now, stream);
     }
