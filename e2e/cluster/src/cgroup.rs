@@ -90,7 +90,11 @@ fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
 
 /// Makes the directory `name` in every hierarchy, ready to hold pods.
 pub(crate) fn make_everywhere(name: &str) -> Result<()> {
-    for hierarchy in hierarchies()? {
+    let all = hierarchies()?;
+    if let [only] = all.as_slice() {
+        enable_controllers(&only.path)?;
+    }
+    for hierarchy in all {
         let dir = hierarchy.path.join(name);
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         if hierarchy.controllers.iter().any(|c| c == "cpuset") {
@@ -101,6 +105,26 @@ pub(crate) fn make_everywhere(name: &str) -> Result<()> {
                 fs::write(dir.join(file), value.trim())
                     .with_context(|| format!("write {file} of {}", dir.display()))?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Where there is only the unified hierarchy, a cgroup has the controllers that its parent hands
+/// down; a kubelet refuses a root that lacks any it limits pods with.
+fn enable_controllers(root: &Path) -> Result<()> {
+    let read = |file: &str| {
+        let path = root.join(file);
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let enabled = read("cgroup.subtree_control")?;
+    for controller in read("cgroup.controllers")?.split_whitespace() {
+        if !enabled.split_whitespace().any(|other| other == controller) {
+            fs::write(
+                root.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            )
+            .with_context(|| format!("enable the cgroup controller {controller}"))?;
         }
     }
     Ok(())

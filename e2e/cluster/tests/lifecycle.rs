@@ -67,13 +67,20 @@ impl Listing {
             routes: lines(Command::new("ip").args(["route", "show", "table", "all"])),
             links: names_in("/sys/class/net"),
             cgroups: lines(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"])),
-            settings: lines(Command::new("sysctl").args([
-                "vm.overcommit_memory",
-                "vm.panic_on_oom",
-                "kernel.panic",
-                "kernel.panic_on_oops",
-                "net.ipv4.ip_forward",
-            ])),
+            settings: [
+                "vm/overcommit_memory",
+                "vm/panic_on_oom",
+                "kernel/panic",
+                "kernel/panic_on_oops",
+                "net/ipv4/ip_forward",
+            ]
+            .map(|name| {
+                format!(
+                    "{name}={}",
+                    fs::read_to_string(format!("/proc/sys/{name}")).unwrap()
+                )
+            })
+            .into(),
         }
     }
 }
