@@ -165,9 +165,9 @@ impl Engine {
         now: Instant,
         share: ShareId,
         host: &str,
-        found: Result<IpAddr, String>,
+        found: Result<IpAddr, &str>,
     ) {
-        self.resolved(now, share, host, &found);
+        self.resolved(now, share, host, found);
         self.settle(now);
     }
 

@@ -43,7 +43,7 @@ impl Engine {
         now: Instant,
         id: ShareId,
         host: &str,
-        found: &Result<IpAddr, String>,
+        found: Result<IpAddr, &str>,
     ) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
@@ -51,14 +51,12 @@ impl Engine {
         let Some(Name::Asked { at, waiting }) = share.names.remove(host) else {
             return;
         };
-        if let Ok(ip) = *found {
+        if let Ok(ip) = found {
             share.dns_time = Some(now.saturating_duration_since(at));
             share.names.insert(host.to_owned(), Name::Known(ip));
         }
         for waiter in waiting {
-            let found = found
-                .clone()
-                .map_err(|reason| format!("cannot resolve {host}: {reason}"));
+            let found = found.map_err(|reason| format!("cannot resolve {host}: {reason}"));
             self.found(now, id, waiter, found);
         }
     }
@@ -76,7 +74,7 @@ impl Engine {
             .collect();
         for host in overdue {
             let reason = format!("no answer within {} s", PATIENCE.as_secs());
-            self.resolved(now, id, &host, &Err(reason));
+            self.resolved(now, id, &host, Err(&reason));
         }
     }
 
