@@ -1,10 +1,13 @@
 //! The gateway: authenticates workers, knows what they do, places tests and keeps the results.
 
 pub mod auth;
+pub mod definition;
 pub mod ensure_tls;
 pub mod fleet_service;
 pub mod keys;
 pub mod link;
+pub mod results;
+pub mod run;
 pub mod scheduler;
 pub mod session;
 pub mod sessions;

@@ -177,11 +177,20 @@ pub struct Round {
 ///
 /// `settled` is when every worker and pool that exists has had time to report after a start of the
 /// gateway; no run is called impossible before.
-pub fn schedule(workers: &[Worker], pools: &[Pool], queue: &[RunDemand], settled: Instant, now: Instant) -> Round {
+pub fn schedule(
+    workers: &[Worker],
+    pools: &[Pool],
+    queue: &[RunDemand],
+    settled: Instant,
+    now: Instant,
+) -> Round {
     let mut fleet = Fleet::new(workers, pools, now);
     let mut order: Vec<&RunDemand> = queue.iter().collect();
     order.sort_by(|a, b| {
-        b.priority.cmp(&a.priority).then(a.since.cmp(&b.since)).then_with(|| a.run.cmp(&b.run))
+        b.priority
+            .cmp(&a.priority)
+            .then(a.since.cmp(&b.since))
+            .then_with(|| a.run.cmp(&b.run))
     });
     let mut round = Round::default();
     let mut waiting = 0;
@@ -220,12 +229,20 @@ impl<'a> Fleet<'a> {
     fn new(workers: &'a [Worker], pools: &'a [Pool], now: Instant) -> Self {
         let mut workers: Vec<&Worker> = workers.iter().filter(|w| w.usable()).collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut pools: Vec<&Pool> =
-            pools.iter().filter(|p| now.saturating_duration_since(p.renewed) <= POOL_FRESH).collect();
+        let mut pools: Vec<&Pool> = pools
+            .iter()
+            .filter(|p| now.saturating_duration_since(p.renewed) <= POOL_FRESH)
+            .collect();
         pools.sort_by(|a, b| a.key.cmp(&b.key));
         let free = workers.iter().map(|w| w.free()).collect();
         let picked = vec![0; pools.len()];
-        Self { workers, free, pools, picked, now }
+        Self {
+            workers,
+            free,
+            pools,
+            picked,
+            now,
+        }
     }
 
     fn decide(&mut self, run: &RunDemand, settled: Instant, position: u32) -> Decision {
@@ -233,7 +250,9 @@ impl<'a> Fleet<'a> {
         let pools = self.pick_pools(run);
         let possible = self.possible(run, &pools);
         if !possible && !run.accepted && self.may_judge(run, settled) {
-            return Decision::CannotRun { reason: self.explain_impossible(run, &pools) };
+            return Decision::CannotRun {
+                reason: self.explain_impossible(run, &pools),
+            };
         }
         let eligible = self.eligible(run);
         if possible && let Some(shares) = place::place(run, &self.workers, &self.free, &eligible) {
@@ -241,11 +260,16 @@ impl<'a> Fleet<'a> {
             return Decision::Place(shares);
         }
         let (missing, held) = self.missing(run, &eligible);
-        let reason =
-            if possible { self.explain_wait(run, missing) } else { self.explain_impossible(run, &pools) };
+        let reason = if possible {
+            self.explain_wait(run, missing)
+        } else {
+            self.explain_impossible(run, &pools)
+        };
         if waited >= run.queue_timeout {
             let limit = explain::seconds(run.queue_timeout);
-            return Decision::CannotRun { reason: format!("queueTimeout {limit} passed: {reason}") };
+            return Decision::CannotRun {
+                reason: format!("queueTimeout {limit} passed: {reason}"),
+            };
         }
         if possible {
             self.free = held;
@@ -255,7 +279,12 @@ impl<'a> Fleet<'a> {
                 self.picked[i] += u64::from(group.endpoints);
             }
         }
-        Decision::Wait { position, missing, reason, pools }
+        Decision::Wait {
+            position,
+            missing,
+            reason,
+            pools,
+        }
     }
 
     /// False while a worker or a pool the run needs may not have reported yet.
@@ -264,13 +293,18 @@ impl<'a> Fleet<'a> {
             Placement::Pool(key) => self.pool_index(Some(key)).is_none(),
             _ => false,
         });
-        self.now >= settled && (!unknown_pool || self.now.saturating_duration_since(run.since) >= POOL_FRESH)
+        self.now >= settled
+            && (!unknown_pool || self.now.saturating_duration_since(run.since) >= POOL_FRESH)
     }
 
     /// Per worker the set of the run's groups it may carry.
     fn eligible(&self, run: &RunDemand) -> Vec<u64> {
         let mask = |worker: &Worker| {
-            if worker.project == run.project { group_mask(run, |g| g.placement.admits(worker)) } else { 0 }
+            if worker.project == run.project {
+                group_mask(run, |g| g.placement.admits(worker))
+            } else {
+                0
+            }
         };
         self.workers.iter().map(|w| mask(w)).collect()
     }
@@ -288,7 +322,8 @@ impl<'a> Fleet<'a> {
             };
             let open = |p: &Pool| p.project == run.project && region.is_none_or(|r| p.region == *r);
             let candidates = || (0..self.pools.len()).filter(|&i| open(self.pools[i]));
-            let sticky = candidates().find(|&i| Some(&self.pools[i].key) == group.chosen_pool.as_ref());
+            let sticky =
+                candidates().find(|&i| Some(&self.pools[i].key) == group.chosen_pool.as_ref());
             let room = |i: usize| self.room(i).saturating_sub(taken[i]);
             // Pools are sorted by name and the first of equals wins.
             let best = || candidates().reduce(|a, b| if room(b) > room(a) { b } else { a });
@@ -306,7 +341,10 @@ impl<'a> Fleet<'a> {
             .workers
             .iter()
             .zip(&eligible)
-            .map(|(w, &groups)| Bin { groups, capacity: u64::from(w.capacity) })
+            .map(|(w, &groups)| Bin {
+                groups,
+                capacity: u64::from(w.capacity),
+            })
             .collect();
         for (i, pool) in self.pools.iter().enumerate() {
             let mut index = 0;
@@ -314,7 +352,10 @@ impl<'a> Fleet<'a> {
                 index += 1;
                 pool.project == run.project && pools[index - 1].as_ref() == Some(&pool.key)
             });
-            bins.push(Bin { groups, capacity: self.growth(i) });
+            bins.push(Bin {
+                groups,
+                capacity: self.growth(i),
+            });
         }
         fit::fit(&demands(run), &bins).missing == 0
     }
@@ -324,7 +365,10 @@ impl<'a> Fleet<'a> {
         let bins: Vec<Bin> = eligible
             .iter()
             .zip(&self.free)
-            .map(|(&groups, &free)| Bin { groups, capacity: u64::from(free) })
+            .map(|(&groups, &free)| Bin {
+                groups,
+                capacity: u64::from(free),
+            })
             .collect();
         let fitted = fit::fit(&demands(run), &bins);
         let held = self
@@ -339,7 +383,11 @@ impl<'a> Fleet<'a> {
     /// Endpoints the pool can still add: workers that are starting count, they are not ONLINE yet.
     fn growth(&self, pool: usize) -> u64 {
         let pool = self.pools[pool];
-        let online = self.workers.iter().filter(|w| w.pool.as_ref() == Some(&pool.key)).count() as u64;
+        let online = self
+            .workers
+            .iter()
+            .filter(|w| w.pool.as_ref() == Some(&pool.key))
+            .count() as u64;
         u64::from(pool.max_workers).saturating_sub(online) * u64::from(pool.endpoints_per_worker)
     }
 
@@ -347,8 +395,13 @@ impl<'a> Fleet<'a> {
     fn room(&self, pool: usize) -> u64 {
         let key = &self.pools[pool].key;
         let of_pool = |w: &Worker| w.pool.as_ref() == Some(key);
-        let free: u64 =
-            self.workers.iter().zip(&self.free).filter(|(w, _)| of_pool(w)).map(|(_, f)| u64::from(*f)).sum();
+        let free: u64 = self
+            .workers
+            .iter()
+            .zip(&self.free)
+            .filter(|(w, _)| of_pool(w))
+            .map(|(_, f)| u64::from(*f))
+            .sum();
         self.growth(pool) + free
     }
 
@@ -371,5 +424,8 @@ fn demands(run: &RunDemand) -> Vec<u64> {
 
 /// Bit i is set if group i satisfies `fits`; groups are visited in order.
 fn group_mask(run: &RunDemand, mut fits: impl FnMut(&GroupDemand) -> bool) -> u64 {
-    run.groups.iter().enumerate().fold(0, |mask, (i, g)| mask | (u64::from(fits(g)) << i))
+    run.groups
+        .iter()
+        .enumerate()
+        .fold(0, |mask, (i, g)| mask | (u64::from(fits(g)) << i))
 }

@@ -4,6 +4,9 @@
 //! What has no caller (the session and run layers) goes by ids that came from there.
 
 mod keys;
+mod pools;
+mod run_rows;
+mod runs;
 mod samples;
 mod sessions;
 mod workers;
@@ -17,6 +20,9 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 pub use keys::{ApiKey, Role};
+pub use run_rows::{EndpointRow, LinkRow, ShareRow, StoredOutcome};
+pub(crate) use run_rows::{put_endpoints, put_outcomes};
+pub use runs::{NewRun, RunProgress, RunRecord};
 pub use samples::{Applied, SampleRow, insert_samples};
 pub use sessions::StoredSession;
 pub use workers::{Licence, NewWorker, StoredFence, WorkerRecord};

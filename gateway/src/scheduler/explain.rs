@@ -18,20 +18,35 @@ impl Fleet<'_> {
     pub(super) fn explain_impossible(&self, run: &RunDemand, pools: &[Option<String>]) -> String {
         let asked = by_placement(run);
         for demand in &asked {
-            let pool = self.pool_index(pools[demand.group].as_deref()).map(|i| (self.pools[i], self.growth(i)));
-            let online: Vec<&Worker> =
-                self.workers.iter().copied().filter(|w| serves(w, run, demand.placement)).collect();
+            let pool = self
+                .pool_index(pools[demand.group].as_deref())
+                .map(|i| (self.pools[i], self.growth(i)));
+            let online: Vec<&Worker> = self
+                .workers
+                .iter()
+                .copied()
+                .filter(|w| serves(w, run, demand.placement))
+                .collect();
             let held: u64 = online.iter().map(|w| u64::from(w.capacity)).sum();
             let most = held + pool.map_or(0, |(_, growth)| growth);
             if demand.endpoints > most {
                 let how = limits(demand.placement, &online, held, pool);
                 let place = label(demand.placement, &run.project);
-                return format!("{place}: {} endpoints asked, at most {most} ({how})", demand.endpoints);
+                return format!(
+                    "{place}: {} endpoints asked, at most {most} ({how})",
+                    demand.endpoints
+                );
             }
         }
         let total: u64 = asked.iter().map(|a| a.endpoints).sum();
-        let places: Vec<String> = asked.iter().map(|a| label(a.placement, &run.project)).collect();
-        format!("{}: {total} endpoints asked together, more than their workers can hold", places.join(", "))
+        let places: Vec<String> = asked
+            .iter()
+            .map(|a| label(a.placement, &run.project))
+            .collect();
+        format!(
+            "{}: {total} endpoints asked together, more than their workers can hold",
+            places.join(", ")
+        )
     }
 
     /// What a run that fits in principle waits for.
@@ -49,10 +64,17 @@ impl Fleet<'_> {
                 }
                 let place = label(demand.placement, &run.project);
                 let workers = count(online, "worker");
-                format!("{place}: {} endpoints asked, {free} free on {workers} ONLINE", demand.endpoints)
+                format!(
+                    "{place}: {} endpoints asked, {free} free on {workers} ONLINE",
+                    demand.endpoints
+                )
             })
             .collect();
-        format!("{}; waits for {} more", parts.join("; "), count(missing, "endpoint"))
+        format!(
+            "{}; waits for {} more",
+            parts.join("; "),
+            count(missing, "endpoint")
+        )
     }
 }
 
@@ -88,20 +110,32 @@ fn label(placement: &Placement, project: &str) -> String {
 }
 
 /// How the most possible comes about.
-fn limits(placement: &Placement, online: &[&Worker], held: u64, pool: Option<(&Pool, u64)>) -> String {
+fn limits(
+    placement: &Placement,
+    online: &[&Worker],
+    held: u64,
+    pool: Option<(&Pool, u64)>,
+) -> String {
     let up = count(online.len() as u32, "worker");
     let named = matches!(placement, Placement::Pool(_));
     match pool {
         Some((pool, growth)) if named => {
             let whole = u64::from(pool.max_workers) * u64::from(pool.endpoints_per_worker);
             if held + growth == whole {
-                format!("{} of {}", count(pool.max_workers, "worker"), pool.endpoints_per_worker)
+                format!(
+                    "{} of {}",
+                    count(pool.max_workers, "worker"),
+                    pool.endpoints_per_worker
+                )
             } else {
                 format!("{up} ONLINE with {held}, room to grow by {growth}")
             }
         }
         Some((pool, growth)) => {
-            format!("{up} ONLINE with {held}, pool {} may grow by {growth}", pool.key)
+            format!(
+                "{up} ONLINE with {held}, pool {} may grow by {growth}",
+                pool.key
+            )
         }
         None if named => format!("{up} ONLINE, the pool is not registered"),
         None => format!("{up} ONLINE, no pool that can grow"),
@@ -109,7 +143,11 @@ fn limits(placement: &Placement, online: &[&Worker], held: u64, pool: Option<(&P
 }
 
 fn count(n: u32, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
 }
 
 /// A wait as it is written in a definition: `10m`, `90s`, `1500ms`.

@@ -29,7 +29,10 @@ pub(super) fn fit(demands: &[u64], bins: &[Bin]) -> Fitted {
         let total = by_mask.entry(bin.groups).or_default();
         *total = total.saturating_add(bin.capacity);
     }
-    let classes: Vec<Bin> = by_mask.into_iter().map(|(groups, capacity)| Bin { groups, capacity }).collect();
+    let classes: Vec<Bin> = by_mask
+        .into_iter()
+        .map(|(groups, capacity)| Bin { groups, capacity })
+        .collect();
     let mut flow = Flow {
         left: demands.to_vec(),
         room: classes.iter().map(|c| c.capacity).collect(),
@@ -38,7 +41,10 @@ pub(super) fn fit(demands: &[u64], bins: &[Bin]) -> Fitted {
     };
     while flow.augment() {}
     let missing = flow.left.iter().sum();
-    Fitted { missing, amounts: flow.spread(bins) }
+    Fitted {
+        missing,
+        amounts: flow.spread(bins),
+    }
 }
 
 struct Flow {
@@ -110,7 +116,10 @@ impl Flow {
     fn spread(&self, bins: &[Bin]) -> Vec<Vec<u64>> {
         let mut amounts = vec![vec![0; bins.len()]; self.left.len()];
         for (index, class) in self.classes.iter().enumerate() {
-            let mut of_class = bins.iter().enumerate().filter(|(_, b)| b.groups == class.groups);
+            let mut of_class = bins
+                .iter()
+                .enumerate()
+                .filter(|(_, b)| b.groups == class.groups);
             let mut open = of_class.next().map(|(i, b)| (i, b.capacity));
             for (group, per_class) in self.amounts.iter().enumerate() {
                 let mut rest = per_class[index];

@@ -26,21 +26,36 @@ pub(super) fn place(
     free: &[u32],
     eligible: &[u64],
 ) -> Option<Vec<Share>> {
-    let bins: Vec<Bin> =
-        eligible.iter().zip(free).map(|(&groups, &f)| Bin { groups, capacity: u64::from(f) }).collect();
+    let bins: Vec<Bin> = eligible
+        .iter()
+        .zip(free)
+        .map(|(&groups, &f)| Bin {
+            groups,
+            capacity: u64::from(f),
+        })
+        .collect();
     let fitted = fit::fit(&super::demands(run), &bins);
     if fitted.missing > 0 {
         return None;
     }
     let amounts = greedy(run, free, eligible).unwrap_or_else(|| {
-        fitted.amounts.iter().map(|a| a.iter().map(|&n| n as u32).collect()).collect()
+        fitted
+            .amounts
+            .iter()
+            .map(|a| a.iter().map(|&n| n as u32).collect())
+            .collect()
     });
     let mut shares = Vec::new();
     for (group, per_worker) in amounts.iter().enumerate() {
         let mut first = 0;
         for (worker, &count) in workers.iter().zip(per_worker) {
             if count > 0 {
-                shares.push(Share { group, worker: worker.id.clone(), first, count });
+                shares.push(Share {
+                    group,
+                    worker: worker.id.clone(),
+                    first,
+                    count,
+                });
                 first += count;
             }
         }
@@ -57,11 +72,19 @@ fn greedy(run: &RunDemand, free: &[u32], eligible: &[u64]) -> Option<Vec<Vec<u32
         free.iter().zip(eligible).filter_map(fits).sum()
     };
     let mut order: Vec<usize> = (0..run.groups.len()).collect();
-    order.sort_by_key(|&g| (open(g, &free), std::cmp::Reverse(run.groups[g].endpoints), g));
+    order.sort_by_key(|&g| {
+        (
+            open(g, &free),
+            std::cmp::Reverse(run.groups[g].endpoints),
+            g,
+        )
+    });
     for group in order {
         let mut need = run.groups[group].endpoints;
         let partners: Vec<usize> = (0..run.groups.len())
-            .filter(|&other| run.groups[group].calls == Some(other) || run.groups[other].calls == Some(group))
+            .filter(|&other| {
+                run.groups[group].calls == Some(other) || run.groups[other].calls == Some(group)
+            })
             .collect();
         let (together, apart): (Vec<usize>, Vec<usize>) = (0..free.len())
             .filter(|&w| eligible[w] >> group & 1 == 1)
@@ -80,12 +103,18 @@ fn greedy(run: &RunDemand, free: &[u32], eligible: &[u64]) -> Option<Vec<Vec<u32
 /// whole. Answers what is still needed.
 fn take(mut need: u32, candidates: &[usize], free: &mut [u32], amounts: &mut [u32]) -> u32 {
     while need > 0 {
-        let fullest = candidates.iter().copied().filter(|&w| free[w] >= need).min_by_key(|&w| (free[w], w));
+        let fullest = candidates
+            .iter()
+            .copied()
+            .filter(|&w| free[w] >= need)
+            .min_by_key(|&w| (free[w], w));
         let emptiest = || {
             let open = candidates.iter().copied().filter(|&w| free[w] > 0);
             open.min_by_key(|&w| (std::cmp::Reverse(free[w]), w))
         };
-        let Some(worker) = fullest.or_else(emptiest) else { break };
+        let Some(worker) = fullest.or_else(emptiest) else {
+            break;
+        };
         let taken = need.min(free[worker]);
         free[worker] -= taken;
         amounts[worker] += taken;

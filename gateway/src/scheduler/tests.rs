@@ -31,7 +31,12 @@ fn pool(key: &str, endpoints_per_worker: u32, max_workers: u32, renewed: Instant
 }
 
 fn group(endpoints: u32, placement: Placement, calls: Option<usize>) -> GroupDemand {
-    GroupDemand { endpoints, placement, calls, chosen_pool: None }
+    GroupDemand {
+        endpoints,
+        placement,
+        calls,
+        chosen_pool: None,
+    }
 }
 
 fn fra(endpoints: u32) -> GroupDemand {
@@ -58,9 +63,10 @@ fn decide(workers: &[Worker], pools: &[Pool], run: RunDemand, now: Instant) -> D
 
 fn placed(decision: &Decision) -> BTreeMap<(usize, &str), u32> {
     match decision {
-        Decision::Place(shares) => {
-            shares.iter().map(|s| ((s.group, s.worker.as_str()), s.count)).collect()
-        }
+        Decision::Place(shares) => shares
+            .iter()
+            .map(|s| ((s.group, s.worker.as_str()), s.count))
+            .collect(),
         other => panic!("not placed: {other:?}"),
     }
 }
@@ -71,7 +77,12 @@ fn a_test_too_big_for_its_pool_cannot_run_and_says_the_numbers() {
     let now = Instant::now();
     let pools = [pool("demo/fra", 100, 4, now)];
     let workers = [worker("a", "demo/fra", 100, 100)];
-    let decision = decide(&workers, &pools, run("r", now, vec![fra(300), fra(200)]), now);
+    let decision = decide(
+        &workers,
+        &pools,
+        run("r", now, vec![fra(300), fra(200)]),
+        now,
+    );
     let reason = "pool demo/fra: 500 endpoints asked, at most 400 (4 workers of 100)".to_owned();
     assert_eq!(decision, Decision::CannotRun { reason });
 }
@@ -80,9 +91,15 @@ fn a_test_too_big_for_its_pool_cannot_run_and_says_the_numbers() {
 #[test]
 fn without_any_worker_a_run_is_refused_with_the_reason() {
     let now = Instant::now();
-    let decision = decide(&[], &[], run("r", now, vec![group(1, Placement::Anywhere, None)]), now);
+    let decision = decide(
+        &[],
+        &[],
+        run("r", now, vec![group(1, Placement::Anywhere, None)]),
+        now,
+    );
     let reason =
-        "project default: 1 endpoints asked, at most 0 (0 workers ONLINE, no pool that can grow)".to_owned();
+        "project default: 1 endpoints asked, at most 0 (0 workers ONLINE, no pool that can grow)"
+            .to_owned();
     assert_eq!(decision, Decision::CannotRun { reason });
 }
 
@@ -91,18 +108,36 @@ fn a_pool_at_zero_makes_the_run_wait_and_names_the_demand() {
     let now = Instant::now();
     let pools = [pool("demo/fra", 25, 2, now)];
     let since = now - Duration::from_secs(5);
-    let round = schedule(&[], &pools, &[run("r", since, vec![fra(20), fra(20)])], now, now);
-    let Decision::Wait { position, missing, pools, reason } = &round.decisions[0].1 else {
+    let round = schedule(
+        &[],
+        &pools,
+        &[run("r", since, vec![fra(20), fra(20)])],
+        now,
+        now,
+    );
+    let Decision::Wait {
+        position,
+        missing,
+        pools,
+        reason,
+    } = &round.decisions[0].1
+    else {
         panic!("{round:?}")
     };
     assert_eq!((*position, *missing), (1, 40));
-    assert_eq!(pools, &[Some("demo/fra".to_owned()), Some("demo/fra".to_owned())]);
+    assert_eq!(
+        pools,
+        &[Some("demo/fra".to_owned()), Some("demo/fra".to_owned())]
+    );
     assert_eq!(
         reason,
         "pool demo/fra: 40 endpoints asked, 0 free on 0 workers ONLINE; waits for 40 endpoints more"
     );
     let demand = &round.demand["demo/fra"];
-    assert_eq!((demand.endpoints, demand.oldest), (40, Duration::from_secs(5)));
+    assert_eq!(
+        (demand.endpoints, demand.oldest),
+        (40, Duration::from_secs(5))
+    );
     assert_eq!(demand.runs, ["r"]);
 }
 
@@ -110,60 +145,118 @@ fn a_pool_at_zero_makes_the_run_wait_and_names_the_demand() {
 fn one_worker_of_two_is_not_enough_for_the_gang() {
     let now = Instant::now();
     let pools = [pool("demo/fra", 25, 2, now)];
-    let groups = vec![group(20, Placement::Pool("demo/fra".into()), Some(1)), fra(20)];
+    let groups = vec![
+        group(20, Placement::Pool("demo/fra".into()), Some(1)),
+        fra(20),
+    ];
     let one = [worker("a", "demo/fra", 25, 0)];
     let waits = decide(&one, &pools, run("r", now, groups.clone()), now);
-    assert!(matches!(waits, Decision::Wait { missing: 15, .. }), "{waits:?}");
-    let two = [worker("a", "demo/fra", 25, 0), worker("b", "demo/fra", 25, 0)];
+    assert!(
+        matches!(waits, Decision::Wait { missing: 15, .. }),
+        "{waits:?}"
+    );
+    let two = [
+        worker("a", "demo/fra", 25, 0),
+        worker("b", "demo/fra", 25, 0),
+    ];
     let starts = decide(&two, &pools, run("r", now, groups), now);
-    assert_eq!(placed(&starts), BTreeMap::from([((0, "a"), 20), ((1, "b"), 20)]));
+    assert_eq!(
+        placed(&starts),
+        BTreeMap::from([((0, "a"), 20), ((1, "b"), 20)])
+    );
 }
 
 #[test]
 fn partners_share_a_worker_only_when_they_must() {
     let now = Instant::now();
-    let groups = vec![group(10, Placement::Anywhere, Some(1)), group(10, Placement::Anywhere, None)];
+    let groups = vec![
+        group(10, Placement::Anywhere, Some(1)),
+        group(10, Placement::Anywhere, None),
+    ];
     let apart = decide(
         &[worker("a", "", 100, 0), worker("b", "", 50, 0)],
         &[],
         run("r", now, groups.clone()),
         now,
     );
-    assert_eq!(placed(&apart), BTreeMap::from([((0, "b"), 10), ((1, "a"), 10)]));
+    assert_eq!(
+        placed(&apart),
+        BTreeMap::from([((0, "b"), 10), ((1, "a"), 10)])
+    );
     let together = decide(&[worker("a", "", 20, 0)], &[], run("r", now, groups), now);
-    assert_eq!(placed(&together), BTreeMap::from([((0, "a"), 10), ((1, "a"), 10)]));
+    assert_eq!(
+        placed(&together),
+        BTreeMap::from([((0, "a"), 10), ((1, "a"), 10)])
+    );
 }
 
 /// R136
 #[test]
 fn the_fullest_that_fits_is_taken_and_a_group_may_spread() {
     let now = Instant::now();
-    let workers = [worker("a", "", 10, 0), worker("b", "", 10, 4), worker("c", "", 10, 8)];
-    let small = decide(&workers, &[], run("r", now, vec![group(2, Placement::Anywhere, None)]), now);
+    let workers = [
+        worker("a", "", 10, 0),
+        worker("b", "", 10, 4),
+        worker("c", "", 10, 8),
+    ];
+    let small = decide(
+        &workers,
+        &[],
+        run("r", now, vec![group(2, Placement::Anywhere, None)]),
+        now,
+    );
     assert_eq!(placed(&small), BTreeMap::from([((0, "c"), 2)]));
-    let big = decide(&workers, &[], run("r", now, vec![group(15, Placement::Anywhere, None)]), now);
-    assert_eq!(placed(&big), BTreeMap::from([((0, "a"), 10), ((0, "b"), 5)]));
+    let big = decide(
+        &workers,
+        &[],
+        run("r", now, vec![group(15, Placement::Anywhere, None)]),
+        now,
+    );
+    assert_eq!(
+        placed(&big),
+        BTreeMap::from([((0, "a"), 10), ((0, "b"), 5)])
+    );
 }
 
 /// R124, R127
 #[test]
 fn fenced_and_offline_workers_get_nothing() {
     let now = Instant::now();
-    let fenced = Worker { fenced: true, ..worker("a", "", 10, 0) };
-    let offline = Worker { online: false, ..worker("b", "", 10, 0) };
-    let decision =
-        decide(&[fenced, offline], &[], run("r", now, vec![group(1, Placement::Anywhere, None)]), now);
-    assert!(matches!(decision, Decision::CannotRun { .. }), "{decision:?}");
+    let fenced = Worker {
+        fenced: true,
+        ..worker("a", "", 10, 0)
+    };
+    let offline = Worker {
+        online: false,
+        ..worker("b", "", 10, 0)
+    };
+    let decision = decide(
+        &[fenced, offline],
+        &[],
+        run("r", now, vec![group(1, Placement::Anywhere, None)]),
+        now,
+    );
+    assert!(
+        matches!(decision, Decision::CannotRun { .. }),
+        "{decision:?}"
+    );
 }
 
 #[test]
 fn overlapping_placements_are_solved_together() {
     let now = Instant::now();
     let names = |n: &[&str]| Placement::Workers(n.iter().map(|s| (*s).to_owned()).collect());
-    let workers = [worker("a", "", 10, 0), worker("b", "", 10, 0), worker("c", "", 10, 0)];
+    let workers = [
+        worker("a", "", 10, 0),
+        worker("b", "", 10, 0),
+        worker("c", "", 10, 0),
+    ];
     // Taken one by one, the second group could take what the third needs.
-    let groups =
-        vec![group(10, names(&["a", "b"]), None), group(10, names(&["b", "c"]), None), group(10, names(&["a", "c"]), None)];
+    let groups = vec![
+        group(10, names(&["a", "b"]), None),
+        group(10, names(&["b", "c"]), None),
+        group(10, names(&["a", "c"]), None),
+    ];
     let decision = decide(&workers, &[], run("r", now, groups), now);
     assert_eq!(placed(&decision).values().sum::<u32>(), 30);
 }
@@ -176,10 +269,17 @@ fn a_small_run_passes_only_where_it_does_not_delay_the_big_one() {
     let ago = |s| now - Duration::from_secs(s);
     let big = run("big", ago(9), vec![fra(20)]);
     let same = run("same", ago(8), vec![fra(5)]);
-    let other = run("other", ago(7), vec![group(5, Placement::Workers(vec!["x".into()]), None)]);
+    let other = run(
+        "other",
+        ago(7),
+        vec![group(5, Placement::Workers(vec!["x".into()]), None)],
+    );
     let round = schedule(&workers, &pools, &[other, same, big], now, now);
-    let kinds: Vec<(&str, bool)> =
-        round.decisions.iter().map(|(r, d)| (r.as_str(), matches!(d, Decision::Place(_)))).collect();
+    let kinds: Vec<(&str, bool)> = round
+        .decisions
+        .iter()
+        .map(|(r, d)| (r.as_str(), matches!(d, Decision::Place(_))))
+        .collect();
     assert_eq!(kinds, [("big", false), ("same", false), ("other", true)]);
     assert_eq!(round.demand["demo/fra"].endpoints, 25);
     assert_eq!(round.demand["demo/fra"].runs, ["big", "same"]);
@@ -190,10 +290,20 @@ fn a_full_fleet_queues_until_the_timeout_and_then_says_what_it_waited_for() {
     let now = Instant::now();
     let workers = [worker("a", "", 10, 10)];
     let waiting = run("r", now, vec![group(5, Placement::Anywhere, None)]);
-    assert!(matches!(decide(&workers, &[], waiting.clone(), now), Decision::Wait { missing: 5, .. }));
+    assert!(matches!(
+        decide(&workers, &[], waiting.clone(), now),
+        Decision::Wait { missing: 5, .. }
+    ));
     let late = now + Duration::from_secs(600);
-    let Decision::CannotRun { reason } = decide(&workers, &[], RunDemand { accepted: true, ..waiting }, late)
-    else {
+    let Decision::CannotRun { reason } = decide(
+        &workers,
+        &[],
+        RunDemand {
+            accepted: true,
+            ..waiting
+        },
+        late,
+    ) else {
         panic!()
     };
     assert_eq!(
@@ -209,7 +319,9 @@ fn a_stale_pool_is_no_room_to_grow() {
     let pools = [pool("demo/fra", 10, 3, start)];
     let now = start + POOL_FRESH + Duration::from_millis(1);
     let known = run("r", start, vec![fra(20)]);
-    let Decision::CannotRun { reason } = decide(&[], &pools, known, now) else { panic!() };
+    let Decision::CannotRun { reason } = decide(&[], &pools, known, now) else {
+        panic!()
+    };
     assert_eq!(
         reason,
         "pool demo/fra: 20 endpoints asked, at most 0 (0 workers ONLINE, the pool is not registered)"
@@ -219,7 +331,12 @@ fn a_stale_pool_is_no_room_to_grow() {
 #[test]
 fn a_named_pool_that_is_not_registered_yet_is_waited_for() {
     let now = Instant::now();
-    let waits = decide(&[], &[], run("r", now, vec![fra(1)]), now + Duration::from_secs(59));
+    let waits = decide(
+        &[],
+        &[],
+        run("r", now, vec![fra(1)]),
+        now + Duration::from_secs(59),
+    );
     assert!(matches!(waits, Decision::Wait { .. }), "{waits:?}");
 }
 
@@ -236,11 +353,15 @@ fn the_demand_of_a_group_stays_with_the_pool_chosen_first() {
     let now = Instant::now();
     let pools = [pool("demo/a", 10, 3, now), pool("demo/b", 10, 4, now)];
     let first = run("r", now, vec![group(5, Placement::Anywhere, None)]);
-    let Decision::Wait { pools: chosen, .. } = decide(&[], &pools, first.clone(), now) else { panic!() };
+    let Decision::Wait { pools: chosen, .. } = decide(&[], &pools, first.clone(), now) else {
+        panic!()
+    };
     assert_eq!(chosen, [Some("demo/b".to_owned())]);
     let mut again = first;
     again.groups[0].chosen_pool = Some("demo/a".into());
-    let Decision::Wait { pools: chosen, .. } = decide(&[], &pools, again, now) else { panic!() };
+    let Decision::Wait { pools: chosen, .. } = decide(&[], &pools, again, now) else {
+        panic!()
+    };
     assert_eq!(chosen, [Some("demo/a".to_owned())]);
 }
 
@@ -275,17 +396,20 @@ fn fleets() -> impl Strategy<Value = Vec<Worker>> {
 fn queues(now: Instant) -> impl Strategy<Value = Vec<RunDemand>> {
     let groups = prop::collection::vec((1..40u32, placements(), 0..4usize), 1..4);
     prop::collection::vec((groups, 0..900u64, any::<bool>()), 0..6).prop_map(move |runs| {
-        let build = |(i, (groups, age, accepted)): (usize, (Vec<(u32, Placement, usize)>, u64, bool))| {
-            let count = groups.len();
-            let groups = groups
-                .into_iter()
-                .map(|(n, placement, calls)| group(n, placement, Some(calls).filter(|&c| c < count)))
-                .collect();
-            RunDemand {
-                accepted,
-                ..run(&format!("run{i}"), now - Duration::from_secs(age), groups)
-            }
-        };
+        let build =
+            |(i, (groups, age, accepted)): (usize, (Vec<(u32, Placement, usize)>, u64, bool))| {
+                let count = groups.len();
+                let groups = groups
+                    .into_iter()
+                    .map(|(n, placement, calls)| {
+                        group(n, placement, Some(calls).filter(|&c| c < count))
+                    })
+                    .collect();
+                RunDemand {
+                    accepted,
+                    ..run(&format!("run{i}"), now - Duration::from_secs(age), groups)
+                }
+            };
         runs.into_iter().enumerate().map(build).collect()
     })
 }

@@ -1,0 +1,55 @@
+//! When each caller starts its calls.
+
+use std::time::Duration;
+
+use super::{Load, Target, ValidatedTest};
+
+/// From the end of a call to the next one of the same endpoint, at least: the BYE is answered and
+/// the media ports are free again.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// The calls of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallPlan {
+    /// First call of each endpoint, milliseconds from the start of the run.
+    pub offsets_ms: Vec<u32>,
+    /// From the end of a call to the next one, milliseconds.
+    pub pause_ms: u32,
+}
+
+/// Plans the calls of a group so that its load holds over repeated calls too: `concurrency` gives
+/// each caller a time slot of its own, `arrivalRate` spreads the callers over one round.
+pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
+    let this = &test.groups[group];
+    let endpoints = this.endpoints;
+    let ring = match this.target {
+        Target::Group(callee) => test.groups[callee].call.ring_for,
+        _ => this.call.ring_for,
+    };
+    let busy = ring + this.call.duration.unwrap_or(test.duration);
+    let (offset, round): (Box<dyn Fn(u32) -> f64>, f64) = match this.load {
+        Load::AllAtOnce => (Box::new(|_| 0.0), 0.0),
+        Load::Concurrency(at_once) => {
+            let slot = (busy + SETTLE).as_secs_f64();
+            let slots = endpoints.div_ceil(at_once.max(1));
+            (
+                Box::new(move |i| f64::from(i / at_once.max(1)) * slot),
+                f64::from(slots) * slot,
+            )
+        }
+        Load::ArrivalRate(rate) => (
+            Box::new(move |i| f64::from(i) / rate),
+            f64::from(endpoints) / rate,
+        ),
+    };
+    let pause = (round - busy.as_secs_f64()).max(SETTLE.as_secs_f64());
+    CallPlan {
+        offsets_ms: (0..endpoints).map(|i| milliseconds(offset(i))).collect(),
+        pause_ms: milliseconds(pause),
+    }
+}
+
+/// Rounded, and never beyond what the protocol carries (49 days, longer than any run).
+fn milliseconds(seconds: f64) -> u32 {
+    (seconds * 1000.0).round().clamp(0.0, f64::from(u32::MAX)) as u32
+}

@@ -1,0 +1,116 @@
+//! From text to [`CallTestSpec`], with the path of whatever is wrong.
+
+use callmeter_api::calltest::CallTestSpec;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::inline::InlineAccounts;
+use super::{InvalidDefinition, Problem, ValidatedTest};
+
+/// How a definition is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// YAML 1.2, one document.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// Reads a definition, `spec` of a `CallTest` or the same without a resource around it.
+///
+/// Pools without a namespace and Secrets are of `namespace`; an empty one means there is none, and
+/// both are refused.
+pub fn parse(
+    text: &str,
+    format: Format,
+    namespace: &str,
+) -> Result<(ValidatedTest, InlineAccounts, CallTestSpec), InvalidDefinition> {
+    let value = read(text, format)?;
+    let (value, inline) = InlineAccounts::take(value)?;
+    let spec: CallTestSpec = typed(value, "")?;
+    let test = super::validate(&spec, &inline, namespace)?;
+    Ok((test, inline, spec))
+}
+
+/// Reads text into plain values; a whole `CallTest` is reduced to its `spec`.
+pub fn read(text: &str, format: Format) -> Result<Value, InvalidDefinition> {
+    let value: Value = match format {
+        Format::Yaml => serde_yaml::from_str(text).map_err(|e| {
+            InvalidDefinition::one("", format!("is no YAML: {}", hide_values(&e.to_string())))
+        })?,
+        Format::Json => serde_json::from_str(text).map_err(|e| {
+            let (line, column) = (e.line(), e.column());
+            InvalidDefinition::one("", format!("is no JSON at line {line}, column {column}"))
+        })?,
+    };
+    match value {
+        Value::Object(mut fields) if fields.get("kind").is_some_and(|k| k == "CallTest") => {
+            fields.remove("spec").ok_or_else(|| {
+                InvalidDefinition::one("spec", "is missing; accepted: a test definition")
+            })
+        }
+        Value::Object(_) => Ok(value),
+        _ => Err(InvalidDefinition::one(
+            "",
+            "accepted: a map with duration, groups and expect",
+        )),
+    }
+}
+
+/// A typed value of plain ones; unknown fields and wrong types are refused by path.
+pub(super) fn typed<T: DeserializeOwned>(
+    value: Value,
+    prefix: &str,
+) -> Result<T, InvalidDefinition> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let located = serde_path_to_error::Deserializer::new(value, &mut track);
+    let result = serde_ignored::deserialize(located, |path| unknown.push(path_text(&path)));
+    let join = |path: String| match (prefix, path.as_str()) {
+        ("", _) => path,
+        (prefix, "" | ".") => prefix.to_owned(),
+        (prefix, path) => format!("{prefix}.{path}"),
+    };
+    let parsed = result.map_err(|error| {
+        let path = track.path().to_string();
+        InvalidDefinition::one(
+            join(if path == "." { String::new() } else { path }),
+            error.to_string(),
+        )
+    })?;
+    if unknown.is_empty() {
+        return Ok(parsed);
+    }
+    let problem = |path: String| Problem {
+        field: join(path),
+        message: "is no known field".to_owned(),
+    };
+    Err(InvalidDefinition(
+        unknown.into_iter().map(problem).collect(),
+    ))
+}
+
+/// `groups[1].call` instead of `groups.1.call`, the way errors of types name a field.
+fn path_text(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", path_text(parent)),
+        Path::Map { parent, key } => match path_text(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => path_text(parent),
+    }
+}
+
+/// YAML errors tell where; a text in quotes could be a password and is left out.
+fn hide_values(message: &str) -> String {
+    let mut shown = String::new();
+    for (i, part) in message.split('"').enumerate() {
+        shown.push_str(if i % 2 == 0 { part } else { "\"…\"" });
+    }
+    shown
+}

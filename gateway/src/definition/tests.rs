@@ -1,0 +1,551 @@
+use callmeter_api::calltest::CallTestSpec;
+
+use super::*;
+
+const DEMO: &str = "
+duration: 40s
+groups:
+  - name: answerers
+    endpoints: 20
+    placement: {pool: demo}
+    role: callee
+    registrar: {domain: kamailio.demo.svc}
+    accounts: {secretRef: {name: sip-accounts}, first: 1}
+    call: {ringFor: 1s}
+  - name: callers
+    endpoints: 20
+    placement: {pool: other/fra}
+    role: caller
+    target: {group: answerers}
+    registrar: {domain: kamailio.demo.svc}
+    accounts: {secretRef: {name: sip-accounts}, first: 21}
+    audio: {codec: pcmu, ptime: 30ms, dscp: 0}
+    load: {arrivalRate: 5/s}
+    call: {duration: 12s, repeat: true}
+expect:
+  - {metric: mos, stat: p05, min: 4.0}
+  - {metric: call_success_rate, group: callers, min: 100}
+";
+
+fn yaml(
+    text: &str,
+    namespace: &str,
+) -> Result<(ValidatedTest, InlineAccounts, CallTestSpec), InvalidDefinition> {
+    parse(text, Format::Yaml, namespace)
+}
+
+/// The problems of the demo with one text replaced by another.
+fn refused(from: &str, to: &str) -> String {
+    assert!(DEMO.contains(from), "{from}");
+    yaml(&DEMO.replacen(from, to, 1), "demo")
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn defaults_are_filled_and_names_are_resolved() {
+    let (test, inline, _) = yaml(DEMO, "demo").unwrap();
+    assert!(inline.is_empty());
+    assert_eq!(
+        (test.duration, test.queue_timeout),
+        (Duration::from_secs(40), Duration::from_secs(600))
+    );
+    let [answerers, callers] = test.groups.as_slice() else {
+        panic!()
+    };
+    assert_eq!(answerers.placement, Placement::Pool("demo/demo".into()));
+    assert_eq!(callers.placement, Placement::Pool("other/fra".into()));
+    assert_eq!(answerers.target, Target::None);
+    assert_eq!(callers.target, Target::Group(0));
+    assert_eq!(
+        answerers.audio,
+        Audio {
+            codec: Codec::Pcma,
+            ptime_ms: 20,
+            dscp: 46
+        }
+    );
+    assert_eq!(
+        callers.audio,
+        Audio {
+            codec: Codec::Pcmu,
+            ptime_ms: 30,
+            dscp: 0
+        }
+    );
+    assert_eq!(
+        answerers.call,
+        Call {
+            duration: None,
+            ring_for: Duration::from_secs(1),
+            repeat: false
+        }
+    );
+    assert!(answerers.registers() && answerers.answers() && !answerers.calls() && callers.calls());
+    let secret = Accounts::Secret {
+        namespace: "demo".into(),
+        name: "sip-accounts".into(),
+        first: 21,
+    };
+    assert_eq!(callers.accounts, secret);
+    assert_eq!(test.expects[0].stat, Stat::P05);
+    assert_eq!(
+        (test.expects[1].group, test.expects[1].stat),
+        (Some(1), Stat::Mean)
+    );
+}
+
+/// YAML, JSON and a whole resource say the same.
+#[test]
+fn every_form_reads_the_same() {
+    let (test, ..) = yaml(DEMO, "demo").unwrap();
+    let value: serde_json::Value = serde_yaml::from_str(DEMO).unwrap();
+    let (json, ..) = parse(&value.to_string(), Format::Json, "demo").unwrap();
+    assert_eq!(json, test);
+    let resource = serde_json::json!({"apiVersion": "callmeter.io/v1alpha1", "kind": "CallTest",
+        "metadata": {"name": "demo"}, "spec": value});
+    let (resource, ..) = parse(&resource.to_string(), Format::Json, "demo").unwrap();
+    assert_eq!(resource, test);
+}
+
+#[test]
+fn every_problem_names_field_value_and_what_is_accepted() {
+    for (from, to, expected) in [
+        (
+            "duration: 40s",
+            "duration: 40",
+            "duration: invalid type: integer `40`",
+        ),
+        (
+            "duration: 40s",
+            "duration: 0s",
+            "duration: 0s; accepted: 1s to 24h",
+        ),
+        (
+            "duration: 40s",
+            "duration: 25h",
+            "duration: 25h; accepted: 1s to 24h",
+        ),
+        (
+            "duration: 40s",
+            "duration: 40 s",
+            "duration: `40 s` is no duration; accepted: ",
+        ),
+        ("duration: 40s", "durtion: 40s", "missing field `duration`"),
+        (
+            "duration: 40s",
+            "duration: 40s\nqueueTimeout: 25h",
+            "queueTimeout: 25h; accepted: 0s to 24h",
+        ),
+        (
+            "name: callers",
+            "name: Callers",
+            "groups[1].name: \"Callers\"; accepted: 1 to 63 of a-z, 0-9 and -",
+        ),
+        (
+            "name: callers",
+            "name: answerers",
+            "groups[1].name: \"answerers\" is the name of groups[0] too",
+        ),
+        (
+            "endpoints: 20",
+            "endpoints: 0",
+            "groups[0].endpoints: 0; accepted: 1 to 100000",
+        ),
+        (
+            "endpoints: 20",
+            "endpoints: -1",
+            "groups[0].endpoints: invalid value: integer `-1`",
+        ),
+        (
+            "role: caller\n",
+            "role: robber\n",
+            "groups[1].role: unknown variant `robber`, expected one of `caller`, `callee`, `both`",
+        ),
+        (
+            "placement: {pool: demo}",
+            "placement: {pool: De/mo}",
+            "groups[0].placement.pool: \"De/mo\"; accepted: name or namespace/name",
+        ),
+        (
+            "placement: {pool: demo}",
+            "placement: {region: eu}",
+            "groups[0].placement.region: is no known field",
+        ),
+        (
+            "target: {group: answerers}",
+            "target: {group: nobody}",
+            "groups[1].target.group: \"nobody\"; accepted: a group of this test with the role callee or both",
+        ),
+        (
+            "target: {group: answerers}",
+            "target: {group: callers}",
+            "groups[1].target.group: \"callers\"; accepted: ",
+        ),
+        (
+            "target: {group: answerers}",
+            "target: {uri: 'tel:1'}",
+            "groups[1].target.uri: \"tel:1\"; accepted: a SIP URI",
+        ),
+        (
+            "target: {group: answerers}",
+            "target: {external: true}",
+            "groups[1].target: external is accepted with role callee only",
+        ),
+        (
+            "target: {group: answerers}",
+            "target: {}",
+            "groups[1].target: accepted: exactly one of group, uri, external",
+        ),
+        (
+            "    target: {group: answerers}\n",
+            "",
+            "groups[1].target: is required for role caller and both",
+        ),
+        (
+            "role: callee\n",
+            "role: callee\n    target: {group: answerers}\n",
+            "groups[0].target: a callee dials nobody",
+        ),
+        (
+            "domain: kamailio.demo.svc",
+            "domain: 'a b'",
+            "groups[0].registrar.domain: \"a b\"; accepted: a host name or an IP address",
+        ),
+        (
+            "domain: kamailio.demo.svc",
+            "domain: a, port: 0",
+            "groups[0].registrar.port: 0; accepted: 1 to 65535",
+        ),
+        (
+            "domain: kamailio.demo.svc",
+            "domain: a, outboundProxy: 'p q'",
+            "groups[0].registrar.outboundProxy: \"p q\"; accepted: host or host:port",
+        ),
+        (
+            "    accounts: {secretRef: {name: sip-accounts}, first: 1}\n",
+            "",
+            "groups[0].accounts: is required to register",
+        ),
+        (
+            "first: 1}",
+            "first: 0}",
+            "groups[0].accounts.first: 0; accepted: 1 to 1000000",
+        ),
+        (
+            "first: 21",
+            "first: 20",
+            "groups[1].accounts.first: rows 20 to 39 of Secret sip-accounts overlap with rows 1 to 20 of group answerers",
+        ),
+        (
+            "name: sip-accounts",
+            "name: Sip",
+            "groups[0].accounts.secretRef.name: \"Sip\"; accepted: the name of a Secret",
+        ),
+        (
+            "ptime: 30ms",
+            "ptime: 25ms",
+            "groups[1].audio.ptime: 25ms; accepted: 10ms, 20ms, 30ms, 40ms, 60ms",
+        ),
+        (
+            "dscp: 0",
+            "dscp: 64",
+            "groups[1].audio.dscp: 64; accepted: 0 to 63",
+        ),
+        (
+            "codec: pcmu",
+            "codec: opus",
+            "groups[1].audio.codec: unknown variant `opus`, expected `pcma` or `pcmu`",
+        ),
+        (
+            "arrivalRate: 5/s",
+            "concurrency: 21",
+            "groups[1].load.concurrency: 21; accepted: 1 to 20, the endpoints of the group",
+        ),
+        (
+            "arrivalRate: 5/s",
+            "arrivalRate: 0/s",
+            "groups[1].load.arrivalRate: `0/s` is no rate; accepted: ",
+        ),
+        (
+            "arrivalRate: 5/s",
+            "arrivalRate: 5/s, concurrency: 2",
+            "groups[1].load: accepted: exactly one of concurrency, arrivalRate",
+        ),
+        (
+            "duration: 12s",
+            "duration: 0s",
+            "groups[1].call.duration: 0s; accepted: 1s to 24h",
+        ),
+        (
+            "ringFor: 1s",
+            "ringFor: 181s",
+            "groups[0].call.ringFor: 3m1s; accepted: 0s to 180s",
+        ),
+        (
+            "ringFor: 1s",
+            "ringfor: 1s",
+            "groups[0].call.ringfor: is no known field",
+        ),
+        (
+            "metric: mos",
+            "metric: mots",
+            "expect[0].metric: unknown variant `mots`, expected `mos` or `call_success_rate`",
+        ),
+        ("min: 4.0", "stat2: 1", "expect[0].stat2: is no known field"),
+        (", min: 4.0", "", "expect[0]: accepted: min, max or both"),
+        (
+            "min: 4.0",
+            "min: 4.0, max: 3.0",
+            "expect[0].min: 4 is above max 3",
+        ),
+        (
+            "group: callers",
+            "group: nobody",
+            "expect[1].group: \"nobody\"; accepted: a group of this test",
+        ),
+    ] {
+        let refusal = refused(from, to);
+        assert!(refusal.contains(expected), "{to}: {refusal}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let text = DEMO.replacen("endpoints: 20", "endpoints: 0", 1).replacen(
+        "duration: 40s",
+        "duration: 0s",
+        1,
+    );
+    let refusal = yaml(&text, "demo").unwrap_err();
+    let fields: Vec<&str> = refusal
+        .problems()
+        .iter()
+        .map(|p| p.field.as_str())
+        .collect();
+    assert_eq!(fields, ["duration", "groups[0].endpoints"]);
+}
+
+#[test]
+fn what_is_no_map_or_no_text_of_the_format_is_refused() {
+    for (text, format, expected) in [
+        (
+            "[]",
+            Format::Json,
+            "definition: accepted: a map with duration, groups and expect",
+        ),
+        (
+            "{",
+            Format::Json,
+            "definition: is no JSON at line 1, column 1",
+        ),
+        ("a: [", Format::Yaml, "definition: is no YAML: "),
+        (
+            "kind: CallTest",
+            Format::Yaml,
+            "spec: is missing; accepted: a test definition",
+        ),
+    ] {
+        let refusal = parse(text, format, "").unwrap_err().to_string();
+        assert!(refusal.starts_with(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn without_a_namespace_pools_are_named_in_full_and_secrets_are_refused() {
+    let refusal = yaml(DEMO, "").unwrap_err().to_string();
+    assert!(
+        refusal.contains("groups[0].placement.pool: \"demo\"; accepted: namespace/name"),
+        "{refusal}"
+    );
+    assert!(
+        refusal
+            .contains("groups[0].accounts.secretRef: \"sip-accounts\"; accepted: list or pattern"),
+        "{refusal}"
+    );
+}
+
+fn with_accounts(answerers: &str, callers: &str) -> String {
+    DEMO.replacen("{secretRef: {name: sip-accounts}, first: 1}", answerers, 1)
+        .replacen("{secretRef: {name: sip-accounts}, first: 21}", callers, 1)
+        .replace("endpoints: 20", "endpoints: 2")
+}
+
+#[test]
+fn accounts_by_pattern_and_list_are_taken_out_of_the_definition() {
+    let text = with_accounts(
+        "{pattern: 'user{n}', first: 7, password: hunter2, realm: r}",
+        "{list: [{user: a, password: x}, {user: b, password: hunter3, authUser: bb}, {user: c, password: z}], first: 2}",
+    );
+    let (test, inline, spec) = yaml(&text, "demo").unwrap();
+    assert_eq!(test.groups[0].accounts, Accounts::Inline);
+    let users = |g| {
+        inline
+            .of(g)
+            .unwrap()
+            .iter()
+            .map(|c| c.user.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (users(0), users(1)),
+        (vec!["user7", "user8"], vec!["b", "c"])
+    );
+    let second = &inline.of(1).unwrap()[0];
+    assert_eq!(
+        (second.password.expose(), second.auth_user.as_str()),
+        ("hunter3", "bb")
+    );
+    assert_eq!(inline.of(0).unwrap()[1].realm, "r");
+    let kept = serde_json::to_string(&spec).unwrap();
+    let shown = format!("{kept} {test:?} {inline:?}");
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert_eq!(
+        InlineAccounts::from_sealed_form(&inline.to_sealed_form()),
+        Some(inline)
+    );
+}
+
+#[test]
+fn bad_inline_accounts_are_refused_without_their_passwords() {
+    for (accounts, expected) in [
+        (
+            "{pattern: 'user', password: hunter2}",
+            "groups[0].accounts.pattern: \"user\"; accepted: ",
+        ),
+        (
+            "{pattern: 'u{n}', password: hunter2, first: 0}",
+            "groups[0].accounts.first: 0; accepted: 1 to 1000000",
+        ),
+        (
+            "{pattern: 'u{n}', password: 2}",
+            "groups[0].accounts.password: invalid type",
+        ),
+        (
+            "{pattern: 'u{n}', password: {hunter2: 1}}",
+            "groups[0].accounts.password: invalid type",
+        ),
+        (
+            "{pattern: 'u{n}', passwort: hunter2}",
+            "groups[0].accounts: missing field `password`",
+        ),
+        (
+            "{pattern: 'u{n}', password: hunter2, extra: hunter2}",
+            "groups[0].accounts.extra: is no known field",
+        ),
+        (
+            "{list: [{user: a, password: hunter2}]}",
+            "groups[0].accounts.list: holds 1 accounts; rows 1 to 2 are needed",
+        ),
+        (
+            "{list: [{user: 'a b', password: hunter2}, {user: a, password: x}]}",
+            "groups[0].accounts.list: row 1: the user is empty or holds",
+        ),
+        (
+            "{password: hunter2}",
+            "groups[0].accounts.password: is accepted with accounts.pattern only",
+        ),
+    ] {
+        let text = with_accounts(accounts, "{pattern: 'c{n}', password: hunter2}");
+        let refusal = yaml(&text, "demo").unwrap_err().to_string();
+        assert!(
+            refusal.contains(expected) && !refusal.contains("hunter"),
+            "{accounts}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_yaml_error_near_a_password_does_not_show_it() {
+    let text = "groups: [{accounts: {password: \"hunter2\" \"hunter2\"}}]";
+    let refusal = yaml(text, "").unwrap_err().to_string();
+    assert!(!refusal.contains("hunter"), "{refusal}");
+}
+
+#[test]
+fn accounts_csv_is_read_and_its_errors_name_the_row() {
+    let text = b"alice,secret\r\n\nbob,\"se,cret\",bob-auth,pbx.example\ncarol,,,\n";
+    let accounts = read_csv(text).unwrap();
+    let users: Vec<&str> = accounts.iter().map(|c| c.user.as_str()).collect();
+    assert_eq!(users, ["alice", "bob", "carol"]);
+    assert_eq!(accounts[0].password.expose(), "secret");
+    assert_eq!(accounts[1].password.expose(), "se,cret");
+    assert_eq!(
+        (accounts[1].auth_user.as_str(), accounts[1].realm.as_str()),
+        ("bob-auth", "pbx.example")
+    );
+    for (text, expected) in [
+        (
+            &b"alice,secret\nbob\n"[..],
+            "row 2: has not two to four fields; accepted: user,password",
+        ),
+        (b"a,b,c,d,e\n", "row 1: has not two to four fields"),
+        (b"alice,x\n,secret\n", "row 2: the user is empty"),
+        (
+            b"al ice,secret\n",
+            "row 1: the user is empty or holds a character",
+        ),
+        (b"\xff,secret\n", "row 1: is not UTF-8 text"),
+    ] {
+        let refusal = read_csv(text).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with(expected) && !refusal.contains("secret"),
+            "{refusal}"
+        );
+    }
+    let few = accounts::of_group(&accounts, 3, 2).unwrap_err().to_string();
+    assert_eq!(few, "holds 3 accounts; rows 3 to 4 are needed");
+}
+
+#[test]
+fn one_account_for_two_endpoints_of_a_registrar_is_refused_by_name() {
+    let text = with_accounts(
+        "{pattern: 'user{n}', password: x}",
+        "{pattern: 'user{n}', first: 2, password: x}",
+    );
+    let (test, inline, _) = yaml(&text, "demo").unwrap();
+    let accounts: Vec<Vec<Credentials>> = (0..2).map(|g| inline.of(g).unwrap().to_vec()).collect();
+    let refusal = overlaps(&test, &accounts).unwrap_err().to_string();
+    assert_eq!(
+        refusal,
+        "groups answerers and callers would both use the account \"user2\" at kamailio.demo.svc; \
+         accepted: an account of its own for each endpoint"
+    );
+    let elsewhere = text.replacen("domain: kamailio.demo.svc", "domain: pbx.example", 1);
+    let (test, ..) = yaml(&elsewhere, "demo").unwrap();
+    assert_eq!(overlaps(&test, &accounts), Ok(()));
+}
+
+#[test]
+fn arrival_rate_spreads_first_calls_and_holds_over_repeats() {
+    let (test, ..) = yaml(DEMO, "demo").unwrap();
+    let plan = call_plan(&test, 1);
+    assert_eq!(plan.offsets_ms[..3], [0, 200, 400]);
+    // A call of 1 s ringing and 12 s talking is longer than a round of 20 callers at 5/s.
+    assert_eq!((plan.offsets_ms.len(), plan.pause_ms), (20, 500));
+    let (slow, ..) = yaml(&DEMO.replacen("5/s", "1/s", 1), "demo").unwrap();
+    assert_eq!(call_plan(&slow, 1).pause_ms, 7000);
+}
+
+#[test]
+fn concurrency_gives_each_caller_a_slot() {
+    let (test, ..) = yaml(
+        &DEMO.replacen("arrivalRate: 5/s", "concurrency: 8", 1),
+        "demo",
+    )
+    .unwrap();
+    let plan = call_plan(&test, 1);
+    // 20 callers, 8 at once: three slots of 13.5 s; a caller pauses for two of them and settles.
+    assert_eq!(
+        [0, 7, 8, 15, 16, 19].map(|i| plan.offsets_ms[i]),
+        [0, 0, 13_500, 13_500, 27_000, 27_000]
+    );
+    assert_eq!(plan.pause_ms, 27_500);
+    let (all, ..) = yaml(
+        &DEMO.replacen("    load: {arrivalRate: 5/s}\n", "", 1),
+        "demo",
+    )
+    .unwrap();
+    let plan = call_plan(&all, 1);
+    assert_eq!((plan.offsets_ms, plan.pause_ms), (vec![0; 20], 500));
+}

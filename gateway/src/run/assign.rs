@@ -1,0 +1,146 @@
+//! What workers are told: shares, and whom the callers dial.
+
+use std::time::Duration;
+
+use callmeter_api::calltest::Codec;
+use callmeter_proto::worker;
+
+use super::state::{PlacedShare, Run};
+use crate::definition::{self, Credentials, Group, Role, Target, ValidatedTest};
+
+/// How long an endpoint may take to register or listen: a REGISTER without any answer gives up
+/// after 32 s (RFC 3261 timer F), and is tried once more.
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(75);
+
+/// A share that hears nothing for this long after its Assign ends: both waits for readiness, and a
+/// worker that was away for a while in between.
+const START_WITHIN: Duration = Duration::from_secs(240);
+
+/// Lifetime asked for in REGISTER; short, so that a lost worker's bindings do not stay for long.
+const REGISTER_EXPIRES: Duration = Duration::from_secs(600);
+
+/// The message that gives a worker its share; without number.
+pub(super) fn assign(
+    run: &str,
+    test: &ValidatedTest,
+    share: &PlacedShare,
+    accounts: &[Credentials],
+) -> worker::Assign {
+    let group = &test.groups[share.group];
+    let range = share.first as usize..(share.first + share.count) as usize;
+    let plan = definition::call_plan(test, share.group);
+    let of_share = |c: &Credentials| worker::Account {
+        user: c.user.clone(),
+        password: c.password.expose().to_owned(),
+        auth_user: c.auth_user.clone(),
+        realm: c.realm.clone(),
+    };
+    let offsets = if group.calls() {
+        plan.offsets_ms[range.clone()].to_vec()
+    } else {
+        Vec::new()
+    };
+    worker::Assign {
+        seq: 0,
+        run: run.to_owned(),
+        group: group.name.clone(),
+        first: share.first,
+        count: share.count,
+        role: role(group).into(),
+        registrar: Some(registrar(group)),
+        accounts: accounts
+            .get(range)
+            .unwrap_or_default()
+            .iter()
+            .map(of_share)
+            .collect(),
+        // Given with Start: one way for URIs and for contacts known only then.
+        peers: Vec::new(),
+        audio: Some(worker::Audio {
+            codec: codec(group.audio.codec).to_owned(),
+            payload_type: payload_type(group.audio.codec),
+            ptime_ms: group.audio.ptime_ms,
+            dscp: u32::from(group.audio.dscp),
+        }),
+        load: Some(worker::Load {
+            start_offsets_ms: offsets,
+        }),
+        call: Some(worker::Call {
+            duration_ms: milliseconds(group.call.duration.unwrap_or(test.duration)),
+            ring_ms: milliseconds(group.call.ring_for),
+            repeat: group.call.repeat,
+            repeat_pause_ms: plan.pause_ms,
+        }),
+        duration_ms: milliseconds(test.duration),
+        accept_external: group.target == Target::External,
+        start_within_ms: milliseconds(START_WITHIN),
+    }
+}
+
+/// Whom the callers of a share dial; an empty text stands for a callee that failed.
+pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
+    let group = &run.test.groups[share.group];
+    let peer = |index: u32| match &group.target {
+        Target::Uri(uri) => uri.clone(),
+        Target::Group(callees) => {
+            let all = &run.endpoints[*callees];
+            // In a group that calls itself nobody calls himself.
+            let own = u32::from(*callees == share.group);
+            let callee = &all[(index + own) as usize % all.len()];
+            let registered = run.test.groups[*callees].registers();
+            match &callee.ready {
+                Some(ready) if callee.ended.is_none() && registered && !ready.aor.is_empty() => {
+                    ready.aor.clone()
+                }
+                Some(ready) if callee.ended.is_none() => ready.contact.clone(),
+                _ => String::new(),
+            }
+        }
+        Target::None | Target::External => String::new(),
+    };
+    worker::GroupPeers {
+        group: group.name.clone(),
+        first: share.first,
+        peers: (share.first..share.first + share.count).map(peer).collect(),
+    }
+}
+
+fn role(group: &Group) -> worker::Role {
+    match group.role {
+        Role::Caller => worker::Role::Caller,
+        Role::Callee => worker::Role::Callee,
+        Role::Both => worker::Role::Both,
+    }
+}
+
+fn registrar(group: &Group) -> worker::Registrar {
+    let known = group.registrar.as_ref();
+    worker::Registrar {
+        domain: known.map(|r| r.domain.clone()).unwrap_or_default(),
+        port: known.map_or(0, |r| u32::from(r.port)),
+        transport: "udp".to_owned(),
+        outbound_proxy: known.map(|r| r.outbound_proxy.clone()).unwrap_or_default(),
+        register: group.registers(),
+        expires_s: REGISTER_EXPIRES.as_secs() as u32,
+    }
+}
+
+fn codec(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Pcma => "pcma",
+        Codec::Pcmu => "pcmu",
+    }
+}
+
+/// RFC 3551 table 4.
+fn payload_type(codec: Codec) -> u32 {
+    match codec {
+        Codec::Pcma => 8,
+        Codec::Pcmu => 0,
+    }
+}
+
+/// Never beyond what the protocol carries (49 days, longer than any run).
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

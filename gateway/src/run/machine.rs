@@ -1,0 +1,460 @@
+//! The way of a run, from its placement to its end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use callmeter_api::calltest::RunPhase;
+use callmeter_proto::worker::{self, to_worker};
+
+use super::assign::{self, READY_WITHIN};
+use super::state::{Endpoint, Link, Output, PlacedShare, Run, RunIdentity, Stage, Waiting};
+use crate::definition::{Credentials, ValidatedTest};
+use crate::link::{InstanceId, Load, WorkerId};
+use crate::scheduler::{Decision, GroupDemand, RunDemand};
+use crate::session::Now;
+
+/// Beyond its duration a run has this long to hang up, un-register and report, before it is stopped.
+pub(super) const REPORT_WITHIN: Duration = Duration::from_secs(90);
+
+/// A stopped run has this long before the workers that did not report are given up.
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+impl Run {
+    /// A run that waits.
+    pub fn new(identity: RunIdentity, test: ValidatedTest, now: Now) -> Self {
+        let endpoints = test
+            .groups
+            .iter()
+            .map(|g| vec![Endpoint::NEW; g.endpoints as usize])
+            .collect();
+        Self {
+            identity,
+            test,
+            stage: Stage::Waiting(Waiting::default()),
+            reason: String::new(),
+            since: now.instant,
+            started_ms: None,
+            ended_ms: None,
+            shares: Vec::new(),
+            links: BTreeMap::new(),
+            endpoints,
+            partial: Vec::new(),
+            failed: None,
+            stopped: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Id, tenant and names.
+    pub fn identity(&self) -> &RunIdentity {
+        &self.identity
+    }
+
+    /// The definition.
+    pub fn test(&self) -> &ValidatedTest {
+        &self.test
+    }
+
+    /// The status others see.
+    pub fn status(&self) -> RunPhase {
+        match &self.stage {
+            Stage::Waiting(Waiting {
+                accepted: false, ..
+            }) => RunPhase::Pending,
+            Stage::Waiting(_) | Stage::Preparing => RunPhase::Queued,
+            Stage::Callees { .. } | Stage::Callers { .. } | Stage::Started { .. } => {
+                RunPhase::Running
+            }
+            Stage::Stopping { .. } => RunPhase::Stopping,
+            Stage::Over(phase) => *phase,
+        }
+    }
+
+    /// The next thing to carry out.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Run::handle_timeout`] is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Callees { until }
+            | Stage::Callers { until }
+            | Stage::Started { until }
+            | Stage::Stopping { until } => Some(until),
+            Stage::Waiting(_) | Stage::Preparing | Stage::Over(_) => None,
+        }
+    }
+
+    /// What the scheduler is asked for; none if the run does not wait.
+    pub fn demand(&self) -> Option<RunDemand> {
+        let Stage::Waiting(waiting) = &self.stage else {
+            return None;
+        };
+        let group = |(i, g): (usize, &crate::definition::Group)| GroupDemand {
+            endpoints: g.endpoints,
+            placement: g.placement.clone(),
+            calls: match g.target {
+                crate::definition::Target::Group(callees) => Some(callees),
+                _ => None,
+            },
+            chosen_pool: waiting.pools.get(i).cloned().flatten(),
+        };
+        Some(RunDemand {
+            run: self.identity.id.clone(),
+            project: self.identity.project.clone(),
+            priority: 0,
+            since: self.since,
+            queue_timeout: self.test.queue_timeout,
+            accepted: waiting.accepted,
+            groups: self.test.groups.iter().enumerate().map(group).collect(),
+        })
+    }
+
+    /// What the scheduler decided; `worker` finds a worker's process and name by the scheduler's id.
+    pub fn decided(
+        &mut self,
+        decision: Decision,
+        worker: impl Fn(&str) -> Option<(WorkerId, InstanceId, String)>,
+        now: Now,
+    ) {
+        let Stage::Waiting(waiting) = &mut self.stage else {
+            return;
+        };
+        match decision {
+            Decision::CannotRun { reason } => self.cannot_run(reason, now),
+            Decision::Wait {
+                position,
+                missing,
+                reason,
+                pools,
+            } => {
+                let first = !waiting.accepted;
+                *waiting = Waiting {
+                    accepted: true,
+                    position,
+                    missing,
+                    pools,
+                };
+                self.reason = reason;
+                if first {
+                    self.outputs.push_back(Output::Save);
+                }
+            }
+            Decision::Place(shares) => {
+                let mut placed = Vec::new();
+                let mut links = BTreeMap::new();
+                for share in shares {
+                    // Workers of this round; one that is gone by now is placed anew next round.
+                    let Some((id, instance, name)) = worker(&share.worker) else {
+                        return;
+                    };
+                    links.entry(id).or_insert_with(|| Link::new(instance));
+                    placed.push(PlacedShare {
+                        group: share.group,
+                        worker: id,
+                        worker_name: name,
+                        first: share.first,
+                        count: share.count,
+                    });
+                }
+                (self.shares, self.links) = (placed, links);
+                self.stage = Stage::Preparing;
+                "reads the SIP accounts".clone_into(&mut self.reason);
+                self.outputs.push_back(Output::ReadAccounts);
+            }
+        }
+    }
+
+    /// A worker of the placement was fenced or went before the run started: back to the queue.
+    pub fn unplace(&mut self, worker: WorkerId) {
+        if self.stage == Stage::Preparing && self.links.contains_key(&worker) {
+            self.shares.clear();
+            self.links.clear();
+            self.stage = Stage::Waiting(Waiting {
+                accepted: true,
+                ..Waiting::default()
+            });
+            "a worker of its placement takes no new work any more".clone_into(&mut self.reason);
+        }
+    }
+
+    /// Gives the shares out: callees at once, callers are held until the callees are ready.
+    /// `accounts` has one entry per group, with one account per endpoint or none.
+    pub fn dispatch(&mut self, accounts: &[Vec<Credentials>], now: Now) {
+        if self.stage != Stage::Preparing {
+            return;
+        }
+        for share in &self.shares {
+            let rows = accounts
+                .get(share.group)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let assign = assign::assign(&self.identity.id, &self.test, share, rows);
+            if let Some(link) = self.links.get_mut(&share.worker) {
+                link.held.push(assign);
+            }
+        }
+        self.stage = Stage::Callees {
+            until: now.instant + READY_WITHIN,
+        };
+        let callees: Vec<&str> = self
+            .test
+            .groups
+            .iter()
+            .filter(|g| g.answers())
+            .map(|g| g.name.as_str())
+            .collect();
+        let sends = release(&mut self.links, |assign| {
+            callees.contains(&assign.group.as_str())
+        });
+        self.save_and_send(sends);
+        self.advance(now);
+    }
+
+    /// Ends a run that did not start.
+    pub fn cannot_run(&mut self, reason: String, now: Now) {
+        if !matches!(self.stage, Stage::Waiting(_) | Stage::Preparing) {
+            return;
+        }
+        self.shares.clear();
+        self.links.clear();
+        self.reason = reason;
+        self.over(RunPhase::CannotRunForNow, now);
+    }
+
+    /// Someone asked the run to stop: what is up hangs up and reports.
+    pub fn stop(&mut self, reason: &str, now: Now) {
+        match self.stage {
+            Stage::Over(_) | Stage::Stopping { .. } => {}
+            Stage::Waiting(_) | Stage::Preparing => {
+                self.cannot_run(format!("stopped before it started: {reason}"), now);
+            }
+            Stage::Callees { .. } | Stage::Callers { .. } | Stage::Started { .. } => {
+                self.stopped = Some(reason.to_owned());
+                self.begin_stop(reason, now);
+            }
+        }
+    }
+
+    /// A deadline of [`Run::next_timeout`] passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.next_timeout().is_none_or(|due| due > now.instant) {
+            return;
+        }
+        match self.stage {
+            Stage::Callees { .. } => self.begin_callers(now),
+            Stage::Callers { .. } => self.begin(now),
+            Stage::Started { .. } => {
+                let reason = format!(
+                    "not all endpoints had ended {} s after the end of the run",
+                    REPORT_WITHIN.as_secs()
+                );
+                self.stopped = Some(reason.clone());
+                self.begin_stop(&reason, now);
+            }
+            Stage::Stopping { .. } => {
+                let open: Vec<(WorkerId, InstanceId)> = self
+                    .links
+                    .iter()
+                    .filter(|(_, l)| !l.is_over())
+                    .map(|(id, l)| (*id, l.instance))
+                    .collect();
+                for (worker, instance) in open {
+                    self.lost(worker, instance, now);
+                }
+            }
+            Stage::Waiting(_) | Stage::Preparing | Stage::Over(_) => {}
+        }
+        self.advance(now);
+    }
+
+    /// Endpoints this run holds on each worker.
+    pub fn loads(&self) -> BTreeMap<WorkerId, Load> {
+        let mut loads: BTreeMap<WorkerId, Load> = BTreeMap::new();
+        for share in &self.shares {
+            if self.links.get(&share.worker).is_none_or(Link::is_over) {
+                continue;
+            }
+            let load = loads.entry(share.worker).or_default();
+            match self.stage {
+                Stage::Preparing => load.reserved += share.count,
+                Stage::Waiting(_) | Stage::Over(_) => {}
+                Stage::Callees { .. }
+                | Stage::Callers { .. }
+                | Stage::Started { .. }
+                | Stage::Stopping { .. } => {
+                    load.active +=
+                        self.of_share(share).filter(|e| e.ended.is_none()).count() as u32;
+                }
+            }
+        }
+        loads
+    }
+
+    /// Goes on as far as the state of endpoints and workers allows.
+    pub(super) fn advance(&mut self, now: Now) {
+        let dispatched = matches!(
+            self.stage,
+            Stage::Callees { .. }
+                | Stage::Callers { .. }
+                | Stage::Started { .. }
+                | Stage::Stopping { .. }
+        );
+        if dispatched && self.links.values().all(Link::is_over) {
+            let phase = if self.failed.is_some() {
+                RunPhase::Failed
+            } else {
+                RunPhase::Completed
+            };
+            self.reason = self
+                .failed
+                .clone()
+                .or_else(|| self.stopped.as_ref().map(|s| format!("stopped: {s}")))
+                .unwrap_or_default();
+            return self.over(phase, now);
+        }
+        if let Stage::Callees { .. } = self.stage {
+            match self.unsettled(|g| g.answers()) {
+                None => self.begin_callers(now),
+                Some(waits) => self.reason = waits,
+            }
+        }
+        if let Stage::Callers { .. } = self.stage {
+            match self.unsettled(|g| !g.answers()) {
+                None => self.begin(now),
+                Some(waits) => self.reason = waits,
+            }
+        }
+    }
+
+    fn begin_callers(&mut self, now: Now) {
+        self.stage = Stage::Callers {
+            until: now.instant + READY_WITHIN,
+        };
+        let sends = release(&mut self.links, |_| true);
+        self.save_and_send(sends);
+    }
+
+    /// Start to everyone: the run counts from here.
+    fn begin(&mut self, now: Now) {
+        let mut sends = Vec::new();
+        let mut starts: BTreeMap<WorkerId, Vec<worker::GroupPeers>> = BTreeMap::new();
+        for share in self
+            .shares
+            .iter()
+            .filter(|s| self.test.groups[s.group].calls())
+        {
+            starts
+                .entry(share.worker)
+                .or_default()
+                .push(assign::peers(self, share));
+        }
+        let run = self.identity.id.clone();
+        for (&worker, link) in self.links.iter_mut().filter(|(_, l)| !l.is_over()) {
+            let peers = starts.remove(&worker).unwrap_or_default();
+            let run = run.clone();
+            let message =
+                link.queue(|seq| to_worker::Message::Start(worker::Start { seq, run, peers }));
+            sends.push((worker, link.instance, message));
+        }
+        self.stage = Stage::Started {
+            until: now.instant + self.test.duration + REPORT_WITHIN,
+        };
+        self.started_ms = Some(now.unix_ms);
+        self.reason.clear();
+        self.save_and_send(sends);
+    }
+
+    pub(super) fn begin_stop(&mut self, reason: &str, now: Now) {
+        let mut sends = Vec::new();
+        let run = self.identity.id.clone();
+        let mut untouched = Vec::new();
+        for (&worker, link) in self.links.iter_mut().filter(|(_, l)| !l.is_over()) {
+            link.held.clear();
+            if link.next_seq == 1 {
+                // It was never told of this run.
+                link.ended = true;
+                untouched.push(worker);
+                continue;
+            }
+            let (run, reason) = (run.clone(), reason.to_owned());
+            let message =
+                link.queue(|seq| to_worker::Message::Stop(worker::Stop { seq, run, reason }));
+            sends.push((worker, link.instance, message));
+        }
+        self.stage = Stage::Stopping {
+            until: now.instant + STOP_WITHIN,
+        };
+        reason.clone_into(&mut self.reason);
+        self.save_and_send(sends);
+        self.end_endpoints(&untouched);
+        self.advance(now);
+    }
+
+    fn over(&mut self, phase: RunPhase, now: Now) {
+        self.stage = Stage::Over(phase);
+        self.ended_ms = Some(now.unix_ms);
+        self.outputs.push_back(Output::Save);
+        self.outputs.push_back(Output::Over);
+    }
+
+    /// What readiness the run waits for; none: nothing.
+    fn unsettled(&self, of: impl Fn(&crate::definition::Group) -> bool) -> Option<String> {
+        let waits = self
+            .test
+            .groups
+            .iter()
+            .zip(&self.endpoints)
+            .filter(|(g, _)| of(g))
+            .filter_map(|(g, endpoints)| {
+                let open = endpoints.iter().filter(|e| !e.is_settled()).count();
+                (open > 0)
+                    .then(|| format!("{open} of {} endpoints of group {}", g.endpoints, g.name))
+            });
+        let waits: Vec<String> = waits.collect();
+        let limit = READY_WITHIN.as_secs();
+        (!waits.is_empty()).then(|| {
+            format!(
+                "waits at most {limit} s until {} are ready",
+                waits.join(" and ")
+            )
+        })
+    }
+
+    pub(super) fn of_share(&self, share: &PlacedShare) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints[share.group]
+            .iter()
+            .skip(share.first as usize)
+            .take(share.count as usize)
+    }
+
+    pub(super) fn save_and_send(&mut self, sends: Vec<(WorkerId, InstanceId, worker::ToWorker)>) {
+        self.outputs.push_back(Output::Save);
+        for (worker, instance, message) in sends {
+            self.outputs.push_back(Output::Send {
+                worker,
+                instance,
+                message,
+            });
+        }
+    }
+}
+
+/// Numbers the held shares that are wanted now.
+fn release(
+    links: &mut BTreeMap<WorkerId, Link>,
+    wanted: impl Fn(&worker::Assign) -> bool,
+) -> Vec<(WorkerId, InstanceId, worker::ToWorker)> {
+    let mut sends = Vec::new();
+    for (&worker, link) in links.iter_mut().filter(|(_, l)| !l.is_over()) {
+        let (now, later): (Vec<_>, Vec<_>) = link.held.drain(..).partition(&wanted);
+        link.held = later;
+        for assign in now {
+            let message =
+                link.queue(|seq| to_worker::Message::Assign(worker::Assign { seq, ..assign }));
+            sends.push((worker, link.instance, message));
+        }
+    }
+    sends
+}

@@ -1,0 +1,131 @@
+//! A run as the operator sees it.
+
+use callmeter_metrics::id;
+use callmeter_proto::fleet;
+use callmeter_proto::worker::Phase;
+
+use super::state::{Partial, Run, Stage};
+use crate::results::{ExpectOutcome, GroupResults, ReportContext, RunResults};
+
+impl Run {
+    /// The state for `WatchRun`; `verdict` is empty while the run goes on.
+    pub fn state(
+        &self,
+        results: &RunResults,
+        expects: &[ExpectOutcome],
+        verdict: &str,
+    ) -> fleet::RunState {
+        let (queue_position, missing_endpoints) = match &self.stage {
+            Stage::Waiting(waiting) => (waiting.position, waiting.missing),
+            _ => (0, 0),
+        };
+        fleet::RunState {
+            run: self.identity.id.clone(),
+            status: self.status().as_str().to_owned(),
+            reason: self.reason.clone(),
+            queue_position,
+            missing_endpoints,
+            groups: (0..self.test.groups.len())
+                .map(|g| self.group_state(g, results.group(g)))
+                .collect(),
+            partial: !self.partial.is_empty(),
+            partial_reasons: self.partial.iter().map(partial_reason).collect(),
+            expects: expects.iter().map(expect_result).collect(),
+            verdict: verdict.to_owned(),
+            started_unix_ms: self.started_ms.unwrap_or(0),
+            ended_unix_ms: self.ended_ms.unwrap_or(0),
+        }
+    }
+
+    /// What the report says of the run itself.
+    pub fn context(&self, verdict: &str) -> ReportContext {
+        let mut workers = vec![Vec::new(); self.test.groups.len()];
+        for share in &self.shares {
+            workers[share.group].push((share.worker_name.clone(), share.count));
+        }
+        ReportContext {
+            run: self.identity.id.clone(),
+            name: self.identity.name.clone(),
+            status: self.status().as_str().to_owned(),
+            reason: self.reason.clone(),
+            partial: !self.partial.is_empty(),
+            partial_reasons: self.partial.clone(),
+            verdict: verdict.to_owned(),
+            created_unix_ms: self.identity.created_ms,
+            started_unix_ms: self.started_ms,
+            ended_unix_ms: self.ended_ms,
+            workers,
+        }
+    }
+
+    /// Nothing is missing of its measurements.
+    pub fn is_whole(&self) -> bool {
+        self.partial.is_empty() && self.failed.is_none() && self.started_ms.is_some()
+    }
+
+    fn group_state(&self, index: usize, results: Option<&GroupResults>) -> fleet::GroupState {
+        let group = &self.test.groups[index];
+        let endpoints = &self.endpoints[index];
+        let totals = results.map(GroupResults::totals).unwrap_or_default();
+        let mean = |metric| results?.aggregate().histogram(metric)?.mean();
+        let mut workers: Vec<String> = self
+            .shares
+            .iter()
+            .filter(|s| s.group == index)
+            .map(|s| s.worker_name.clone())
+            .collect();
+        workers.dedup();
+        fleet::GroupState {
+            group: group.name.clone(),
+            endpoints: group.endpoints,
+            ready: endpoints.iter().filter(|e| e.ready.is_some()).count() as u32,
+            in_call: endpoints
+                .iter()
+                .filter(|e| e.phase == Phase::Incall && e.ended.is_none())
+                .count() as u32,
+            ended: endpoints.iter().filter(|e| e.ended.is_some()).count() as u32,
+            calls: totals.calls,
+            calls_succeeded: totals.success,
+            mos: mean(id::MOS),
+            jitter_ms: mean(id::JITTER_MS),
+            loss_percent: mean(id::FRACTION_LOST),
+            setup_ms: mean(id::CALL_SETUP_TIME_MS),
+            workers,
+        }
+    }
+}
+
+fn partial_reason(partial: &Partial) -> fleet::PartialReason {
+    let Partial {
+        worker,
+        group,
+        endpoints,
+        since_unix_ms,
+        cause,
+    } = partial;
+    fleet::PartialReason {
+        worker: worker.clone(),
+        group: group.clone(),
+        endpoints: *endpoints,
+        since_unix_ms: *since_unix_ms,
+        cause: cause.as_str().to_owned(),
+    }
+}
+
+fn expect_result(expect: &ExpectOutcome) -> fleet::ExpectResult {
+    let ExpectOutcome {
+        metric,
+        stat,
+        group: _,
+        bound,
+        measured,
+        passed,
+    } = expect;
+    fleet::ExpectResult {
+        metric: metric.clone(),
+        stat: stat.clone(),
+        bound: bound.clone(),
+        measured: *measured,
+        passed: *passed,
+    }
+}
