@@ -2,14 +2,18 @@
 //! gateway.
 
 pub mod args;
+mod context;
 pub mod crd;
 mod error;
+mod fleet;
 mod http;
 mod lease;
 pub mod logging;
 mod metrics;
 mod naming;
+mod pool;
 mod ports;
 pub mod rbac;
 mod revision;
 mod sizing;
+mod writes;
