@@ -4,11 +4,17 @@
 //! Nothing here has a socket, a clock, a task or randomness of its own: the caller passes `now`,
 //! received bytes and a seed, and takes messages to send and events from [`UserAgent`].
 
+mod compose;
+mod core;
 mod counters;
+mod dialog;
+mod digest;
 mod flow;
 pub mod message;
 mod password;
 pub mod sdp;
+mod timers;
+mod transaction;
 mod ua;
 
 pub use counters::{EndpointKey, UaCounters};

@@ -18,5 +18,6 @@ pub(crate) use index::Essentials;
 pub use index::{CSeq, Message, StartLine};
 pub use name_addr::NameAddr;
 pub use names::{HeaderName, Method};
+pub(crate) use scan::list as split_list;
 pub use uri::{Host, HostName, Scheme, Uri, UriError};
 pub use via::Via;

@@ -1,8 +1,15 @@
 //! Session descriptions (RFC 8866) and audio offer/answer (RFC 3264) for PCMA and PCMU.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use sdp_types::{Attribute, Connection, Media, Rtcp, RtpMap, Session};
+
+/// Longest description taken, in bytes.
+const MAX_LENGTH: usize = 16_384;
+/// Packet times a peer may ask for, in milliseconds.
+const PTIMES: std::ops::RangeInclusive<u16> = 10..=120;
 
 /// An audio codec with a static payload type (RFC 3551 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +18,24 @@ pub enum Codec {
     Pcma,
     /// G.711 µ-law, payload type 0.
     Pcmu,
+}
+
+impl Codec {
+    /// The encoding name of RFC 3551 §6.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pcma => "PCMA",
+            Self::Pcmu => "PCMU",
+        }
+    }
+
+    /// The static payload type of RFC 3551 §6.
+    pub fn payload_type(self) -> u8 {
+        match self {
+            Self::Pcma => 8,
+            Self::Pcmu => 0,
+        }
+    }
 }
 
 /// Direction of a media stream, from the point of view of who writes it.
@@ -24,6 +49,50 @@ pub enum Direction {
     RecvOnly,
     /// Neither.
     Inactive,
+}
+
+impl Direction {
+    /// Whether media is sent.
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether media is received.
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The attribute.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    fn new(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    fn of(attributes: &[Attribute]) -> Option<Self> {
+        attributes.iter().find_map(|attribute| {
+            [
+                Self::SendRecv,
+                Self::SendOnly,
+                Self::RecvOnly,
+                Self::Inactive,
+            ]
+            .into_iter()
+            .find(|direction| direction.as_str() == attribute.attribute)
+        })
+    }
 }
 
 /// What one side of an audio session offers or can accept.
@@ -107,18 +176,220 @@ impl SdpError {
 
 /// Writes an offer.
 pub fn offer(local: &LocalAudio) -> Bytes {
-    let _ = local;
-    Bytes::new()
+    let mut text = session_lines(local);
+    let types: Vec<_> = local
+        .codecs
+        .iter()
+        .map(|codec| (codec.payload_type(), *codec))
+        .collect();
+    audio_lines(&mut text, local, "RTP/AVP", &types, local.direction);
+    Bytes::from(text)
 }
 
-/// Writes the answer to an offer; every stream but the first usable audio one is refused.
+/// Writes the answer to an offer; every stream but the first usable audio one is refused
+/// (RFC 3264 §6).
 pub fn answer(offer: &[u8], local: &LocalAudio) -> Result<(Bytes, Negotiated), SdpError> {
-    let _ = (offer, local);
-    Err(SdpError::NoAudio)
+    let session = parse(offer)?;
+    let mut chosen = None;
+    let mut fault = SdpError::NoAudio;
+    for (position, media) in session
+        .medias
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| is_usable(m))
+    {
+        match negotiate(&session, media, local) {
+            Ok(negotiated) => {
+                chosen = Some((position, negotiated));
+                break;
+            }
+            Err(error) => fault = error,
+        }
+    }
+    let (chosen, mut negotiated) = chosen.ok_or(fault)?;
+    // We take the offerer's numbers (RFC 3264 §6.1).
+    negotiated.receive_payload_type = negotiated.send_payload_type;
+    let mut text = session_lines(local);
+    for (position, media) in session.medias.iter().enumerate() {
+        if position == chosen {
+            let types = [(negotiated.send_payload_type, negotiated.codec)];
+            audio_lines(&mut text, local, &media.proto, &types, negotiated.direction);
+        } else {
+            push(
+                &mut text,
+                format_args!("m={} 0 {} {}", media.media, media.proto, media.fmt),
+            );
+        }
+    }
+    Ok((Bytes::from(text), negotiated))
 }
 
 /// Reads the answer to our offer.
 pub fn accept(answer: &[u8], local: &LocalAudio) -> Result<Negotiated, SdpError> {
-    let _ = (answer, local);
-    Err(SdpError::NoAudio)
+    let session = parse(answer)?;
+    let [media] = session.medias.as_slice() else {
+        return Err(SdpError::StreamCount {
+            offered: 1,
+            answered: session.medias.len(),
+        });
+    };
+    if !is_usable(media) {
+        return Err(SdpError::NoAudio);
+    }
+    negotiate(&session, media, local)
 }
+
+fn parse(description: &[u8]) -> Result<Session, SdpError> {
+    if description.len() > MAX_LENGTH {
+        return Err(SdpError::TooLong(MAX_LENGTH));
+    }
+    Session::parse(description).map_err(|error| SdpError::Malformed(error.to_string()))
+}
+
+/// An audio stream over plain RTP that is not refused.
+fn is_usable(media: &Media) -> bool {
+    media.media == "audio" && media.port != 0 && matches!(&*media.proto, "RTP/AVP" | "RTP/AVPF")
+}
+
+fn negotiate(session: &Session, media: &Media, local: &LocalAudio) -> Result<Negotiated, SdpError> {
+    let address = address(media.connections.first().or(session.connection.as_ref()))?;
+    let (send_payload_type, codec) = media
+        .fmt
+        .split_ascii_whitespace()
+        .filter_map(|format| format.parse().ok())
+        .filter_map(|number| Some((number, codec_of(media, number)?)))
+        .find(|(_, codec)| local.codecs.contains(codec))
+        .ok_or_else(|| SdpError::NoCommonCodec(names(&local.codecs)))?;
+    let theirs = Direction::of(&media.attributes)
+        .or_else(|| Direction::of(&session.attributes))
+        .unwrap_or(Direction::SendRecv);
+    // The hold of RFC 2543: an address nothing can be sent to (RFC 3264 §8.4).
+    let receives = theirs.receives() && !address.is_unspecified();
+    let direction = Direction::new(
+        receives && local.direction.sends(),
+        theirs.sends() && local.direction.receives(),
+    );
+    let ptime_ms = media
+        .get_first_attribute_value("ptime")
+        .flatten()
+        .and_then(|value| value.trim().parse().ok())
+        .filter(|ptime| PTIMES.contains(ptime))
+        .unwrap_or(local.ptime_ms);
+    Ok(Negotiated {
+        codec,
+        send_payload_type,
+        receive_payload_type: codec.payload_type(),
+        remote_rtp: SocketAddr::new(address, media.port),
+        remote_rtcp: rtcp_address(media, address),
+        ptime_ms,
+        direction,
+        held: !receives,
+    })
+}
+
+/// The codec of a payload type: its rtpmap, else the static assignment.
+fn codec_of(media: &Media, number: u8) -> Option<Codec> {
+    let mapped = media
+        .attributes_typed::<RtpMap>()
+        .filter_map(Result::ok)
+        .find(|map| map.payload_type == number);
+    [Codec::Pcma, Codec::Pcmu]
+        .into_iter()
+        .find(|codec| match &mapped {
+            Some(map) => {
+                map.encoding_name.eq_ignore_ascii_case(codec.name())
+                    && map.clock_rate == 8000
+                    && map
+                        .encoding_params
+                        .as_deref()
+                        .is_none_or(|channels| channels == "1")
+            }
+            None => codec.payload_type() == number,
+        })
+}
+
+fn address(connection: Option<&Connection>) -> Result<IpAddr, SdpError> {
+    let connection = connection.ok_or_else(|| SdpError::Address(String::new()))?;
+    connection
+        .try_address()
+        .map(|address| address.ip)
+        .map_err(|_| SdpError::Address(connection.connection_address.clone()))
+}
+
+/// `a=rtcp` (RFC 3605), else the port after RTP (RFC 3550 §11). We never offer or accept
+/// multiplexing.
+fn rtcp_address(media: &Media, address: IpAddr) -> SocketAddr {
+    let default = SocketAddr::new(address, media.port.saturating_add(1));
+    match media.get_first_attribute_typed::<Rtcp>() {
+        Some(Ok(rtcp)) if rtcp.port != 0 => {
+            let ip = rtcp
+                .try_address()
+                .and_then(Result::ok)
+                .map_or(address, |found| found.ip);
+            SocketAddr::new(ip, rtcp.port)
+        }
+        _ => default,
+    }
+}
+
+fn names(codecs: &[Codec]) -> &'static str {
+    match codecs {
+        [Codec::Pcma] => "PCMA",
+        [Codec::Pcmu] => "PCMU",
+        _ => "PCMA, PCMU",
+    }
+}
+
+fn session_lines(local: &LocalAudio) -> String {
+    let LocalAudio {
+        session_id,
+        session_version,
+        address,
+        ..
+    } = local;
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    let mut text = String::with_capacity(256);
+    push(&mut text, format_args!("v=0"));
+    push(
+        &mut text,
+        format_args!("o=- {session_id} {session_version} IN {family} {address}"),
+    );
+    push(&mut text, format_args!("s=-"));
+    push(&mut text, format_args!("c=IN {family} {address}"));
+    push(&mut text, format_args!("t=0 0"));
+    text
+}
+
+fn audio_lines(
+    text: &mut String,
+    local: &LocalAudio,
+    proto: &str,
+    types: &[(u8, Codec)],
+    direction: Direction,
+) {
+    let numbers: String = types
+        .iter()
+        .map(|(number, _)| format!(" {number}"))
+        .collect();
+    push(
+        text,
+        format_args!("m=audio {} {proto}{numbers}", local.port),
+    );
+    for (number, codec) in types {
+        push(
+            text,
+            format_args!("a=rtpmap:{number} {}/8000", codec.name()),
+        );
+    }
+    push(text, format_args!("a=ptime:{}", local.ptime_ms));
+    push(text, format_args!("a={}", direction.as_str()));
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = text.write_fmt(line);
+    text.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests;

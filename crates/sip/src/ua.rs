@@ -1,14 +1,28 @@
 //! The user agent: registrations and calls of many endpoints over the transaction layer.
 
+mod call;
+mod callee;
+mod caller;
 mod config;
+mod endpoint;
 mod event;
+mod register;
+mod stray;
+mod within;
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::counters::{EndpointKey, Ledger, UaCounters};
+use crate::core::{Core, TimerKey};
+use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::{Flow, Listener, LocalId};
+use crate::message::{Essentials, HeaderName, Message, Method, ParseError};
+use crate::transaction::{Expired, Owner, Request, Response, Transactions};
+
+use call::Call;
+use endpoint::Endpoint;
 
 pub use config::{EndpointConfig, Invite, Registration, UaConfig};
 pub use event::{
@@ -30,7 +44,29 @@ pub use event::{
 /// - Dropping the user agent sends nothing: hang up and deregister first.
 #[derive(Debug)]
 pub struct UserAgent {
-    ledger: Ledger,
+    config: UaConfig,
+    core: Core,
+    transactions: Transactions,
+    listeners: HashMap<LocalId, Bound>,
+    endpoints: HashMap<EndpointKey, Endpoint>,
+    by_user: HashMap<(LocalId, String), EndpointKey>,
+    calls: HashMap<CallKey, Call>,
+    by_tag: HashMap<u64, CallKey>,
+    /// Initial INVITEs that wait for an answer, to find those that came by two paths.
+    merged: HashMap<Bytes, CallKey>,
+    last_call: u64,
+    /// Key of the tags of stateless responses.
+    secret: u64,
+    latest: Option<Instant>,
+}
+
+/// A listener and who uses it.
+#[derive(Debug)]
+struct Bound {
+    listener: Listener,
+    endpoints: usize,
+    /// When the last endpoint went.
+    emptied: Option<Instant>,
 }
 
 /// Why an operation was not done.
@@ -77,23 +113,60 @@ pub enum UaError {
 impl UserAgent {
     /// A user agent whose tags, branches, Call-IDs and cnonces come from `seed`.
     pub fn new(config: UaConfig, seed: u64) -> Self {
-        drop((config, seed));
+        let mut core = Core::new(seed);
+        let secret = core.token();
         Self {
-            ledger: Ledger::default(),
+            config,
+            core,
+            transactions: Transactions::default(),
+            listeners: HashMap::new(),
+            endpoints: HashMap::new(),
+            by_user: HashMap::new(),
+            calls: HashMap::new(),
+            by_tag: HashMap::new(),
+            merged: HashMap::new(),
+            last_call: 0,
+            secret,
+            latest: None,
         }
     }
 
     /// Adds a local transport.
     pub fn add_listener(&mut self, listener: Listener) -> Result<(), UaError> {
-        Err(UaError::ListenerExists(listener.id))
+        if self.listeners.contains_key(&listener.id) {
+            return Err(UaError::ListenerExists(listener.id));
+        }
+        let bound = Bound {
+            listener,
+            endpoints: 0,
+            emptied: None,
+        };
+        self.listeners.insert(bound.listener.id, bound);
+        Ok(())
     }
 
     /// Removes a local transport at once: its calls end as [`EndReason::Dropped`], its endpoints
     /// go, nothing is sent. Keep the socket and the listener for 32 s after a run, without
     /// endpoints, to answer late in-dialog requests with 481.
     pub fn remove_listener(&mut self, now: Instant, local: LocalId) -> Result<(), UaError> {
-        let _ = now;
-        Err(UaError::UnknownListener(local))
+        let now = self.clock(now);
+        if !self.listeners.contains_key(&local) {
+            return Err(UaError::UnknownListener(local));
+        }
+        let mut endpoints: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|(_, endpoint)| endpoint.config.local == local)
+            .map(|(key, _)| *key)
+            .collect();
+        endpoints.sort_unstable();
+        for key in endpoints {
+            self.remove_endpoint(now, key)?;
+        }
+        self.drop_calls(now, |call| call.local == local);
+        self.listeners.remove(&local);
+        self.transactions.remove_local(local);
+        Ok(())
     }
 
     /// Adds an endpoint on a listener.
@@ -102,14 +175,43 @@ impl UserAgent {
         key: EndpointKey,
         config: EndpointConfig,
     ) -> Result<(), UaError> {
-        Err(UaError::UnknownListener(config.local)).inspect_err(|_| self.ledger.open(key))
+        if self.endpoints.contains_key(&key) {
+            return Err(UaError::EndpointExists(key));
+        }
+        let local = config.local;
+        let bound = self
+            .listeners
+            .get_mut(&local)
+            .ok_or(UaError::UnknownListener(local))?;
+        let endpoint = Endpoint::new(config, &bound.listener);
+        let user = (local, endpoint.user.clone());
+        if self.by_user.contains_key(&user) {
+            return Err(UaError::ContactUserTaken(key));
+        }
+        bound.endpoints += 1;
+        self.by_user.insert(user, key);
+        self.endpoints.insert(key, endpoint);
+        self.core.ledger.open(key);
+        Ok(())
     }
 
-    /// Removes an endpoint: its calls end as [`EndReason::Dropped`], nothing is sent.
+    /// Removes an endpoint and its counters: its calls end as [`EndReason::Dropped`], nothing is
+    /// sent.
     pub fn remove_endpoint(&mut self, now: Instant, key: EndpointKey) -> Result<(), UaError> {
-        let _ = now;
-        self.ledger.close(key);
-        Err(UaError::UnknownEndpoint(key))
+        let now = self.clock(now);
+        if !self.endpoints.contains_key(&key) {
+            return Err(UaError::UnknownEndpoint(key));
+        }
+        self.drop_calls(now, |call| call.endpoint == Some(key));
+        if let Some(Endpoint { config, user, .. }) = self.endpoints.remove(&key) {
+            if let Some(bound) = self.listeners.get_mut(&config.local) {
+                bound.endpoints -= 1;
+                bound.emptied = (bound.endpoints == 0).then_some(now);
+            }
+            self.by_user.remove(&(config.local, user));
+        }
+        self.core.ledger.close(key);
+        Ok(())
     }
 
     /// Registers an endpoint and keeps it registered. Ends in [`UaEvent::Registered`] (again with
@@ -120,15 +222,15 @@ impl UserAgent {
         key: EndpointKey,
         registration: Registration,
     ) -> Result<(), UaError> {
-        drop((now, registration));
-        Err(UaError::UnknownEndpoint(key))
+        let now = self.clock(now);
+        self.start_registration(now, key, registration)
     }
 
     /// Deregisters an endpoint; ends in [`UaEvent::Unregistered`]. A REGISTER under way is waited
     /// for.
     pub fn unregister(&mut self, now: Instant, key: EndpointKey) -> Result<(), UaError> {
-        let _ = now;
-        Err(UaError::UnknownEndpoint(key))
+        let now = self.clock(now);
+        self.end_registration(now, key)
     }
 
     /// Places a call.
@@ -138,81 +240,259 @@ impl UserAgent {
         key: EndpointKey,
         invite: Invite,
     ) -> Result<CallKey, UaError> {
-        drop((now, invite));
-        Err(UaError::UnknownEndpoint(key))
+        let now = self.clock(now);
+        self.start_call(now, key, invite)
     }
 
     /// Names the endpoint of an incoming call that matched none; its counts so far are attributed.
     pub fn attach(&mut self, call: CallKey, key: EndpointKey) -> Result<(), UaError> {
-        let _ = key;
-        Err(UaError::UnknownCall(call))
+        self.attach_call(call, key)
     }
 
     /// Sends 180 for an incoming call.
     pub fn ring(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
-        let _ = now;
-        Err(UaError::UnknownCall(call))
+        let now = self.clock(now);
+        self.ring_call(now, call)
     }
 
     /// Accepts an incoming call, or the peer's offer within a call, with 200 and this SDP.
-    pub fn answer(&mut self, now: Instant, call: CallKey, body: Bytes) -> Result<(), UaError> {
-        drop((now, body));
-        Err(UaError::UnknownCall(call))
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        body: impl Into<Bytes>,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.answer_call(now, call, &body.into())
     }
 
     /// Refuses an incoming call, or the peer's offer within a call, with a code of 300 to 699.
     pub fn reject(&mut self, now: Instant, call: CallKey, code: u16) -> Result<(), UaError> {
-        let _ = (now, code);
-        Err(UaError::UnknownCall(call))
+        let now = self.clock(now);
+        self.reject_call(now, call, code)
     }
 
     /// Ends a call in whatever state: CANCEL before the answer, 480 to an unanswered incoming
     /// call, BYE once it stands (a callee's BYE waits for the ACK, RFC 3261 §15).
     pub fn hang_up(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
-        let _ = now;
-        Err(UaError::UnknownCall(call))
+        let now = self.clock(now);
+        self.end_call(now, call)
     }
 
-    /// Takes one received message.
+    /// Takes one received message. What arrives for an unknown listener is ignored.
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        drop((now, flow, bytes));
+        let now = self.clock(now);
+        if !self.listeners.contains_key(&flow.local) {
+            return;
+        }
+        let message = match Message::parse(bytes) {
+            Err(ParseError::Empty) => return,
+            result => result,
+        };
+        self.core
+            .ledger
+            .count(None, |counters| counters.messages_received += 1);
+        let essentials = message
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(Message::essentials);
+        let (Ok(message), Ok(essentials)) = (message, essentials) else {
+            self.core
+                .ledger
+                .count(None, |counters| counters.malformed += 1);
+            return;
+        };
+        match (message.method(), message.status()) {
+            (Some(method), _) => self.handle_request(now, flow, message, &essentials, method),
+            (None, Some(status)) => {
+                self.handle_response(now, flow, &message, &essentials, status);
+            }
+            (None, None) => {}
+        }
     }
 
     /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        let now = self.clock(now);
+        while let Some((entry, key)) = self.core.timers.pop(now) {
+            let expired = match key {
+                TimerKey::Client(key) => {
+                    self.transactions
+                        .client_timer(&mut self.core, now, key, entry)
+                }
+                TimerKey::Server(id) => {
+                    self.transactions
+                        .server_timer(&mut self.core, now, id, entry)
+                }
+                TimerKey::Call(key) => {
+                    self.on_call_timer(now, key, entry);
+                    Expired::Nothing
+                }
+                TimerKey::Registration(key) => {
+                    self.on_refresh_timer(now, key, entry);
+                    Expired::Nothing
+                }
+            };
+            match expired {
+                Expired::Unanswered(client, Owner::Invite(key)) => {
+                    self.on_invite_timeout(now, key, client);
+                }
+                Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
+                Expired::Unanswered(client, Owner::Register(key)) => {
+                    self.on_register_timeout(now, key, client);
+                }
+                Expired::Silent(id) => {
+                    if let Some(key) = self.transactions.server_call(id) {
+                        self.send_trying(now, key, id);
+                    }
+                }
+                Expired::Nothing | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Orphan) => {}
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] is due next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.core.timers.next()
     }
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.core.poll()
     }
 
     /// Counts a message that the transport could not send; retransmission and the transaction
     /// timeouts deal with the loss.
     pub fn transport_error(&mut self, endpoint: Option<EndpointKey>) {
-        self.ledger
+        self.core
+            .ledger
             .count(endpoint, |counters| counters.transport_errors += 1);
     }
 
     /// Counters over all endpoints, and of messages that belong to none.
     pub fn counters(&self) -> UaCounters {
-        self.ledger.total()
+        self.core.ledger.total()
     }
 
     /// Counters of one endpoint.
     pub fn endpoint_counters(&self, key: EndpointKey) -> Option<UaCounters> {
-        self.ledger.endpoint(key)
+        self.core.ledger.endpoint(key)
     }
 
     /// The wire times of a call so far.
     pub fn call_times(&self, call: CallKey) -> Option<CallTimes> {
-        let _ = call;
-        None
+        self.calls.get(&call).map(|call| call.times)
+    }
+
+    fn handle_response(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        // Ours have one Via, the one we wrote (RFC 3261 §8.1.3.3, §18.1.2).
+        let ours = self.listeners.get(&flow.local).is_some_and(|bound| {
+            bound.listener.advertised_host.same(&essentials.via.host)
+                && essentials.via.port == Some(bound.listener.advertised_port)
+        });
+        if !ours || message.elements(HeaderName::Via).nth(1).is_some() {
+            self.core
+                .ledger
+                .count(None, |counters| counters.unexpected += 1);
+            return;
+        }
+        match self
+            .transactions
+            .response(&mut self.core, now, message, essentials, status)
+        {
+            Response::Deliver {
+                owner,
+                key,
+                flow,
+                endpoint,
+            } => match owner {
+                Owner::Invite(call) => {
+                    let found = (key, flow, endpoint);
+                    self.on_invite_response(now, call, found, message, essentials, status);
+                }
+                Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
+                Owner::Register(endpoint) => {
+                    self.on_register_response(now, endpoint, key, flow, message, status);
+                }
+                Owner::Cancel(_) | Owner::Orphan => {}
+            },
+            Response::Fork {
+                key,
+                flow,
+                endpoint,
+            } => {
+                self.end_fork(now, key, flow, endpoint, message, essentials);
+            }
+            Response::Absorbed => {}
+            Response::Unknown => {
+                self.core
+                    .ledger
+                    .count(None, |counters| counters.out_of_dialog += 1);
+            }
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: Message,
+        essentials: &Essentials,
+        method: Method,
+    ) {
+        let found = self
+            .transactions
+            .request(&mut self.core, now, &message, essentials, method);
+        let Request::New(key) = found else {
+            return;
+        };
+        if !self.in_use(flow.local) {
+            return self.on_idle(now, flow, &message, essentials, method);
+        }
+        if method == Method::Ack {
+            return self.on_ack(now, &message, essentials);
+        }
+        if self.transactions.server_count() >= self.config.max_server_transactions {
+            self.core
+                .ledger
+                .count(None, |counters| counters.unexpected += 1);
+            return;
+        }
+        let within = essentials.to.tag().is_some();
+        match method {
+            Method::Cancel => self.on_cancel(now, flow, &message, essentials, key),
+            _ if within => {
+                self.on_request_within(now, flow, message, essentials, key, method);
+            }
+            Method::Invite => self.on_invite(now, flow, message, essentials, key),
+            _ => self.on_stray(now, flow, &message, essentials, key, method),
+        }
+    }
+
+    /// The latest time seen; time never goes back.
+    fn clock(&mut self, now: Instant) -> Instant {
+        let now = self.latest.map_or(now, |latest| latest.max(now));
+        self.latest = Some(now);
+        now
+    }
+
+    fn drop_calls(&mut self, now: Instant, wanted: impl Fn(&Call) -> bool) {
+        let mut keys: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| wanted(call))
+            .map(|(key, _)| *key)
+            .collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.drop_call(now, key);
+        }
     }
 }

@@ -1,0 +1,186 @@
+//! Composing requests and responses.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::flow::Listener;
+use crate::message::{
+    Builder, HeaderName, Message, Method, NameAddr, Uri, Via, reason_phrase, split_list,
+};
+use crate::transaction::ClientKey;
+
+/// The methods answered other than with 405.
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+/// The type of all bodies we write.
+pub(crate) const SDP: &str = "application/sdp";
+
+/// A request of ours.
+pub(crate) struct Draft<'a> {
+    pub(crate) method: Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) listener: &'a Listener,
+    pub(crate) key: ClientKey,
+    pub(crate) routes: &'a [Uri],
+    /// From, tag included.
+    pub(crate) from: &'a [u8],
+    /// To, with its tag inside a dialog.
+    pub(crate) to: &'a [u8],
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: u32,
+    pub(crate) contact: Option<&'a [u8]>,
+    /// Expires in seconds.
+    pub(crate) expires: Option<u64>,
+    pub(crate) authorization: Option<(HeaderName, &'a str)>,
+    /// User-Agent, empty for none.
+    pub(crate) product: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+impl Draft<'_> {
+    pub(crate) fn compose(&self) -> Bytes {
+        let Listener {
+            transport,
+            advertised_host,
+            advertised_port,
+            ..
+        } = self.listener;
+        let mut builder = Builder::request(self.method, self.uri.as_bytes());
+        builder.header_fmt(
+            HeaderName::Via,
+            format_args!(
+                "SIP/2.0/{transport} {advertised_host}:{advertised_port};rport;branch={}",
+                self.key.branch_param()
+            ),
+        );
+        routes(&mut builder, self.routes);
+        builder
+            .header(HeaderName::MaxForwards, b"70")
+            .header(HeaderName::From, self.from)
+            .header(HeaderName::To, self.to)
+            .header(HeaderName::CallId, self.call_id)
+            .header_fmt(
+                HeaderName::CSeq,
+                format_args!("{} {}", self.cseq, self.method.as_str()),
+            );
+        if let Some(contact) = self.contact {
+            builder.header(HeaderName::Contact, contact);
+        }
+        if let Some(expires) = self.expires {
+            builder.header_fmt(HeaderName::Expires, format_args!("{expires}"));
+        }
+        if let Some((name, value)) = self.authorization {
+            builder.header(name, value.as_bytes());
+        }
+        if self.method == Method::Invite {
+            builder.header(HeaderName::Allow, ALLOW);
+        }
+        if !self.product.is_empty() {
+            builder.named("User-Agent", self.product.as_bytes());
+        }
+        builder.finish(SDP, self.body)
+    }
+}
+
+/// The ACK to a refusal, over the same branch as the INVITE (RFC 3261 §17.1.1.3). Empty if the
+/// INVITE, which we wrote, could not be read back.
+pub(crate) fn ack_refusal(invite: &Bytes, refusal: &Message) -> Bytes {
+    let Ok(invite) = Message::parse(invite.clone()) else {
+        return Bytes::new();
+    };
+    same_branch(&invite, Method::Ack, refusal)
+}
+
+/// The CANCEL of an INVITE of ours (RFC 3261 §9.1).
+pub(crate) fn cancel(invite: &Bytes) -> Option<Bytes> {
+    let invite = Message::parse(invite.clone()).ok()?;
+    Some(same_branch(&invite, Method::Cancel, &invite))
+}
+
+/// A request that shares Request-URI, Via, From, Call-ID, CSeq number and Route with an INVITE.
+fn same_branch(invite: &Message, method: Method, to: &Message) -> Bytes {
+    let uri = invite
+        .request_uri()
+        .map(|uri| uri.as_bytes().to_vec())
+        .unwrap_or_default();
+    let number = invite
+        .essentials()
+        .map_or(0, |essentials| essentials.cseq.number);
+    let mut builder = Builder::request(method, &uri);
+    builder
+        .copy(invite, HeaderName::Via)
+        .copy(invite, HeaderName::Route)
+        .header(HeaderName::MaxForwards, b"70")
+        .copy(invite, HeaderName::From)
+        .copy(to, HeaderName::To)
+        .copy(invite, HeaderName::CallId)
+        .header_fmt(
+            HeaderName::CSeq,
+            format_args!("{number} {}", method.as_str()),
+        );
+    builder.finish(SDP, b"")
+}
+
+fn routes(builder: &mut Builder, routes: &[Uri]) {
+    for route in routes {
+        let value = [b"<", route.as_bytes(), b">"].concat();
+        builder.header(HeaderName::Route, &value);
+    }
+}
+
+/// Starts the response to a request from `source`, with what every response copies (RFC 3261
+/// §8.2.6); `tag` is added to a To that has none.
+pub(crate) fn response(
+    request: &Message,
+    source: SocketAddr,
+    code: u16,
+    tag: Option<u64>,
+) -> Builder {
+    let mut builder = Builder::response(code, reason_phrase(code));
+    copy_vias(&mut builder, request, source);
+    builder.copy(request, HeaderName::From);
+    let to = request.value(HeaderName::To).unwrap_or_default();
+    match tag.filter(|_| !has_tag(to)) {
+        Some(tag) => builder.header(HeaderName::To, &tagged(to, tag)),
+        None => builder.header(HeaderName::To, to),
+    };
+    builder
+        .copy(request, HeaderName::CallId)
+        .copy(request, HeaderName::CSeq);
+    builder
+}
+
+fn has_tag(to: &[u8]) -> bool {
+    NameAddr::parse(HeaderName::To, Bytes::copy_from_slice(to))
+        .is_ok_and(|address| address.tag().is_some())
+}
+
+/// A From or To value with our tag.
+pub(crate) fn tagged(value: &[u8], tag: u64) -> Vec<u8> {
+    let mut tagged = value.to_vec();
+    tagged.extend_from_slice(format!(";tag={tag:016x}").as_bytes());
+    tagged
+}
+
+fn copy_vias(builder: &mut Builder, request: &Message, source: SocketAddr) {
+    let mut values = request.values(HeaderName::Via);
+    let Some(first) = values.next() else {
+        return;
+    };
+    let mut elements = split_list(first);
+    let mut top = Vec::with_capacity(first.len() + 48);
+    if let Some(element) = elements.next() {
+        match Via::parse(Bytes::copy_from_slice(element)) {
+            Ok(via) => via.write_received(source, &mut top),
+            Err(_) => top.extend_from_slice(element),
+        }
+    }
+    for element in elements {
+        top.extend_from_slice(b", ");
+        top.extend_from_slice(element);
+    }
+    builder.header(HeaderName::Via, &top);
+    for value in values {
+        builder.header(HeaderName::Via, value);
+    }
+}

@@ -1,0 +1,72 @@
+//! What all parts of a user agent share: randomness, timers, counters and the output queue.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::counters::{EndpointKey, Ledger};
+use crate::flow::Flow;
+use crate::timers::Timers;
+use crate::transaction::{ClientKey, ServerId};
+use crate::ua::{CallKey, Output, Transmit, UaEvent};
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerKey {
+    Client(ClientKey),
+    Server(ServerId),
+    Call(CallKey),
+    Registration(EndpointKey),
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) ledger: Ledger,
+    pub(crate) timers: Timers<TimerKey>,
+    outputs: VecDeque<Output>,
+    rng: StdRng,
+}
+
+impl Core {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            ledger: Ledger::default(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    /// A random number for a branch, tag, Call-ID or cnonce.
+    pub(crate) fn token(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// Sends a message for the first time.
+    pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes, endpoint: Option<EndpointKey>) {
+        self.ledger
+            .count(endpoint, |counters| counters.messages_sent += 1);
+        self.outputs.push_back(Output::Transmit(Transmit {
+            flow,
+            bytes,
+            endpoint,
+        }));
+    }
+
+    /// Sends a message again.
+    pub(crate) fn resend(&mut self, flow: Flow, bytes: Bytes, endpoint: Option<EndpointKey>) {
+        self.ledger
+            .count(endpoint, |counters| counters.retransmissions_sent += 1);
+        self.send(flow, bytes, endpoint);
+    }
+
+    pub(crate) fn event(&mut self, event: UaEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}

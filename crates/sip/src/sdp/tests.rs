@@ -1,0 +1,210 @@
+use super::*;
+
+fn local(codecs: &[Codec]) -> LocalAudio {
+    LocalAudio {
+        session_id: 7,
+        session_version: 1,
+        address: "203.0.113.10".parse().unwrap(),
+        port: 10_000,
+        codecs: codecs.to_vec(),
+        ptime_ms: 20,
+        direction: Direction::SendRecv,
+    }
+}
+
+fn both() -> LocalAudio {
+    local(&[Codec::Pcma, Codec::Pcmu])
+}
+
+fn remote(lines: &str) -> Vec<u8> {
+    let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+    format!("{head}{}\r\n", lines.replace('\n', "\r\n")).into_bytes()
+}
+
+/// R15
+#[test]
+fn an_offer_advertises_the_sdp_address() {
+    let text = offer(&both());
+    assert_eq!(
+        text,
+        "v=0\r\no=- 7 1 IN IP4 203.0.113.10\r\ns=-\r\nc=IN IP4 203.0.113.10\r\nt=0 0\r\n\
+         m=audio 10000 RTP/AVP 8 0\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=ptime:20\r\na=sendrecv\r\n"
+    );
+    let v6 = LocalAudio {
+        address: "2001:db8::1".parse().unwrap(),
+        ..both()
+    };
+    assert!(String::from_utf8_lossy(&offer(&v6)).contains("c=IN IP6 2001:db8::1\r\n"));
+}
+
+#[test]
+fn offer_and_answer_agree() {
+    let caller = local(&[Codec::Pcmu, Codec::Pcma]);
+    let callee = LocalAudio {
+        address: "198.51.100.7".parse().unwrap(),
+        port: 20_000,
+        ..local(&[Codec::Pcma])
+    };
+    let (answer, at_callee) = answer(&offer(&caller), &callee).unwrap();
+    let at_caller = accept(&answer, &caller).unwrap();
+    assert_eq!(
+        (at_callee.codec, at_caller.codec),
+        (Codec::Pcma, Codec::Pcma)
+    );
+    assert_eq!(at_callee.remote_rtp, "203.0.113.10:10000".parse().unwrap());
+    assert_eq!(at_callee.remote_rtcp, "203.0.113.10:10001".parse().unwrap());
+    assert_eq!(at_caller.remote_rtp, "198.51.100.7:20000".parse().unwrap());
+    assert_eq!(at_caller.direction, Direction::SendRecv);
+    assert_eq!(
+        (at_caller.send_payload_type, at_caller.receive_payload_type),
+        (8, 8)
+    );
+}
+
+#[test]
+fn the_offerers_order_decides() {
+    let (_, negotiated) = answer(&remote("m=audio 4000 RTP/AVP 18 0 8"), &both()).unwrap();
+    assert_eq!(negotiated.codec, Codec::Pcmu);
+}
+
+#[test]
+fn dynamic_numbers_and_telephone_events() {
+    let lines = "m=audio 4000 RTP/AVP 101 97\na=rtpmap:101 telephone-event/8000\n\
+                 a=fmtp:101 0-15\na=rtpmap:97 pcma/8000/1\na=ptime:30";
+    let (text, negotiated) = answer(&remote(lines), &both()).unwrap();
+    assert_eq!(
+        (negotiated.codec, negotiated.send_payload_type),
+        (Codec::Pcma, 97)
+    );
+    assert_eq!(negotiated.receive_payload_type, 97);
+    assert_eq!(negotiated.ptime_ms, 30);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(
+        text.contains("m=audio 10000 RTP/AVP 97\r\na=rtpmap:97 PCMA/8000\r\n"),
+        "{text}"
+    );
+    let remapped = "m=audio 4000 RTP/AVP 8\na=rtpmap:8 G729/8000";
+    assert!(answer(&remote(remapped), &both()).is_err());
+}
+
+#[test]
+fn other_streams_are_refused_in_place() {
+    let lines = "m=video 5000 RTP/AVP 96\na=rtpmap:96 VP8/90000\nm=audio 4000 RTP/SAVP 8\n\
+                 m=audio 4002 RTP/AVP 8";
+    let (text, negotiated) = answer(&remote(lines), &both()).unwrap();
+    assert_eq!(negotiated.remote_rtp.port(), 4002);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("m=")).collect();
+    assert_eq!(
+        lines,
+        [
+            "m=video 0 RTP/AVP 96",
+            "m=audio 0 RTP/SAVP 8",
+            "m=audio 10000 RTP/AVP 8"
+        ]
+    );
+}
+
+#[test]
+fn rtcp_may_be_elsewhere() {
+    let rtcp = |attribute: &str| {
+        let lines = format!("m=audio 4000 RTP/AVP 8\n{attribute}");
+        answer(&remote(&lines), &both()).unwrap().1.remote_rtcp
+    };
+    assert_eq!(rtcp("a=rtcp:4711"), "192.0.2.1:4711".parse().unwrap());
+    assert_eq!(
+        rtcp("a=rtcp:4711 IN IP4 192.0.2.9"),
+        "192.0.2.9:4711".parse().unwrap()
+    );
+    assert_eq!(rtcp("a=rtcp-mux"), "192.0.2.1:4001".parse().unwrap());
+}
+
+/// RFC 3264 §8.4
+#[test]
+fn hold_in_both_styles() {
+    let held = |lines: &str| {
+        let (text, negotiated) = answer(&remote(lines), &both()).unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(
+            text.contains(&format!("a={}\r\n", negotiated.direction.as_str())),
+            "{text}"
+        );
+        (negotiated.held, negotiated.direction)
+    };
+    let audio = "m=audio 4000 RTP/AVP 8";
+    assert_eq!(held(audio), (false, Direction::SendRecv));
+    assert_eq!(
+        held(&format!("{audio}\na=sendonly")),
+        (true, Direction::RecvOnly)
+    );
+    assert_eq!(
+        held(&format!("{audio}\na=inactive")),
+        (true, Direction::Inactive)
+    );
+    assert_eq!(
+        held(&format!("{audio}\na=recvonly")),
+        (false, Direction::SendOnly)
+    );
+    assert_eq!(
+        held(&format!("{audio}\nc=IN IP4 0.0.0.0")),
+        (true, Direction::RecvOnly)
+    );
+    assert_eq!(
+        held(&format!("a=sendonly\n{audio}")),
+        (true, Direction::RecvOnly)
+    );
+}
+
+#[test]
+fn refusals_say_why() {
+    let refused = |lines: &str| {
+        let error = answer(&remote(lines), &local(&[Codec::Pcma])).unwrap_err();
+        (error.status(), error.to_string())
+    };
+    assert_eq!(
+        refused("m=audio 4000 RTP/AVP 0 18"),
+        (488, "SDP has none of the codecs PCMA".to_owned())
+    );
+    assert_eq!(refused("m=audio 0 RTP/AVP 8").0, 488);
+    assert_eq!(refused("m=video 4000 RTP/AVP 8").0, 488);
+    let (code, text) = refused("m=audio 4000 RTP/AVP 8\nc=IN IP4 pc.example");
+    assert_eq!(code, 488);
+    assert!(text.contains("pc.example"), "{text}");
+    assert_eq!(answer(b"hello", &both()).unwrap_err().status(), 400);
+    assert_eq!(
+        answer(&vec![b'v'; 20_000], &both()).unwrap_err().status(),
+        513
+    );
+}
+
+#[test]
+fn an_answer_must_match_the_offer() {
+    let two = remote("m=audio 4000 RTP/AVP 8\nm=audio 4002 RTP/AVP 8");
+    assert_eq!(
+        accept(&two, &both()).unwrap_err(),
+        SdpError::StreamCount {
+            offered: 1,
+            answered: 2
+        }
+    );
+    assert_eq!(
+        accept(&remote("m=audio 0 RTP/AVP 8"), &both()),
+        Err(SdpError::NoAudio)
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_never_panic(
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        position in 0usize..150,
+        byte in proptest::num::u8::ANY,
+    ) {
+        let _ = accept(&bytes, &both());
+        let mut mutated = offer(&both()).to_vec();
+        let position = position % mutated.len();
+        mutated[position] = byte;
+        let _ = answer(&mutated, &both());
+    }
+}

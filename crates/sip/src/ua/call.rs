@@ -1,0 +1,452 @@
+//! The state of a call, and what its ends share.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::UserAgent;
+use super::endpoint::Retries;
+use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
+use crate::compose::{Draft, SDP};
+use crate::core::TimerKey;
+use crate::counters::EndpointKey;
+use crate::dialog::Dialog;
+use crate::flow::{Flow, LocalId};
+use crate::message::{Builder, HeaderName, Message, Method, Uri};
+use crate::timers::Deadline;
+use crate::transaction::{ClientKey, LIFETIME, Owner, ServerId, T1, T2};
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) endpoint: Option<EndpointKey>,
+    pub(super) caller: bool,
+    pub(super) local: LocalId,
+    /// Our tag.
+    pub(super) tag: u64,
+    pub(super) state: State,
+    /// Callee: from the INVITE on. Caller: from the first 2xx on.
+    pub(super) dialog: Option<Dialog>,
+    /// Why the call is being ended.
+    pub(super) reason: Option<EndReason>,
+    pub(super) status: Option<u16>,
+    pub(super) phrase: String,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) bye_status: Option<u16>,
+    pub(super) times: CallTimes,
+    /// Our 2xx that waits for its ACK.
+    pub(super) unacknowledged: Option<Unacknowledged>,
+    /// The peer's offer that waits for our answer.
+    pub(super) offer: Option<Offered>,
+    /// When ringing, or an offer, has waited long enough.
+    pub(super) give_up_at: Option<Instant>,
+    pub(super) deadline: Deadline,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Caller, before the final response.
+    Calling(Box<Outgoing>),
+    /// Callee, before our final response.
+    Ringing(Box<Offered>),
+    /// Answered.
+    Up,
+    /// Our BYE is under way.
+    Ending { retries: Retries },
+}
+
+/// An INVITE we sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) target: Uri,
+    pub(super) routes: Vec<Uri>,
+    pub(super) flow: Flow,
+    pub(super) call_id: String,
+    /// From, tag included.
+    pub(super) from: Vec<u8>,
+    pub(super) cseq: u32,
+    pub(super) body: Bytes,
+    pub(super) key: ClientKey,
+    pub(super) retries: Retries,
+    pub(super) authorization: Option<(HeaderName, String)>,
+    /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
+    pub(super) provisional: bool,
+    pub(super) cancelled: bool,
+}
+
+/// An INVITE, re-INVITE or UPDATE that waits for our final response.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) server: ServerId,
+    pub(super) request: Message,
+    pub(super) cseq: u32,
+    /// Where it came from.
+    pub(super) source: Flow,
+    /// Entry in the index of merged requests; empty but for the first INVITE.
+    pub(super) merge_key: Bytes,
+}
+
+/// A 2xx to an INVITE, sent again until its ACK comes (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    pub(super) response: Bytes,
+    pub(super) flow: Flow,
+    pub(super) cseq: u32,
+    pub(super) interval: Duration,
+    pub(super) resend_at: Option<Instant>,
+    pub(super) give_up_at: Instant,
+    pub(super) bye_wanted: bool,
+}
+
+impl Unacknowledged {
+    pub(super) fn new(now: Instant, response: Bytes, flow: Flow, cseq: u32) -> Self {
+        Self {
+            response,
+            flow,
+            cseq,
+            interval: T1,
+            // Sent again over reliable transports too (RFC 3261 §13.3.1.4).
+            resend_at: Some(now + T1),
+            give_up_at: now + LIFETIME,
+            bye_wanted: false,
+        }
+    }
+
+    fn next(&self) -> Instant {
+        self.resend_at
+            .map_or(self.give_up_at, |at| at.min(self.give_up_at))
+    }
+}
+
+impl Call {
+    pub(super) fn new(
+        endpoint: Option<EndpointKey>,
+        caller: bool,
+        local: LocalId,
+        tag: u64,
+        state: State,
+    ) -> Self {
+        Self {
+            endpoint,
+            caller,
+            local,
+            tag,
+            state,
+            dialog: None,
+            reason: None,
+            status: None,
+            phrase: String::new(),
+            retry_after: None,
+            bye_status: None,
+            times: CallTimes::default(),
+            unacknowledged: None,
+            offer: None,
+            give_up_at: None,
+            deadline: Deadline::default(),
+        }
+    }
+}
+
+impl UserAgent {
+    /// Arms the call's timer anew.
+    pub(super) fn arm(&mut self, key: CallKey) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            let answer = call.unacknowledged.as_ref().map(Unacknowledged::next);
+            let next = [answer, call.give_up_at].into_iter().flatten().min();
+            call.deadline
+                .set(&mut self.core.timers, TimerKey::Call(key), next);
+        }
+    }
+
+    pub(super) fn call_event(&mut self, now: Instant, key: CallKey, event: CallEvent) {
+        let endpoint = self.calls.get(&key).and_then(|call| call.endpoint);
+        self.core.event(UaEvent::Call {
+            call: key,
+            endpoint,
+            at: now,
+            event,
+        });
+    }
+
+    /// Removes a call and reports its end; `reason` counts unless one was set before.
+    pub(super) fn end(&mut self, now: Instant, key: CallKey, reason: EndReason) {
+        let Some(call) = self.calls.remove(&key) else {
+            return;
+        };
+        self.by_tag.remove(&call.tag);
+        if let State::Ringing(offered) = &call.state {
+            self.merged.remove(&offered.merge_key);
+        }
+        let end = CallEnd {
+            reason: call.reason.unwrap_or(reason),
+            caller: call.caller,
+            status: call.status,
+            phrase: call.phrase,
+            retry_after: call.retry_after,
+            bye_status: call.bye_status,
+            times: call.times,
+        };
+        let (endpoint, event) = (call.endpoint, CallEvent::Ended(end));
+        self.core.event(UaEvent::Call {
+            call: key,
+            endpoint,
+            at: now,
+            event,
+        });
+    }
+
+    /// Ends a call without a message, its transactions too.
+    pub(super) fn drop_call(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.reason = Some(EndReason::Dropped);
+        match &call.state {
+            State::Calling(outgoing) => self.transactions.forget_client(outgoing.key),
+            State::Ringing(offered) => self.transactions.forget_server(offered.server),
+            State::Up | State::Ending { .. } => {}
+        }
+        if let Some(offer) = call.offer.take() {
+            self.transactions.forget_server(offer.server);
+        }
+        self.end(now, key, EndReason::Dropped);
+    }
+
+    /// Composes a request within the dialog of a call and says where it goes.
+    pub(super) fn compose_within(
+        &self,
+        key: CallKey,
+        method: Method,
+        client: ClientKey,
+        cseq: u32,
+        authorization: Option<(HeaderName, &str)>,
+    ) -> Option<(Flow, Bytes)> {
+        let call = self.calls.get(&key)?;
+        let dialog = call.dialog.as_ref()?;
+        let flow = dialog.request_flow();
+        Some((
+            flow,
+            self.compose_in_dialog(dialog, method, client, cseq, authorization)?,
+        ))
+    }
+
+    /// Composes a request within a dialog.
+    pub(super) fn compose_in_dialog(
+        &self,
+        dialog: &Dialog,
+        method: Method,
+        client: ClientKey,
+        cseq: u32,
+        authorization: Option<(HeaderName, &str)>,
+    ) -> Option<Bytes> {
+        let flow = dialog.request_flow();
+        let routing = dialog.routing();
+        let draft = Draft {
+            method,
+            uri: &routing.request_uri,
+            listener: &self.listeners.get(&flow.local)?.listener,
+            key: client,
+            routes: &routing.routes,
+            from: &dialog.local,
+            to: &dialog.remote,
+            call_id: &dialog.call_id,
+            cseq,
+            contact: None,
+            expires: None,
+            authorization,
+            product: &self.config.product,
+            body: b"",
+        };
+        Some(draft.compose())
+    }
+
+    /// Sends the BYE of a call that stands; `reason` is reported at the end unless one was set.
+    pub(super) fn send_bye(&mut self, now: Instant, key: CallKey, reason: EndReason) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.reason.get_or_insert(reason);
+        call.state = State::Ending {
+            retries: Retries::default(),
+        };
+        call.unacknowledged = None;
+        call.give_up_at = None;
+        call.times.bye_sent = Some(now);
+        self.refuse_offer(now, key, 487);
+        self.transmit_bye(now, key, None);
+        self.call_event(now, key, CallEvent::ByeSent);
+    }
+
+    /// Puts a BYE on the wire, with credentials if it was challenged.
+    fn transmit_bye(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        authorization: Option<(HeaderName, &str)>,
+    ) {
+        let client = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let endpoint = call.endpoint;
+        let Some(dialog) = &mut call.dialog else {
+            return;
+        };
+        dialog.local_cseq += 1;
+        let cseq = dialog.local_cseq;
+        if let Some((flow, bye)) =
+            self.compose_within(key, Method::Bye, client, cseq, authorization)
+        {
+            let owner = (Owner::Bye(key), endpoint);
+            let request = (Method::Bye, bye);
+            self.transactions
+                .start(&mut self.core, now, client, flow, request, owner);
+        }
+    }
+
+    /// A response to our BYE: a challenge is answered only in a dialog we started, towards a
+    /// proxy that is the configured next hop; anything final ends the call.
+    pub(super) fn on_bye_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        flow: Flow,
+        message: &Message,
+        status: u16,
+    ) {
+        if status < 200 {
+            return;
+        }
+        if (status == 401 || status == 407)
+            && let Some((header, value)) = self.answer_bye_challenge(key, flow, message, status)
+        {
+            self.transmit_bye(now, key, Some((header, &value)));
+            return;
+        }
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.bye_status = Some(status);
+            call.times.bye_answered = Some(now);
+        }
+        self.end(now, key, EndReason::LocalBye);
+    }
+
+    fn answer_bye_challenge(
+        &mut self,
+        key: CallKey,
+        flow: Flow,
+        message: &Message,
+        status: u16,
+    ) -> Option<(HeaderName, String)> {
+        let call = self.calls.get_mut(&key)?;
+        self.core
+            .ledger
+            .count(call.endpoint, |counters| counters.auth_challenges += 1);
+        let dialog = call
+            .dialog
+            .as_ref()
+            .filter(|dialog| call.caller && dialog.is_routed())?;
+        let State::Ending { retries } = &mut call.state else {
+            return None;
+        };
+        let endpoint = self.endpoints.get_mut(&call.endpoint?)?;
+        let method = Method::Bye;
+        let challenged = super::endpoint::Challenged {
+            response: message,
+            status,
+            method,
+            destination: flow.remote,
+        };
+        let mut session = endpoint.session(&challenged, retries)?;
+        let uri = dialog.routing().request_uri;
+        endpoint.authorization(
+            &mut self.core,
+            &mut session,
+            method,
+            uri.as_bytes(),
+            &Bytes::new(),
+        )
+    }
+
+    /// Our BYE got no answer.
+    pub(super) fn on_bye_timeout(&mut self, now: Instant, key: CallKey) {
+        if let Some(call) = self.calls.get_mut(&key)
+            && call.reason == Some(EndReason::LocalBye)
+            && call.times.bye_received.is_none()
+        {
+            call.reason = Some(EndReason::ByeTimeout);
+        }
+        self.end(now, key, EndReason::ByeTimeout);
+    }
+
+    /// Refuses the peer's offer, if one waits.
+    pub(super) fn refuse_offer(&mut self, now: Instant, key: CallKey, code: u16) {
+        let Some(offer) = self.calls.get_mut(&key).and_then(|call| call.offer.take()) else {
+            return;
+        };
+        let response = self.plain_response(&offer.request, offer.source, code, None);
+        self.transactions
+            .respond(&mut self.core, now, offer.server, code, response);
+    }
+
+    /// The call's timer: send the 2xx again, give up on its ACK, or on ringing.
+    pub(super) fn on_call_timer(&mut self, now: Instant, key: CallKey, entry: Instant) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let timer = TimerKey::Call(key);
+        if !call
+            .deadline
+            .fired(&mut self.core.timers, timer, entry, now)
+        {
+            return;
+        }
+        if let Some(answer) = &mut call.unacknowledged {
+            if answer.give_up_at <= now {
+                self.core
+                    .ledger
+                    .count(call.endpoint, |counters| counters.timeouts += 1);
+                self.call_event(now, key, CallEvent::AckMissing);
+                self.send_bye(now, key, EndReason::AckTimeout);
+                return;
+            }
+            if answer.resend_at.is_some_and(|at| at <= now) {
+                self.core
+                    .resend(answer.flow, answer.response.clone(), call.endpoint);
+                answer.interval = (answer.interval * 2).min(T2);
+                answer.resend_at = Some(now + answer.interval);
+            }
+        }
+        if call.give_up_at.is_some_and(|at| at <= now) {
+            call.give_up_at = None;
+            self.give_up(now, key);
+        }
+        self.arm(key);
+    }
+
+    fn give_up(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        match call.state {
+            State::Calling(_) => {
+                call.reason = Some(EndReason::NoAnswer);
+                self.cancel(now, key);
+            }
+            State::Ringing(_) => {
+                call.reason = Some(EndReason::NoAnswer);
+                self.refuse_call(now, key, 480);
+            }
+            State::Up | State::Ending { .. } => self.refuse_offer(now, key, 488),
+        }
+    }
+
+    /// Finishes a response with our product name and a body.
+    pub(super) fn finish_response(&self, mut builder: Builder, body: &[u8]) -> Bytes {
+        if !self.config.product.is_empty() {
+            builder.named("Server", self.config.product.as_bytes());
+        }
+        builder.finish(SDP, body)
+    }
+}

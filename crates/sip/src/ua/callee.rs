@@ -1,0 +1,404 @@
+//! Taking calls: INVITE, our responses, ACK and CANCEL (RFC 3261 §9.2, §13.3).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::call::{Call, Offered, State, Unacknowledged};
+use super::endpoint::contact;
+use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
+use super::{UaError, UserAgent};
+use crate::compose::{self, ALLOW, tagged};
+use crate::counters::EndpointKey;
+use crate::dialog::Dialog;
+use crate::flow::Flow;
+use crate::message::{Essentials, HeaderName, Message, Method, Scheme};
+use crate::transaction::ServerId;
+
+impl UserAgent {
+    /// An INVITE outside any dialog; `key` is that of its transaction.
+    pub(super) fn on_invite(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: Message,
+        essentials: &Essentials,
+        key: Bytes,
+    ) {
+        let request_uri = match message.request_uri() {
+            Ok(uri) if uri.scheme() == Scheme::Other => {
+                return self.refuse(now, flow, &message, essentials, key, 416);
+            }
+            Ok(uri) => uri,
+            Err(_) => return self.refuse_malformed(now, flow, &message, essentials, key),
+        };
+        let request_user = request_uri.user();
+        let found = self
+            .by_user
+            .get(&(flow.local, request_user.clone()))
+            .copied();
+        self.core
+            .ledger
+            .attribute(found, |counters| counters.messages_received += 1);
+        self.core
+            .ledger
+            .count(found, |counters| counters.invites_received += 1);
+        if let Some(code) = refusal_of(&message, self.calls.len() >= self.config.max_calls) {
+            return self.refuse(now, flow, &message, essentials, key, code);
+        }
+        let merge_key = merge_key(&message, essentials);
+        if self.merged.contains_key(&merge_key) {
+            return self.refuse(now, flow, &message, essentials, key, 482);
+        }
+        let tag = self.core.token();
+        let local = Bytes::from(tagged(essentials.to.as_bytes(), tag));
+        let Ok(dialog) = Dialog::of_request(&message, essentials, local, flow) else {
+            return self.refuse_malformed(now, flow, &message, essentials, key);
+        };
+        let call_key = CallKey(self.last_call + 1);
+        let response_flow = response_flow(essentials, flow);
+        let owner = (Some(call_key), found);
+        let method = Method::Invite;
+        let server = self
+            .transactions
+            .open(&mut self.core, now, key, response_flow, method, owner);
+        let body = message.body();
+        let cseq = essentials.cseq.number;
+        let from = essentials.from.uri.clone();
+        let offered = Offered {
+            server,
+            request: message,
+            cseq,
+            source: flow,
+            merge_key: merge_key.clone(),
+        };
+        let state = State::Ringing(Box::new(offered));
+        let mut call = Call::new(found, false, flow.local, tag, state);
+        call.dialog = Some(dialog);
+        call.times.invite = Some(now);
+        call.give_up_at = Some(now + self.config.ring_timeout);
+        let call = self.insert_call(call);
+        self.merged.insert(merge_key, call);
+        self.arm(call);
+        self.core.event(UaEvent::Incoming(Incoming {
+            call,
+            endpoint: found,
+            request_user,
+            from,
+            flow,
+            body,
+            at: now,
+        }));
+    }
+
+    pub(super) fn attach_call(
+        &mut self,
+        key: CallKey,
+        endpoint: EndpointKey,
+    ) -> Result<(), UaError> {
+        if !self.endpoints.contains_key(&endpoint) {
+            return Err(UaError::UnknownEndpoint(endpoint));
+        }
+        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
+        let State::Ringing(offered) = &call.state else {
+            return Err(UaError::WrongState(key));
+        };
+        if call.endpoint.is_some() {
+            return Err(UaError::WrongState(key));
+        }
+        call.endpoint = Some(endpoint);
+        self.transactions.attach(offered.server, endpoint);
+        let answered = u64::from(call.times.first_response.is_some());
+        self.core.ledger.attribute(Some(endpoint), |counters| {
+            counters.messages_received += 1;
+            counters.invites_received += 1;
+            counters.messages_sent += answered;
+            counters.responses_sent[0] += answered;
+        });
+        Ok(())
+    }
+
+    /// Sends 100 for an INVITE or re-INVITE that nobody has answered for 200 ms.
+    pub(super) fn send_trying(&mut self, now: Instant, key: CallKey, server: ServerId) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let offered = match &call.state {
+            State::Ringing(offered) => Some(&**offered),
+            _ => call.offer.as_ref(),
+        };
+        let Some(offered) = offered.filter(|offered| offered.server == server) else {
+            return;
+        };
+        let builder = compose::response(&offered.request, offered.source.remote, 100, None);
+        if matches!(call.state, State::Ringing(_)) {
+            call.times.first_response.get_or_insert(now);
+        }
+        let response = builder.finish("", b"");
+        self.transactions
+            .respond(&mut self.core, now, server, 100, response);
+    }
+
+    pub(super) fn ring_call(&mut self, now: Instant, key: CallKey) -> Result<(), UaError> {
+        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
+        let State::Ringing(offered) = &call.state else {
+            return Err(UaError::WrongState(key));
+        };
+        let server = offered.server;
+        let response = self.dialog_response(call, offered, 180, b"");
+        if self
+            .transactions
+            .respond(&mut self.core, now, server, 180, response)
+            && let Some(call) = self.calls.get_mut(&key)
+        {
+            call.times.first_response.get_or_insert(now);
+            call.times.ringing.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer_call(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        body: &Bytes,
+    ) -> Result<(), UaError> {
+        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
+        let offered = match (&call.state, &call.offer) {
+            (State::Ringing(offered), _) => offered,
+            (State::Up, Some(offer)) => offer,
+            _ => return Err(UaError::WrongState(key)),
+        };
+        let (server, cseq) = (offered.server, offered.cseq);
+        let is_invite = offered.request.method() == Some(Method::Invite);
+        let response = self.dialog_response(call, offered, 200, body);
+        let flow = self.transactions.server_flow(server);
+        self.transactions
+            .respond(&mut self.core, now, server, 200, response.clone());
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(());
+        };
+        call.offer = None;
+        call.give_up_at = None;
+        if let State::Ringing(offered) = &call.state {
+            self.merged.remove(&offered.merge_key);
+            call.state = State::Up;
+            call.status = Some(200);
+            call.times.first_response.get_or_insert(now);
+            call.times.answered = Some(now);
+        }
+        if let Some(flow) = flow.filter(|_| is_invite) {
+            call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
+        }
+        self.arm(key);
+        Ok(())
+    }
+
+    pub(super) fn reject_call(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        code: u16,
+    ) -> Result<(), UaError> {
+        if !(300..700).contains(&code) {
+            return Err(UaError::StatusCode(code));
+        }
+        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
+        match (&call.state, &call.offer) {
+            (State::Ringing(_), _) => self.refuse_call(now, key, code),
+            (State::Up, Some(_)) => {
+                call.give_up_at = None;
+                self.refuse_offer(now, key, code);
+                self.arm(key);
+            }
+            _ => return Err(UaError::WrongState(key)),
+        }
+        Ok(())
+    }
+
+    /// Refuses a ringing call and ends it.
+    pub(super) fn refuse_call(&mut self, now: Instant, key: CallKey, code: u16) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let State::Ringing(offered) = &call.state else {
+            return;
+        };
+        let server = offered.server;
+        let response = self.plain_response(&offered.request, offered.source, code, Some(call.tag));
+        self.transactions
+            .respond(&mut self.core, now, server, code, response);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.status = Some(code);
+            call.times.first_response.get_or_insert(now);
+            call.times.failed = Some(now);
+        }
+        self.end(now, key, EndReason::Rejected);
+    }
+
+    /// An ACK that belongs to no refusal: to a 2xx, or to nothing.
+    pub(super) fn on_ack(&mut self, now: Instant, message: &Message, essentials: &Essentials) {
+        let Some(key) = self.call_within(essentials) else {
+            self.core
+                .ledger
+                .count(None, |counters| counters.out_of_dialog += 1);
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let endpoint = call.endpoint;
+        self.core
+            .ledger
+            .attribute(endpoint, |counters| counters.messages_received += 1);
+        let number = essentials.cseq.number;
+        let Some(answer) = call.unacknowledged.take_if(|answer| answer.cseq == number) else {
+            self.core
+                .ledger
+                .count(endpoint, |counters| counters.retransmissions_received += 1);
+            return;
+        };
+        let first = call.times.ack.is_none();
+        call.times.ack.get_or_insert(now);
+        let body = message.body();
+        if first || !body.is_empty() {
+            self.call_event(now, key, CallEvent::Confirmed { body });
+        }
+        if answer.bye_wanted {
+            self.send_bye(now, key, EndReason::LocalBye);
+        }
+        self.arm(key);
+    }
+
+    pub(super) fn on_cancel(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message,
+        essentials: &Essentials,
+        key: Bytes,
+    ) {
+        let Some((server, call, endpoint)) = self.transactions.cancelled(message, essentials)
+        else {
+            self.core
+                .ledger
+                .count(None, |counters| counters.out_of_dialog += 1);
+            return self.refuse(now, flow, message, essentials, key, 481);
+        };
+        self.core
+            .ledger
+            .attribute(endpoint, |counters| counters.messages_received += 1);
+        let tag = call
+            .and_then(|key| self.calls.get(&key))
+            .map(|call| call.tag);
+        let response =
+            self.plain_response(message, flow, 200, tag.or(Some(self.stray_tag(essentials))));
+        let owner = (call, endpoint);
+        let to = response_flow(essentials, flow);
+        let id = self
+            .transactions
+            .open(&mut self.core, now, key, to, Method::Cancel, owner);
+        self.transactions
+            .respond(&mut self.core, now, id, 200, response);
+        let Some((key, call)) = call.and_then(|key| Some((key, self.calls.get_mut(&key)?))) else {
+            return;
+        };
+        match &call.state {
+            State::Ringing(offered) if offered.server == server => {
+                call.reason = Some(EndReason::CancelledByPeer);
+                call.times.cancel = Some(now);
+                self.refuse_call(now, key, 487);
+            }
+            _ if call
+                .offer
+                .as_ref()
+                .is_some_and(|offer| offer.server == server) =>
+            {
+                call.give_up_at = None;
+                self.refuse_offer(now, key, 487);
+                self.arm(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// A response that sets up or keeps the dialog, with Contact and Record-Route.
+    fn dialog_response(&self, call: &Call, offered: &Offered, code: u16, body: &[u8]) -> Bytes {
+        let Offered {
+            request, source, ..
+        } = offered;
+        let tag = matches!(call.state, State::Ringing(_)).then_some(call.tag);
+        let mut builder = compose::response(request, source.remote, code, tag);
+        builder.copy(request, HeaderName::RecordRoute);
+        match call.endpoint.and_then(|key| self.endpoints.get(&key)) {
+            Some(endpoint) => {
+                builder.header(HeaderName::Contact, &endpoint.contact);
+            }
+            None => {
+                if let Some(listener) = self.listeners.get(&call.local) {
+                    builder.header(HeaderName::Contact, &contact(&listener.listener, ""));
+                }
+            }
+        }
+        if code >= 200 {
+            builder.header(HeaderName::Allow, ALLOW);
+        }
+        self.finish_response(builder, body)
+    }
+}
+
+/// Where the responses to a request go.
+pub(super) fn response_flow(essentials: &Essentials, flow: Flow) -> Flow {
+    if flow.transport.is_reliable() {
+        return flow;
+    }
+    Flow {
+        remote: essentials.via.response_address(flow.remote),
+        ..flow
+    }
+}
+
+/// The code an INVITE is refused with before anybody is asked: an extension we lack (420), a body
+/// we cannot read (415), no room (486).
+fn refusal_of(message: &Message, full: bool) -> Option<u16> {
+    if message.elements(HeaderName::Require).next().is_some() {
+        return Some(420);
+    }
+    if !is_sdp(message) {
+        return Some(415);
+    }
+    full.then_some(486)
+}
+
+/// Whether a body, if there is one, is plain SDP.
+pub(super) fn is_sdp(message: &Message) -> bool {
+    let encoded = message
+        .value(HeaderName::ContentEncoding)
+        .is_some_and(|encoding| {
+            !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
+        });
+    let value = message
+        .value(HeaderName::ContentType)
+        .unwrap_or(b"application/sdp");
+    let end = value
+        .iter()
+        .position(|&byte| byte == b';')
+        .unwrap_or(value.len());
+    message.body().is_empty()
+        || (!encoded
+            && value[..end]
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"application/sdp"))
+}
+
+/// What a request that came twice by different paths shares (RFC 3261 §8.2.2.2); the Request-URI
+/// counts too, as several endpoints here may be called by one forking proxy.
+fn merge_key(message: &Message, essentials: &Essentials) -> Bytes {
+    let uri = message
+        .request_uri()
+        .map(|uri| uri.as_bytes().to_vec())
+        .unwrap_or_default();
+    let tag = essentials.from.tag().unwrap_or_default();
+    let number = essentials.cseq.number.to_be_bytes();
+    Bytes::from([&essentials.call_id[..], b"\n", &tag, b"\n", &number, &uri].concat())
+}

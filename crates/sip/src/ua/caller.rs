@@ -1,0 +1,383 @@
+//! Placing calls: INVITE, its responses, CANCEL (RFC 3261 §9.1, §13.2).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::call::{Call, Outgoing, State};
+use super::config::Invite;
+use super::endpoint::{Challenged, Retries};
+use super::event::{CallEvent, CallKey, EndReason};
+use super::{UaError, UserAgent};
+use crate::compose::{self, Draft, tagged};
+use crate::counters::EndpointKey;
+use crate::dialog::Dialog;
+use crate::flow::Flow;
+use crate::message::{Essentials, HeaderName, Message, Method};
+use crate::transaction::{ClientKey, LIFETIME, Owner};
+
+impl UserAgent {
+    pub(super) fn start_call(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        invite: Invite,
+    ) -> Result<CallKey, UaError> {
+        let endpoint = self
+            .endpoints
+            .get(&key)
+            .ok_or(UaError::UnknownEndpoint(key))?;
+        if self.calls.len() >= self.config.max_calls {
+            return Err(UaError::TooManyCalls);
+        }
+        let local = endpoint.config.local;
+        let listener = self
+            .listeners
+            .get(&local)
+            .ok_or(UaError::UnknownListener(local))?;
+        let routes = if invite.next_hop.is_some() {
+            &[][..]
+        } else {
+            &endpoint.config.route
+        };
+        let remote = invite
+            .next_hop
+            .or(endpoint.config.next_hop)
+            .or_else(|| routes.first().unwrap_or(&invite.target).socket_addr())
+            .ok_or(UaError::NoNextHop)?;
+        let tag = self.core.token();
+        let outgoing = Outgoing {
+            routes: routes.to_vec(),
+            target: invite.target,
+            flow: Flow {
+                local,
+                transport: listener.listener.transport,
+                remote,
+            },
+            call_id: format!("{:016x}{:016x}", self.core.token(), self.core.token()),
+            from: tagged(&endpoint.from, tag),
+            cseq: 0,
+            body: invite.body,
+            key: ClientKey {
+                branch: 0,
+                cancel: false,
+            },
+            retries: Retries::default(),
+            authorization: None,
+            provisional: false,
+            cancelled: false,
+        };
+        let state = State::Calling(Box::new(outgoing));
+        let mut call = Call::new(Some(key), true, local, tag, state);
+        call.times.invite = Some(now);
+        call.give_up_at = Some(now + self.config.ring_timeout);
+        let call = self.insert_call(call);
+        self.core
+            .ledger
+            .count(Some(key), |counters| counters.invites_sent += 1);
+        self.send_invite(now, call);
+        self.arm(call);
+        Ok(call)
+    }
+
+    /// Sends the INVITE of a call, the first time or with credentials.
+    fn send_invite(&mut self, now: Instant, key: CallKey) {
+        let client = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let State::Calling(outgoing) = &mut call.state else {
+            return;
+        };
+        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get(&key)) else {
+            return;
+        };
+        let Some(listener) = self.listeners.get(&call.local) else {
+            return;
+        };
+        outgoing.cseq += 1;
+        outgoing.key = client;
+        outgoing.provisional = false;
+        let message = Draft {
+            method: Method::Invite,
+            uri: &outgoing.target,
+            listener: &listener.listener,
+            key: client,
+            routes: &outgoing.routes,
+            from: &outgoing.from,
+            to: &[b"<", outgoing.target.as_bytes(), b">"].concat(),
+            call_id: outgoing.call_id.as_bytes(),
+            cseq: outgoing.cseq,
+            contact: Some(&endpoint.contact),
+            expires: None,
+            authorization: outgoing
+                .authorization
+                .as_ref()
+                .map(|(header, value)| (*header, value.as_str())),
+            product: &self.config.product,
+            body: &outgoing.body,
+        }
+        .compose();
+        let owner = (Owner::Invite(key), call.endpoint);
+        let request = (Method::Invite, message);
+        self.transactions
+            .start(&mut self.core, now, client, outgoing.flow, request, owner);
+    }
+
+    pub(super) fn on_invite_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        found: (ClientKey, Flow, Option<EndpointKey>),
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        let (client, flow, endpoint) = found;
+        let call = self.calls.get_mut(&key);
+        let Some(call) = call.filter(
+            |call| matches!(&call.state, State::Calling(outgoing) if outgoing.key == client),
+        ) else {
+            // The call has been given up: an answer must still be ended (RFC 3261 §13.2.2.4).
+            if (200..300).contains(&status) {
+                self.end_fork(now, client, flow, endpoint, message, essentials);
+            }
+            return;
+        };
+        call.times.first_response.get_or_insert(now);
+        match status {
+            100..=199 => self.on_progress(now, key, message, status),
+            200..=299 => self.on_answer(now, key, client, message, essentials, status),
+            401 | 407 => self.on_invite_challenge(now, key, message, status),
+            _ => self.on_refusal(now, key, message, status),
+        }
+    }
+
+    fn on_progress(&mut self, now: Instant, key: CallKey, message: &Message, code: u16) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let body = message.body();
+        if code == 180 {
+            call.times.ringing.get_or_insert(now);
+        }
+        if code == 183 && !body.is_empty() {
+            call.times.early_media.get_or_insert(now);
+        }
+        if let State::Calling(outgoing) = &mut call.state {
+            let first = !std::mem::replace(&mut outgoing.provisional, true);
+            if first && outgoing.cancelled {
+                self.send_cancel(now, key);
+            }
+        }
+        self.call_event(now, key, CallEvent::Progress { code, body });
+    }
+
+    fn on_answer(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        client: ClientKey,
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        let ack_key = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let State::Calling(outgoing) = std::mem::replace(&mut call.state, State::Up) else {
+            return;
+        };
+        let mut dialog = Dialog::of_response(message, essentials, outgoing.flow);
+        dialog.local = Bytes::from(outgoing.from);
+        let (flow, cseq) = (dialog.request_flow(), outgoing.cseq);
+        // The ACK repeats the credentials (RFC 3261 §22.1), but for the eyes of the proxy only.
+        let to_proxy = dialog.is_routed() && flow.remote == outgoing.flow.remote;
+        let authorization = outgoing.authorization.filter(|_| to_proxy);
+        let endpoint = call.endpoint;
+        call.dialog = Some(dialog);
+        call.status = Some(status);
+        call.times.answered = Some(now);
+        call.times.ack = Some(now);
+        call.give_up_at = None;
+        let authorization = authorization
+            .as_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        let ack = self.compose_within(key, Method::Ack, ack_key, cseq, authorization);
+        if let Some((flow, ack)) = ack {
+            self.core.send(flow, ack.clone(), endpoint);
+            let tag = essentials.to.tag().unwrap_or_default();
+            self.transactions.keep_ack(client, tag, flow, ack);
+        }
+        self.call_event(
+            now,
+            key,
+            CallEvent::Answered {
+                body: message.body(),
+            },
+        );
+        if outgoing.cancelled {
+            self.send_bye(now, key, EndReason::Cancelled);
+        }
+        self.arm(key);
+    }
+
+    fn on_invite_challenge(&mut self, now: Instant, key: CallKey, message: &Message, status: u16) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        self.core
+            .ledger
+            .count(call.endpoint, |counters| counters.auth_challenges += 1);
+        let State::Calling(outgoing) = &mut call.state else {
+            return;
+        };
+        if outgoing.cancelled {
+            self.end(now, key, EndReason::Cancelled);
+            return;
+        }
+        let endpoint = call.endpoint.and_then(|key| self.endpoints.get_mut(&key));
+        let method = Method::Invite;
+        let destination = outgoing.flow.remote;
+        let challenged = Challenged {
+            response: message,
+            status,
+            method,
+            destination,
+        };
+        let authorization = endpoint.and_then(|endpoint| {
+            let mut session = endpoint.session(&challenged, &mut outgoing.retries)?;
+            let uri = outgoing.target.as_bytes();
+            endpoint.authorization(&mut self.core, &mut session, method, uri, &outgoing.body)
+        });
+        if authorization.is_none() {
+            self.on_refusal(now, key, message, status);
+            return;
+        }
+        outgoing.authorization = authorization;
+        call.times.invite_authenticated = Some(now);
+        self.send_invite(now, key);
+    }
+
+    /// A final response other than 2xx.
+    fn on_refusal(&mut self, now: Instant, key: CallKey, message: &Message, status: u16) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.status = Some(status);
+        call.phrase = message.reason();
+        call.retry_after = message.seconds(HeaderName::RetryAfter);
+        call.times.failed = Some(now);
+        if status != 487 {
+            // Refused before the CANCEL got there.
+            call.reason = None;
+        }
+        self.end(now, key, EndReason::Refused);
+    }
+
+    /// No final response to the INVITE: Timer B, or 64·T1 after the CANCEL.
+    pub(super) fn on_invite_timeout(&mut self, now: Instant, key: CallKey, client: ClientKey) {
+        let current = self.calls.get(&key).is_some_and(
+            |call| matches!(&call.state, State::Calling(outgoing) if outgoing.key == client),
+        );
+        if current {
+            self.end(now, key, EndReason::InviteTimeout);
+        }
+    }
+
+    /// Cancels an INVITE: at once, or when the first provisional response comes.
+    pub(super) fn cancel(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let State::Calling(outgoing) = &mut call.state else {
+            return;
+        };
+        if std::mem::replace(&mut outgoing.cancelled, true) {
+            return;
+        }
+        call.reason.get_or_insert(EndReason::Cancelled);
+        call.give_up_at = None;
+        if outgoing.provisional {
+            self.send_cancel(now, key);
+        }
+        self.arm(key);
+    }
+
+    fn send_cancel(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let State::Calling(outgoing) = &call.state else {
+            return;
+        };
+        let client = outgoing.key;
+        let Some((invite, flow)) = self.transactions.pending(client) else {
+            return;
+        };
+        let Some(cancel) = compose::cancel(invite) else {
+            return;
+        };
+        call.times.cancel = Some(now);
+        let owner = (Owner::Cancel(key), call.endpoint);
+        let cancel_key = ClientKey {
+            cancel: true,
+            ..client
+        };
+        let request = (Method::Cancel, cancel);
+        self.transactions
+            .start(&mut self.core, now, cancel_key, flow, request, owner);
+        self.transactions
+            .end_by(&mut self.core, client, now + LIFETIME);
+    }
+
+    /// Acknowledges the 2xx of a branch that lost and ends it (RFC 3261 §13.2.2.4).
+    pub(super) fn end_fork(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        flow: Flow,
+        endpoint: Option<EndpointKey>,
+        message: &Message,
+        essentials: &Essentials,
+    ) {
+        let ack_key = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let bye_key = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let dialog = Dialog::of_response(message, essentials, flow);
+        let number = essentials.cseq.number;
+        let flow = dialog.request_flow();
+        let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, None);
+        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + 1, None);
+        if let (Some(ack), Some(bye)) = (ack, bye) {
+            self.core.send(flow, ack.clone(), endpoint);
+            self.transactions
+                .keep_ack(client, dialog.remote_tag, flow, ack);
+            let owner = (Owner::Orphan, endpoint);
+            let request = (Method::Bye, bye);
+            self.transactions
+                .start(&mut self.core, now, bye_key, flow, request, owner);
+        }
+    }
+
+    /// Adds a call under a new key.
+    pub(super) fn insert_call(&mut self, call: Call) -> CallKey {
+        self.last_call += 1;
+        let key = CallKey(self.last_call);
+        self.by_tag.insert(call.tag, key);
+        self.calls.insert(key, call);
+        key
+    }
+}

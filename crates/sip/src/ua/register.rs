@@ -1,0 +1,508 @@
+//! Registration (RFC 3261 §10): register, refresh, deregister.
+
+use std::time::{Duration, Instant};
+
+use super::config::Registration;
+use super::endpoint::{Challenged, Retries, Session};
+use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
+use super::{UaError, UserAgent};
+use crate::compose::{Draft, tagged};
+use crate::core::TimerKey;
+use crate::counters::EndpointKey;
+use crate::flow::Flow;
+use crate::message::{HeaderName, Message, Method, NameAddr, Uri};
+use crate::timers::Deadline;
+use crate::transaction::{ClientKey, Owner};
+
+/// Longest lifetime asked for after 423, so that a registrar cannot park us for ever.
+const MAX_EXPIRES: u64 = 86_400;
+
+/// What an endpoint has at its registrar.
+#[derive(Debug)]
+pub(super) struct Binding {
+    registrar: Uri,
+    expires: u64,
+    call_id: String,
+    tag: u64,
+    cseq: u32,
+    /// Whether the last REGISTER was accepted and its lifetime lasts.
+    stands: bool,
+    /// The registrar's last challenge, answered again in refreshes.
+    session: Option<Session>,
+    attempt: Option<Attempt>,
+    /// Deregister as soon as the REGISTER under way has ended.
+    unregister_next: bool,
+    refresh: Deadline,
+}
+
+/// A REGISTER under way.
+#[derive(Debug)]
+struct Attempt {
+    key: ClientKey,
+    purpose: Purpose,
+    sent: Instant,
+    authenticated: Option<Instant>,
+    retries: Retries,
+    /// Whether 423 has been obeyed.
+    longer: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Register,
+    Refresh,
+    Unregister,
+}
+
+impl UserAgent {
+    pub(super) fn start_registration(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        registration: Registration,
+    ) -> Result<(), UaError> {
+        let token = [self.core.token(), self.core.token(), self.core.token()];
+        let endpoint = self
+            .endpoints
+            .get_mut(&key)
+            .ok_or(UaError::UnknownEndpoint(key))?;
+        let Registration { registrar, expires } = registration;
+        let expires = expires.as_secs().max(1);
+        match &mut endpoint.binding {
+            Some(Binding {
+                attempt: Some(_), ..
+            }) => return Err(UaError::RegistrationBusy(key)),
+            Some(binding) => {
+                binding.registrar = registrar;
+                binding.expires = expires;
+            }
+            none => {
+                *none = Some(Binding {
+                    registrar,
+                    expires,
+                    call_id: format!("{:016x}{:016x}", token[0], token[1]),
+                    tag: token[2],
+                    cseq: 0,
+                    stands: false,
+                    session: None,
+                    attempt: None,
+                    unregister_next: false,
+                    refresh: Deadline::default(),
+                });
+            }
+        }
+        self.start_attempt(now, key, Purpose::Register)
+    }
+
+    pub(super) fn end_registration(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+    ) -> Result<(), UaError> {
+        let endpoint = self
+            .endpoints
+            .get_mut(&key)
+            .ok_or(UaError::UnknownEndpoint(key))?;
+        let binding = endpoint
+            .binding
+            .as_mut()
+            .ok_or(UaError::NotRegistered(key))?;
+        match &binding.attempt {
+            Some(Attempt {
+                purpose: Purpose::Unregister,
+                ..
+            }) => Ok(()),
+            Some(_) => {
+                binding.unregister_next = true;
+                Ok(())
+            }
+            None if binding.stands => self.start_attempt(now, key, Purpose::Unregister),
+            None => Err(UaError::NotRegistered(key)),
+        }
+    }
+
+    fn start_attempt(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        purpose: Purpose,
+    ) -> Result<(), UaError> {
+        let attempt = Attempt {
+            key: ClientKey {
+                branch: self.core.token(),
+                cancel: false,
+            },
+            purpose,
+            sent: now,
+            authenticated: None,
+            retries: Retries::default(),
+            longer: false,
+        };
+        let endpoint = self
+            .endpoints
+            .get_mut(&key)
+            .ok_or(UaError::UnknownEndpoint(key))?;
+        let binding = endpoint
+            .binding
+            .as_mut()
+            .ok_or(UaError::NotRegistered(key))?;
+        binding.attempt = Some(attempt);
+        let timer = TimerKey::Registration(key);
+        binding.refresh.set(&mut self.core.timers, timer, None);
+        let sent = self.send_register(now, key);
+        if sent.is_ok() {
+            self.core
+                .ledger
+                .count(Some(key), |counters| counters.reg_attempts += 1);
+        } else if let Some(binding) = self
+            .endpoints
+            .get_mut(&key)
+            .and_then(|endpoint| endpoint.binding.as_mut())
+        {
+            binding.attempt = None;
+        }
+        sent
+    }
+
+    /// Sends the REGISTER of the attempt under way.
+    fn send_register(&mut self, now: Instant, key: EndpointKey) -> Result<(), UaError> {
+        let endpoint = self
+            .endpoints
+            .get_mut(&key)
+            .ok_or(UaError::UnknownEndpoint(key))?;
+        let mut binding = endpoint.binding.take().ok_or(UaError::NotRegistered(key))?;
+        let result = (|| {
+            let local = endpoint.config.local;
+            let listener = self
+                .listeners
+                .get(&local)
+                .ok_or(UaError::UnknownListener(local))?;
+            let attempt = binding
+                .attempt
+                .as_mut()
+                .ok_or(UaError::NotRegistered(key))?;
+            let remote = endpoint
+                .config
+                .next_hop
+                .or_else(|| endpoint.config.route.first().and_then(Uri::socket_addr))
+                .or_else(|| binding.registrar.socket_addr())
+                .ok_or(UaError::NoNextHop)?;
+            let authorization = binding.session.as_mut().and_then(|session| {
+                endpoint.authorization(
+                    &mut self.core,
+                    session,
+                    Method::Register,
+                    binding.registrar.as_bytes(),
+                    &bytes::Bytes::new(),
+                )
+            });
+            if attempt.retries.any() {
+                attempt.authenticated = Some(now);
+            }
+            binding.cseq += 1;
+            attempt.key = ClientKey {
+                branch: self.core.token(),
+                cancel: false,
+            };
+            let expires = match attempt.purpose {
+                Purpose::Unregister => 0,
+                Purpose::Register | Purpose::Refresh => binding.expires,
+            };
+            let message = Draft {
+                method: Method::Register,
+                uri: &binding.registrar,
+                listener: &listener.listener,
+                key: attempt.key,
+                routes: &endpoint.config.route,
+                from: &tagged(&endpoint.from, binding.tag),
+                to: &endpoint.from,
+                call_id: binding.call_id.as_bytes(),
+                cseq: binding.cseq,
+                contact: Some(&endpoint.contact),
+                expires: Some(expires),
+                authorization: authorization
+                    .as_ref()
+                    .map(|(header, value)| (*header, value.as_str())),
+                product: &self.config.product,
+                body: b"",
+            }
+            .compose();
+            let flow = Flow {
+                local,
+                transport: listener.listener.transport,
+                remote,
+            };
+            self.transactions.start(
+                &mut self.core,
+                now,
+                attempt.key,
+                flow,
+                (Method::Register, message),
+                (Owner::Register(key), Some(key)),
+            );
+            Ok(())
+        })();
+        endpoint.binding = Some(binding);
+        result
+    }
+
+    pub(super) fn on_register_response(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        client: ClientKey,
+        flow: Flow,
+        message: &Message,
+        status: u16,
+    ) {
+        if status < 200 {
+            return;
+        }
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let Some(mut binding) = endpoint.binding.take() else {
+            return;
+        };
+        let Some(attempt) = binding
+            .attempt
+            .as_mut()
+            .filter(|attempt| attempt.key == client)
+        else {
+            endpoint.binding = Some(binding);
+            return;
+        };
+        let mut again = false;
+        if status == 401 || status == 407 {
+            self.core
+                .ledger
+                .count(Some(key), |counters| counters.auth_challenges += 1);
+            let request = Challenged {
+                response: message,
+                status,
+                method: Method::Register,
+                destination: flow.remote,
+            };
+            binding.session = endpoint.session(&request, &mut attempt.retries);
+            again = binding.session.is_some();
+        } else if status == 423 && !attempt.longer && attempt.purpose != Purpose::Unregister {
+            attempt.longer = true;
+            let wanted = message
+                .seconds(HeaderName::MinExpires)
+                .map_or(0, |time| time.as_secs());
+            again = wanted > binding.expires && wanted <= MAX_EXPIRES;
+            if again {
+                binding.expires = wanted;
+            }
+        }
+        let granted = granted(message, &endpoint.contact, binding.expires);
+        endpoint.binding = Some(binding);
+        if again && self.send_register(now, key).is_ok() {
+            return;
+        }
+        match (status, granted) {
+            (200..=299, granted) => self.registered(now, key, granted),
+            _ => {
+                let reason = message.reason();
+                let retry_after = message.seconds(HeaderName::RetryAfter);
+                let failure = Failure::Status {
+                    code: status,
+                    reason,
+                };
+                self.registration_failed(now, key, failure, retry_after);
+            }
+        }
+    }
+
+    pub(super) fn on_register_timeout(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        client: ClientKey,
+    ) {
+        let binding = self
+            .endpoints
+            .get(&key)
+            .and_then(|endpoint| endpoint.binding.as_ref());
+        let attempt = binding.and_then(|binding| binding.attempt.as_ref());
+        if attempt.is_some_and(|attempt| attempt.key == client) {
+            self.registration_failed(now, key, Failure::Timeout, None);
+        }
+    }
+
+    /// The time to refresh has come.
+    pub(super) fn on_refresh_timer(&mut self, now: Instant, key: EndpointKey, entry: Instant) {
+        let binding = self
+            .endpoints
+            .get_mut(&key)
+            .and_then(|endpoint| endpoint.binding.as_mut());
+        let Some(binding) = binding else {
+            return;
+        };
+        let timer = TimerKey::Registration(key);
+        if binding
+            .refresh
+            .fired(&mut self.core.timers, timer, entry, now)
+            && binding.attempt.is_none()
+        {
+            // Fails only if the listener is gone, and then the endpoint is too.
+            let _ = self.start_attempt(now, key, Purpose::Refresh);
+        }
+    }
+
+    /// A 2xx ended the attempt under way; `granted` is the lifetime of our binding, if it is there.
+    fn registered(&mut self, now: Instant, key: EndpointKey, granted: Option<u64>) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let Some(binding) = endpoint.binding.as_mut() else {
+            return;
+        };
+        let purpose = binding.attempt.as_ref().map(|attempt| attempt.purpose);
+        if purpose == Some(Purpose::Unregister) {
+            self.core
+                .ledger
+                .count(Some(key), |counters| counters.reg_success += 1);
+            endpoint.binding = None;
+            self.core.event(UaEvent::Unregistered {
+                endpoint: key,
+                at: now,
+                confirmed: true,
+            });
+            return;
+        }
+        let Some(granted) = granted.filter(|granted| *granted > 0) else {
+            self.registration_failed(now, key, Failure::NotBound, None);
+            return;
+        };
+        self.core
+            .ledger
+            .count(Some(key), |counters| counters.reg_success += 1);
+        let Some(attempt) = binding.attempt.take() else {
+            return;
+        };
+        let refresh_at = now + refresh_after(granted);
+        let timer = TimerKey::Registration(key);
+        binding
+            .refresh
+            .set(&mut self.core.timers, timer, Some(refresh_at));
+        binding.stands = true;
+        let unregister = std::mem::take(&mut binding.unregister_next);
+        self.core.event(UaEvent::Registered(Registered {
+            endpoint: key,
+            at: now,
+            granted: Duration::from_secs(granted),
+            sent: attempt.sent,
+            authenticated: attempt.authenticated,
+            refresh: attempt.purpose == Purpose::Refresh,
+        }));
+        if unregister {
+            // Fails only if the listener is gone, and then the endpoint is too.
+            let _ = self.start_attempt(now, key, Purpose::Unregister);
+        }
+    }
+
+    fn registration_failed(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let Some(binding) = endpoint.binding.as_mut() else {
+            return;
+        };
+        self.core
+            .ledger
+            .count(Some(key), |counters| counters.reg_failed += 1);
+        let purpose = binding.attempt.take().map(|attempt| attempt.purpose);
+        binding.stands = false;
+        let unregister = std::mem::take(&mut binding.unregister_next);
+        if purpose != Some(Purpose::Unregister) {
+            self.core
+                .event(UaEvent::RegistrationFailed(RegistrationFailed {
+                    endpoint: key,
+                    at: now,
+                    failure,
+                    refresh: purpose == Some(Purpose::Refresh),
+                    retry_after,
+                }));
+        }
+        if unregister || purpose == Some(Purpose::Unregister) {
+            endpoint.binding = None;
+            self.core.event(UaEvent::Unregistered {
+                endpoint: key,
+                at: now,
+                confirmed: false,
+            });
+        }
+    }
+}
+
+/// When a registration of `granted` seconds is refreshed: at half of short ones, so that a lost
+/// refresh can time out and be seen before the end, at nine tenths of long ones.
+fn refresh_after(granted: u64) -> Duration {
+    let share = if granted < 600 { 500 } else { 900 };
+    Duration::from_millis(granted.saturating_mul(share))
+}
+
+/// The lifetime of our Contact in a 2xx, in seconds: its `expires`, else Expires, else what was
+/// asked for. `None` if the response lists Contacts and ours is not among them.
+fn granted(message: &Message, contact: &[u8], asked: u64) -> Option<u64> {
+    let ours = NameAddr::parse(HeaderName::Contact, bytes::Bytes::copy_from_slice(contact)).ok()?;
+    let bindings = message.addresses(HeaderName::Contact).unwrap_or_default();
+    let fallback = || {
+        message
+            .seconds(HeaderName::Expires)
+            .map_or(asked, |expires| expires.as_secs())
+    };
+    if bindings.is_empty() {
+        return Some(fallback());
+    }
+    let found = bindings
+        .iter()
+        .find(|binding| binding.uri.same_address(&ours.uri))?;
+    let expires = found.param("expires").and_then(|value| {
+        std::str::from_utf8(value)
+            .ok()?
+            .trim_matches('"')
+            .parse()
+            .ok()
+    });
+    Some(expires.unwrap_or_else(fallback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lifetime_is_that_of_our_own_contact() {
+        let granted = |headers: &str| {
+            let text = format!("SIP/2.0 200 OK\r\n{headers}\r\n");
+            let message = Message::parse(bytes::Bytes::from(text)).unwrap();
+            granted(&message, b"<sip:a@192.0.2.1:5060>", 3600)
+        };
+        let other = "<sip:a@192.0.2.7:5060>;expires=9";
+        assert_eq!(
+            granted(&format!("m: {other}, <sip:a@192.0.2.1>;expires=\"60\"\r\n")),
+            Some(60)
+        );
+        assert_eq!(granted(&format!("Contact: {other}\r\n")), None);
+        assert_eq!(
+            granted("Contact: <sip:a@192.0.2.1>\r\nExpires: 70\r\n"),
+            Some(70)
+        );
+        assert_eq!(granted("Contact: <sip:a@192.0.2.1>\r\n"), Some(3600));
+        assert_eq!(granted(""), Some(3600));
+    }
+
+    #[test]
+    fn short_lifetimes_are_refreshed_at_half() {
+        assert_eq!(refresh_after(60), Duration::from_secs(30));
+        assert_eq!(refresh_after(3600), Duration::from_secs(3240));
+    }
+}

@@ -1,0 +1,180 @@
+//! Requests within a dialog (RFC 3261 §12.2.2, §14.2, §15.1.2).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::call::{Offered, State};
+use super::callee::{is_sdp, response_flow};
+use super::event::{CallEvent, CallKey, EndReason};
+use super::{UaError, UserAgent};
+use crate::compose;
+use crate::flow::Flow;
+use crate::message::{Essentials, HeaderName, Message, Method};
+use crate::transaction::parse_token;
+
+impl UserAgent {
+    /// The call of an in-dialog request: our tag in To, the peer's in From, the Call-ID.
+    pub(super) fn call_within(&self, essentials: &Essentials) -> Option<CallKey> {
+        let tag = parse_token(&essentials.to.tag()?)?;
+        let key = *self.by_tag.get(&tag)?;
+        let dialog = self.calls.get(&key)?.dialog.as_ref()?;
+        let matches = dialog.call_id == essentials.call_id
+            && dialog.remote_tag == essentials.from.tag().unwrap_or_default();
+        matches.then_some(key)
+    }
+
+    /// A request with a To tag, other than ACK and CANCEL.
+    pub(super) fn on_request_within(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: Message,
+        essentials: &Essentials,
+        key: Bytes,
+        method: Method,
+    ) {
+        let Some(call_key) = self.call_within(essentials) else {
+            self.core
+                .ledger
+                .count(None, |counters| counters.out_of_dialog += 1);
+            return self.refuse(now, flow, &message, essentials, key, 481);
+        };
+        let Some(call) = self.calls.get_mut(&call_key) else {
+            return;
+        };
+        let endpoint = call.endpoint;
+        self.core
+            .ledger
+            .attribute(endpoint, |counters| counters.messages_received += 1);
+        let to = response_flow(essentials, flow);
+        let owner = (Some(call_key), endpoint);
+        let server = self
+            .transactions
+            .open(&mut self.core, now, key, to, method, owner);
+        let cseq = essentials.cseq.number;
+        let in_order = call
+            .dialog
+            .as_mut()
+            .is_some_and(|dialog| dialog.accept_cseq(cseq));
+        let ringing = matches!(call.state, State::Ringing(_));
+        let ending = matches!(call.state, State::Ending { .. });
+        let busy = ringing || call.offer.is_some() || call.unacknowledged.is_some();
+        let has_body = !message.body().is_empty();
+        let code = match method {
+            _ if !in_order => 500,
+            Method::Bye => 200,
+            _ if ending => 481,
+            _ if message.elements(HeaderName::Require).next().is_some() => 420,
+            Method::Info | Method::Options => 200,
+            Method::Invite | Method::Update if !is_sdp(&message) => 415,
+            Method::Update if !has_body => 200,
+            Method::Invite | Method::Update if busy => 500,
+            Method::Invite | Method::Update => 0,
+            _ => 405,
+        };
+        if code == 500 {
+            self.core
+                .ledger
+                .count(endpoint, |counters| counters.unexpected += 1);
+        }
+        if matches!(method, Method::Invite | Method::Update)
+            && (code == 0 || code == 200)
+            && let Some(dialog) = &mut call.dialog
+        {
+            dialog.refresh_target(&message);
+        }
+        if code == 0 {
+            call.give_up_at = Some(now + self.config.ring_timeout);
+            let body = message.body();
+            let merge_key = Bytes::new();
+            call.offer = Some(Offered {
+                server,
+                request: message,
+                cseq,
+                source: flow,
+                merge_key,
+            });
+            self.arm(call_key);
+            self.call_event(now, call_key, CallEvent::Offer { body });
+            return;
+        }
+        let response = self.plain_response(&message, flow, code, None);
+        self.transactions
+            .respond(&mut self.core, now, server, code, response);
+        if method == Method::Bye && code == 200 {
+            self.on_bye(now, call_key);
+        }
+    }
+
+    /// The peer's BYE has been answered.
+    fn on_bye(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.times.bye_received.get_or_insert(now);
+        match call.state {
+            State::Ringing(_) => {
+                call.reason = Some(EndReason::CancelledByPeer);
+                self.refuse_call(now, key, 487);
+            }
+            // Both hung up: the answer to our own BYE ends the call.
+            State::Ending { .. } => self.call_event(now, key, CallEvent::ByeReceived),
+            State::Calling(_) | State::Up => {
+                self.refuse_offer(now, key, 487);
+                self.call_event(now, key, CallEvent::ByeReceived);
+                self.end(now, key, EndReason::RemoteBye);
+            }
+        }
+    }
+
+    pub(super) fn end_call(&mut self, now: Instant, key: CallKey) -> Result<(), UaError> {
+        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
+        match &call.state {
+            State::Calling(_) => self.cancel(now, key),
+            State::Ringing(_) => self.refuse_call(now, key, 480),
+            State::Up => match &mut call.unacknowledged {
+                Some(answer) if !call.caller && call.times.ack.is_none() => {
+                    answer.bye_wanted = true;
+                }
+                _ => self.send_bye(now, key, EndReason::LocalBye),
+            },
+            State::Ending { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A response without Contact; codes that must name what is accepted do.
+    pub(super) fn plain_response(
+        &self,
+        request: &Message,
+        source: Flow,
+        code: u16,
+        tag: Option<u64>,
+    ) -> Bytes {
+        let mut builder = compose::response(request, source.remote, code, tag);
+        match code {
+            200 if request.method() == Some(Method::Options) => {
+                builder.header(HeaderName::Allow, compose::ALLOW);
+                builder.named("Accept", compose::SDP.as_bytes());
+            }
+            405 => {
+                builder.header(HeaderName::Allow, compose::ALLOW);
+            }
+            415 => {
+                builder.named("Accept", compose::SDP.as_bytes());
+            }
+            420 => {
+                for value in request.values(HeaderName::Require) {
+                    builder.header(HeaderName::Unsupported, value);
+                }
+            }
+            500 => {
+                // A second offer before the first is answered (RFC 3261 §14.2).
+                builder.header(HeaderName::RetryAfter, b"1");
+            }
+            _ => {}
+        }
+        self.finish_response(builder, b"")
+    }
+}
