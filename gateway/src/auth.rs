@@ -63,36 +63,61 @@ pub struct Auth {
 impl Auth {
     /// Without a reviewer only API keys are accepted.
     pub fn new(store: Store, pepper: Pepper, reviewer: Option<Reviewer>) -> Self {
-        Self { store, pepper, reviewer }
+        Self {
+            store,
+            pepper,
+            reviewer,
+        }
     }
 
     /// The caller behind the value of an `authorization` header with an API key.
     pub async fn api_caller(&self, header: Option<&[u8]>) -> Result<Caller, AuthError> {
         let secret = bearer(header).ok_or(AuthError::InvalidKey)?;
         let key = ApiKeyText::parse(secret.expose()).ok_or(AuthError::InvalidKey)?;
-        let key = self.store.api_key(&self.pepper.hash(key.expose())).await?.ok_or(AuthError::InvalidKey)?;
-        Ok(Caller { organisation: key.organisation, role: key.role, name: format!("key {}", key.name) })
+        let key = self
+            .store
+            .api_key(&self.pepper.hash(key.expose()))
+            .await?
+            .ok_or(AuthError::InvalidKey)?;
+        Ok(Caller {
+            organisation: key.organisation,
+            role: key.role,
+            name: format!("key {}", key.name),
+        })
     }
 
     /// The caller of the fleet API: an allowed ServiceAccount, or an API key of role admin.
     pub async fn fleet_caller(&self, metadata: &MetadataMap) -> Result<Caller, AuthError> {
-        let header = metadata.get("authorization").map(|value| value.as_encoded_bytes());
+        let header = metadata
+            .get("authorization")
+            .map(|value| value.as_encoded_bytes());
         let secret = bearer(header).ok_or(AuthError::InvalidKey)?;
         if secret.expose().starts_with(ApiKeyText::PREFIX) {
             let caller = self.api_caller(header).await?;
             if caller.role < Role::Admin {
                 let (name, role) = (caller.name, caller.role);
-                return Err(AuthError::Forbidden(format!("{name} has role {role}; accepted: admin or owner")));
+                return Err(AuthError::Forbidden(format!(
+                    "{name} has role {role}; accepted: admin or owner"
+                )));
             }
             return Ok(caller);
         }
         let reviewer = self.reviewer.as_ref().ok_or(AuthError::InvalidKey)?;
         let name = reviewer.review(&secret).await?;
-        Ok(Caller { organisation: DEFAULT_ORGANISATION.to_owned(), role: Role::Admin, name })
+        Ok(Caller {
+            organisation: DEFAULT_ORGANISATION.to_owned(),
+            role: Role::Admin,
+            name,
+        })
     }
 
     /// Makes an API key; its text is shown once, by the caller.
-    pub async fn make_key(&self, organisation: &str, name: &str, role: Role) -> Result<(ApiKey, Secret), MakeKeyError> {
+    pub async fn make_key(
+        &self,
+        organisation: &str,
+        name: &str,
+        role: Role,
+    ) -> Result<(ApiKey, Secret), MakeKeyError> {
         let text = ApiKeyText::mint()?;
         let key = ApiKey {
             id: uuid::Uuid::new_v4().to_string(),
@@ -101,7 +126,10 @@ impl Auth {
             role,
             created_ms: unix_ms(),
         };
-        self.store.tenant(organisation).insert_api_key(&key, &self.pepper.hash(text.expose())).await?;
+        self.store
+            .tenant(organisation)
+            .insert_api_key(&key, &self.pepper.hash(text.expose()))
+            .await?;
         Ok((key, Secret::new(text.expose())))
     }
 }

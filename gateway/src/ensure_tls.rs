@@ -38,7 +38,9 @@ pub enum EnsureTlsError {
         source: Box<kube::Error>,
     },
     /// The Secret is there and holds something else.
-    #[error("Secret {namespace}/{name}: {problem}; accepted: a Secret made by this command, or gateway.tls.existingSecret")]
+    #[error(
+        "Secret {namespace}/{name}: {problem}; accepted: a Secret made by this command, or gateway.tls.existingSecret"
+    )]
     ForeignSecret {
         /// Namespace.
         namespace: String,
@@ -75,7 +77,14 @@ pub struct EnsureTls {
 impl EnsureTls {
     /// Makes what is absent and renews what ends within 30 days.
     pub async fn run(self) -> Result<(), EnsureTlsError> {
-        let Self { namespace, secret, ca_config_map, service, sans: extra, out_dir } = self;
+        let Self {
+            namespace,
+            secret,
+            ca_config_map,
+            service,
+            sans: extra,
+            out_dir,
+        } = self;
         let sans = names(&service, &namespace, extra);
         let now = SystemTime::now();
         match out_dir {

@@ -5,11 +5,12 @@ mod watch;
 
 use callmeter_proto::fleet::fleet_server::{Fleet, FleetServer};
 use callmeter_proto::fleet::{
-    CreateWorkerRequest, CreateWorkerResponse, DeletePoolRequest, DeletePoolResponse, DeleteWorkerRequest,
-    DeleteWorkerResponse, FenceRequest, FenceResponse, RegenerateTokenRequest, RegenerateTokenResponse, RunState,
-    SetDisabledRequest, SetDisabledResponse, StopRunRequest, StopRunResponse, SubmitRunRequest, SubmitRunResponse,
-    UnfenceRequest, UnfenceResponse, UpdateWorkerRequest, UpdateWorkerResponse, UpsertPoolRequest,
-    UpsertPoolResponse, WatchDemandRequest, WatchDemandResponse, WatchRunRequest, WatchWorkersRequest,
+    CreateWorkerRequest, CreateWorkerResponse, DeletePoolRequest, DeletePoolResponse,
+    DeleteWorkerRequest, DeleteWorkerResponse, FenceRequest, FenceResponse, RegenerateTokenRequest,
+    RegenerateTokenResponse, RunState, SetDisabledRequest, SetDisabledResponse, StopRunRequest,
+    StopRunResponse, SubmitRunRequest, SubmitRunResponse, UnfenceRequest, UnfenceResponse,
+    UpdateWorkerRequest, UpdateWorkerResponse, UpsertPoolRequest, UpsertPoolResponse,
+    WatchDemandRequest, WatchDemandResponse, WatchRunRequest, WatchWorkersRequest,
     WatchWorkersResponse,
 };
 use futures::Stream;
@@ -38,8 +39,18 @@ pub struct FleetService {
 
 impl FleetService {
     /// Watches end when `shutdown` is cancelled.
-    pub fn new(auth: Auth, sessions: Sessions, runs: RunHandle, shutdown: CancellationToken) -> Self {
-        Self { auth, sessions, runs, shutdown }
+    pub fn new(
+        auth: Auth,
+        sessions: Sessions,
+        runs: RunHandle,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            auth,
+            sessions,
+            runs,
+            shutdown,
+        }
     }
 
     /// The service with its limits.
@@ -59,50 +70,118 @@ impl Fleet for FleetService {
     type WatchDemandStream = Watch<WatchDemandResponse>;
     type WatchRunStream = Watch<RunState>;
 
-    async fn create_worker(&self, request: Request<CreateWorkerRequest>) -> Answer<CreateWorkerResponse> {
+    async fn create_worker(
+        &self,
+        request: Request<CreateWorkerRequest>,
+    ) -> Answer<CreateWorkerResponse> {
         let (caller, request) = self.caller(request).await?;
-        let CreateWorkerRequest { key, project, name, capacity, labels } = request;
+        let CreateWorkerRequest {
+            key,
+            project,
+            name,
+            capacity,
+            labels,
+        } = request;
         if key.is_empty() {
             let message = "key: \"\"; accepted: the caller's own key of the worker, such as the UID of its resource";
             return Err(Status::invalid_argument(message));
         }
-        let Caller { organisation, role: _, name: created_by } = caller;
+        let Caller {
+            organisation,
+            role: _,
+            name: created_by,
+        } = caller;
         let labels = labels.into_iter().collect();
-        let create = CreateWorker { organisation, project, key, name, capacity, labels, created_by };
+        let create = CreateWorker {
+            organisation,
+            project,
+            key,
+            name,
+            capacity,
+            labels,
+            created_by,
+        };
         let created = self.sessions.create_worker(create).await?;
-        let token = created.token.map(|token| token.expose().to_owned()).unwrap_or_default();
-        Ok(Response::new(CreateWorkerResponse { id: created.id.to_string(), token }))
+        let token = created
+            .token
+            .map(|token| token.expose().to_owned())
+            .unwrap_or_default();
+        Ok(Response::new(CreateWorkerResponse {
+            id: created.id.to_string(),
+            token,
+        }))
     }
 
-    async fn update_worker(&self, request: Request<UpdateWorkerRequest>) -> Answer<UpdateWorkerResponse> {
-        let (caller, UpdateWorkerRequest { id, capacity, labels }) = self.caller(request).await?;
+    async fn update_worker(
+        &self,
+        request: Request<UpdateWorkerRequest>,
+    ) -> Answer<UpdateWorkerResponse> {
+        let (
+            caller,
+            UpdateWorkerRequest {
+                id,
+                capacity,
+                labels,
+            },
+        ) = self.caller(request).await?;
         let labels = labels.into_iter().collect();
-        self.sessions.update_worker(&caller.organisation, worker_id(&id)?, capacity, labels).await?;
+        self.sessions
+            .update_worker(&caller.organisation, worker_id(&id)?, capacity, labels)
+            .await?;
         Ok(Response::new(UpdateWorkerResponse {}))
     }
 
-    async fn delete_worker(&self, request: Request<DeleteWorkerRequest>) -> Answer<DeleteWorkerResponse> {
+    async fn delete_worker(
+        &self,
+        request: Request<DeleteWorkerRequest>,
+    ) -> Answer<DeleteWorkerResponse> {
         let (caller, DeleteWorkerRequest { id }) = self.caller(request).await?;
-        self.sessions.delete_worker(&caller.organisation, worker_id(&id)?).await?;
+        self.sessions
+            .delete_worker(&caller.organisation, worker_id(&id)?)
+            .await?;
         Ok(Response::new(DeleteWorkerResponse {}))
     }
 
-    async fn regenerate_token(&self, request: Request<RegenerateTokenRequest>) -> Answer<RegenerateTokenResponse> {
+    async fn regenerate_token(
+        &self,
+        request: Request<RegenerateTokenRequest>,
+    ) -> Answer<RegenerateTokenResponse> {
         let (caller, RegenerateTokenRequest { id }) = self.caller(request).await?;
-        let token = self.sessions.regenerate_token(&caller.organisation, worker_id(&id)?).await?;
-        Ok(Response::new(RegenerateTokenResponse { token: token.expose().to_owned() }))
+        let token = self
+            .sessions
+            .regenerate_token(&caller.organisation, worker_id(&id)?)
+            .await?;
+        Ok(Response::new(RegenerateTokenResponse {
+            token: token.expose().to_owned(),
+        }))
     }
 
-    async fn set_disabled(&self, request: Request<SetDisabledRequest>) -> Answer<SetDisabledResponse> {
+    async fn set_disabled(
+        &self,
+        request: Request<SetDisabledRequest>,
+    ) -> Answer<SetDisabledResponse> {
         let (caller, SetDisabledRequest { id, disabled }) = self.caller(request).await?;
-        self.sessions.set_disabled(&caller.organisation, worker_id(&id)?, disabled).await?;
+        self.sessions
+            .set_disabled(&caller.organisation, worker_id(&id)?, disabled)
+            .await?;
         Ok(Response::new(SetDisabledResponse {}))
     }
 
     async fn fence(&self, request: Request<FenceRequest>) -> Answer<FenceResponse> {
-        let (caller, FenceRequest { id, instance, reason, ends_in_ms }) = self.caller(request).await?;
+        let (
+            caller,
+            FenceRequest {
+                id,
+                instance,
+                reason,
+                ends_in_ms,
+            },
+        ) = self.caller(request).await?;
         let (id, instance) = (worker_id(&id)?, instance_id(&instance)?);
-        let answer = self.sessions.fence(&caller.organisation, id, instance, reason, ends_in_ms).await?;
+        let answer = self
+            .sessions
+            .fence(&caller.organisation, id, instance, reason, ends_in_ms)
+            .await?;
         Ok(Response::new(FenceResponse {
             fence_seq: answer.seq,
             active_endpoints: answer.load.active,
@@ -112,19 +191,38 @@ impl Fleet for FleetService {
 
     async fn unfence(&self, request: Request<UnfenceRequest>) -> Answer<UnfenceResponse> {
         let (caller, UnfenceRequest { id, instance }) = self.caller(request).await?;
-        self.sessions.unfence(&caller.organisation, worker_id(&id)?, instance_id(&instance)?).await?;
+        self.sessions
+            .unfence(
+                &caller.organisation,
+                worker_id(&id)?,
+                instance_id(&instance)?,
+            )
+            .await?;
         Ok(Response::new(UnfenceResponse {}))
     }
 
     async fn upsert_pool(&self, request: Request<UpsertPoolRequest>) -> Answer<UpsertPoolResponse> {
         let (caller, request) = self.caller(request).await?;
-        let UpsertPoolRequest { key, project, region, labels, endpoints_per_worker, max_workers, live_workers } =
-            request;
-        if key.split('/').filter(|part| !part.is_empty()).count() != 2 || key.matches('/').count() != 1 {
-            return Err(Status::invalid_argument(format!("key: \"{key}\"; accepted: namespace/name of the pool")));
+        let UpsertPoolRequest {
+            key,
+            project,
+            region,
+            labels,
+            endpoints_per_worker,
+            max_workers,
+            live_workers,
+        } = request;
+        if key.split('/').filter(|part| !part.is_empty()).count() != 2
+            || key.matches('/').count() != 1
+        {
+            return Err(Status::invalid_argument(format!(
+                "key: \"{key}\"; accepted: namespace/name of the pool"
+            )));
         }
         if endpoints_per_worker == 0 {
-            return Err(Status::invalid_argument("endpoints_per_worker: 0; accepted: 1 or more"));
+            return Err(Status::invalid_argument(
+                "endpoints_per_worker: 0; accepted: 1 or more",
+            ));
         }
         let pool = PoolRegistration {
             organisation: caller.organisation,
@@ -146,28 +244,57 @@ impl Fleet for FleetService {
         Ok(Response::new(DeletePoolResponse {}))
     }
 
-    async fn watch_workers(&self, request: Request<WatchWorkersRequest>) -> Answer<Self::WatchWorkersStream> {
+    async fn watch_workers(
+        &self,
+        request: Request<WatchWorkersRequest>,
+    ) -> Answer<Self::WatchWorkersStream> {
         let (caller, WatchWorkersRequest { selector }) = self.caller(request).await?;
         let selector = selector.into_iter().collect();
         let rows = rows::WorkerRows::new(self.sessions.clone(), caller.organisation, selector);
-        Ok(Response::new(watch::workers(rows, self.sessions.changes(), self.runs.loads(), self.shutdown.clone())))
+        Ok(Response::new(watch::workers(
+            rows,
+            self.sessions.changes(),
+            self.runs.loads(),
+            self.shutdown.clone(),
+        )))
     }
 
-    async fn watch_demand(&self, request: Request<WatchDemandRequest>) -> Answer<Self::WatchDemandStream> {
+    async fn watch_demand(
+        &self,
+        request: Request<WatchDemandRequest>,
+    ) -> Answer<Self::WatchDemandStream> {
         let (caller, WatchDemandRequest { pools }) = self.caller(request).await?;
         let demand = self.runs.demand();
-        Ok(Response::new(watch::demand(caller.organisation, pools, demand, self.shutdown.clone())))
+        Ok(Response::new(watch::demand(
+            caller.organisation,
+            pools,
+            demand,
+            self.shutdown.clone(),
+        )))
     }
 
     async fn submit_run(&self, request: Request<SubmitRunRequest>) -> Answer<SubmitRunResponse> {
         let (caller, request) = self.caller(request).await?;
-        let SubmitRunRequest { key, project, namespace, name, definition_json } = request;
+        let SubmitRunRequest {
+            key,
+            project,
+            namespace,
+            name,
+            definition_json,
+        } = request;
         if key.is_empty() {
             let message = "key: \"\"; accepted: the caller's own key of the run, such as the UID of its CallTest";
             return Err(Status::invalid_argument(message));
         }
         let organisation = caller.organisation;
-        let submit = SubmitRun { organisation, key, project, namespace, name, definition_json };
+        let submit = SubmitRun {
+            organisation,
+            key,
+            project,
+            namespace,
+            name,
+            definition_json,
+        };
         let run = self.runs.submit(submit).await?;
         Ok(Response::new(SubmitRunResponse { run }))
     }
@@ -186,15 +313,20 @@ impl Fleet for FleetService {
 }
 
 fn worker_id(text: &str) -> Result<WorkerId, Status> {
-    text.parse()
-        .map_err(|_| Status::invalid_argument(format!("id: \"{text:.64}\"; accepted: the id CreateWorker answered with")))
+    text.parse().map_err(|_| {
+        Status::invalid_argument(format!(
+            "id: \"{text:.64}\"; accepted: the id CreateWorker answered with"
+        ))
+    })
 }
 
 fn instance_id(bytes: &[u8]) -> Result<InstanceId, Status> {
-    bytes
-        .try_into()
-        .map(InstanceId)
-        .map_err(|_| Status::invalid_argument(format!("instance: {} bytes; accepted: 16 bytes", bytes.len())))
+    bytes.try_into().map(InstanceId).map_err(|_| {
+        Status::invalid_argument(format!(
+            "instance: {} bytes; accepted: 16 bytes",
+            bytes.len()
+        ))
+    })
 }
 
 impl From<SessionsError> for Status {

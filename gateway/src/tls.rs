@@ -66,7 +66,9 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// Plain listeners are for loopback only.
-    #[error("{address} is not a loopback address; accepted without --tls-cert and --tls-key: 127.0.0.1 or [::1]")]
+    #[error(
+        "{address} is not a loopback address; accepted without --tls-cert and --tls-key: 127.0.0.1 or [::1]"
+    )]
     PlainOutside {
         /// The address asked for.
         address: SocketAddr,
@@ -100,7 +102,11 @@ impl Certificate {
     /// Reads certificate chain and key (PEM).
     pub fn load(cert: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
         let current = RwLock::new(read(cert, key)?);
-        Ok(Arc::new(Self { cert: cert.to_owned(), key: key.to_owned(), current }))
+        Ok(Arc::new(Self {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            current,
+        }))
     }
 
     /// Reads the files again if they changed; true: a new certificate is in use.
@@ -121,14 +127,20 @@ impl Certificate {
                 Ok(true) => tracing::info!(cert = %self.cert.display(), "certificate reloaded"),
                 Ok(false) => {}
                 Err(failed) => {
-                    tracing::warn!(error = &failed as &dyn std::error::Error, "the old certificate stays in use");
+                    tracing::warn!(
+                        error = &failed as &dyn std::error::Error,
+                        "the old certificate stays in use"
+                    );
                 }
             }
         }
     }
 
     /// Server configuration for one application protocol (`h2`, `http/1.1`).
-    fn server_config(self: &Arc<Self>, protocol: &[u8]) -> Result<Arc<ServerConfig>, rustls::Error> {
+    fn server_config(
+        self: &Arc<Self>,
+        protocol: &[u8],
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -146,8 +158,16 @@ impl ResolvesServerCert for Certificate {
 }
 
 fn read(cert: &Path, key: &Path) -> Result<Current, TlsError> {
-    let read = |path: &Path| fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
-    let malformed = |path: &Path, accepted| TlsError::Malformed { path: path.to_owned(), accepted };
+    let read = |path: &Path| {
+        fs::read(path).map_err(|source| TlsError::Read {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let malformed = |path: &Path, accepted| TlsError::Malformed {
+        path: path.to_owned(),
+        accepted,
+    };
     let files = (read(cert)?, read(key)?);
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&files.0)
         .collect::<Result<_, _>>()
@@ -155,10 +175,20 @@ fn read(cert: &Path, key: &Path) -> Result<Current, TlsError> {
     if chain.is_empty() {
         return Err(malformed(cert, "a certificate chain"));
     }
-    let private = PrivateKeyDer::from_pem_slice(&files.1).map_err(|_| malformed(key, "a private key"))?;
-    let certified = CertifiedKey::from_der(chain, private, &default_provider())
-        .map_err(|source| TlsError::Unusable { cert: cert.to_owned(), key: key.to_owned(), source })?;
-    Ok(Current { files, certified: Arc::new(certified) })
+    let private =
+        PrivateKeyDer::from_pem_slice(&files.1).map_err(|_| malformed(key, "a private key"))?;
+    let certified =
+        CertifiedKey::from_der(chain, private, &default_provider()).map_err(|source| {
+            TlsError::Unusable {
+                cert: cert.to_owned(),
+                key: key.to_owned(),
+                source,
+            }
+        })?;
+    Ok(Current {
+        files,
+        certified: Arc::new(certified),
+    })
 }
 
 /// An accepted connection.
@@ -193,14 +223,23 @@ pub async fn listen(
                 key: certificate.key.clone(),
                 source,
             };
-            certificate.server_config(protocol).map(TlsAcceptor::from).map_err(unusable)
+            certificate
+                .server_config(protocol)
+                .map(TlsAcceptor::from)
+                .map_err(unusable)
         })
         .transpose()?;
     let bind = |source| TlsError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let (accepted, connections) = mpsc::channel(HANDSHAKES);
-    Ok((Incoming { connections, address }, accept(listener, acceptor, accepted)))
+    Ok((
+        Incoming {
+            connections,
+            address,
+        },
+        accept(listener, acceptor, accepted),
+    ))
 }
 
 async fn accept(
@@ -217,7 +256,10 @@ async fn accept(
             match listener.accept().await {
                 Ok((stream, peer)) => Some((permit, stream, peer)),
                 Err(failed) => {
-                    tracing::warn!(error = &failed as &dyn std::error::Error, "a connection could not be accepted");
+                    tracing::warn!(
+                        error = &failed as &dyn std::error::Error,
+                        "a connection could not be accepted"
+                    );
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                     None
                 }
@@ -265,7 +307,9 @@ impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.connections.poll_recv(cx).map(|next| next.map(|(connection, _)| Ok(connection)))
+        self.connections
+            .poll_recv(cx)
+            .map(|next| next.map(|(connection, _)| Ok(connection)))
     }
 }
 
@@ -293,7 +337,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -302,7 +350,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use callmeter_proto::worker::worker_gateway_server::{WorkerGateway, WorkerGatewayServer};
 use callmeter_proto::worker::{
-    Fence, FromWorker, HeartbeatAck, Hello, ResumeRun, ResumeVerdict, ToWorker, Welcome, from_worker, to_worker,
+    Fence, FromWorker, HeartbeatAck, Hello, ResumeRun, ResumeVerdict, ToWorker, Welcome,
+    from_worker, to_worker,
 };
 use callmeter_proto::{INVALID_TOKEN, PROTOCOL_VERSION, WorkerToken};
 use futures::{Stream, StreamExt as _, stream};
@@ -16,7 +17,9 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::keys::Pepper;
-use crate::link::{HostInfo, InstanceId, RefusalReason, RunMessage, SessionEvent, Vitals, WorkerInfo};
+use crate::link::{
+    HostInfo, InstanceId, RefusalReason, RunMessage, SessionEvent, Vitals, WorkerInfo,
+};
 use crate::session::{Heartbeat, HelloFacts};
 use crate::sessions::{Admission, Outgoing, Refused, Sessions, StreamGuard, unix_ms};
 use crate::store::Store;
@@ -54,7 +57,13 @@ impl WorkerService {
         events: mpsc::Sender<SessionEvent>,
         streams: TaskTracker,
     ) -> Self {
-        Self { sessions, store, pepper, events, streams }
+        Self {
+            sessions,
+            store,
+            pepper,
+            events,
+            streams,
+        }
     }
 
     /// The service with its limits.
@@ -63,13 +72,19 @@ impl WorkerService {
     }
 
     /// The record a token belongs to, before anything else is read.
-    async fn authenticate(&self, header: Option<&[u8]>) -> Result<([u8; 32], crate::link::WorkerId), Status> {
+    async fn authenticate(
+        &self,
+        header: Option<&[u8]>,
+    ) -> Result<([u8; 32], crate::link::WorkerId), Status> {
         let invalid = || Status::unauthenticated(INVALID_TOKEN);
         let token = bearer(header).ok_or_else(invalid)?;
         let token = WorkerToken::parse(token.expose()).map_err(|_| invalid())?;
         let hash = self.pepper.hash(token.expose());
         let owner = self.store.token_owner(&hash).await.map_err(|failed| {
-            tracing::error!(error = &failed as &dyn std::error::Error, "the store failed");
+            tracing::error!(
+                error = &failed as &dyn std::error::Error,
+                "the store failed"
+            );
             Status::unavailable("the gateway cannot check the token now")
         })?;
         match owner {
@@ -95,23 +110,43 @@ impl WorkerGateway for WorkerService {
         &self,
         request: Request<Streaming<FromWorker>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let header = request.metadata().get("authorization").map(|value| value.as_encoded_bytes());
+        let header = request
+            .metadata()
+            .get("authorization")
+            .map(|value| value.as_encoded_bytes());
         let (token_hash, id) = self.authenticate(header).await?;
         let mut inbound = request.into_inner();
         let hello = first_message(&mut inbound).await?;
         let (facts, resume) = check_hello(hello, token_hash)?;
         let runs: Vec<_> = resume.iter().map(|run| run.run.clone()).collect();
-        let admission = self.sessions.admit(id, facts, resume).await.map_err(|refused| match refused {
-            Refused::Rules(reason) => refusal(reason),
-            Refused::Unavailable => Status::unavailable("the gateway cannot accept the worker now"),
-        })?;
-        let Admission { info, epoch: _, outgoing, verdicts, stream: guard } = admission;
-        self.streams.spawn(read_stream(inbound, guard, self.events.clone(), &outgoing));
+        let admission = self
+            .sessions
+            .admit(id, facts, resume)
+            .await
+            .map_err(|refused| match refused {
+                Refused::Rules(reason) => refusal(reason),
+                Refused::Unavailable => {
+                    Status::unavailable("the gateway cannot accept the worker now")
+                }
+            })?;
+        let Admission {
+            info,
+            epoch: _,
+            outgoing,
+            verdicts,
+            stream: guard,
+        } = admission;
+        self.streams
+            .spawn(read_stream(inbound, guard, self.events.clone(), &outgoing));
         let welcome = stream::once(async move {
             let verdicts = verdicts_on(&runs, verdicts).await;
-            Ok(to_worker(to_worker::Message::Welcome(welcome(&info, verdicts))))
+            Ok(to_worker(to_worker::Message::Welcome(welcome(
+                &info, verdicts,
+            ))))
         });
-        Ok(Response::new(Box::pin(welcome.chain(outgoing.into_stream()))))
+        Ok(Response::new(Box::pin(
+            welcome.chain(outgoing.into_stream()),
+        )))
     }
 }
 
@@ -127,7 +162,9 @@ fn refusal(reason: RefusalReason) -> Status {
 async fn first_message(inbound: &mut Streaming<FromWorker>) -> Result<Hello, Status> {
     let accepted = "the first message must be Hello, within 10 s";
     match timeout(HELLO_WITHIN, inbound.message()).await {
-        Ok(Ok(Some(FromWorker { message: Some(from_worker::Message::Hello(hello)) }))) => Ok(hello),
+        Ok(Ok(Some(FromWorker {
+            message: Some(from_worker::Message::Hello(hello)),
+        }))) => Ok(hello),
         Ok(Ok(_)) => Err(Status::invalid_argument(accepted)),
         Ok(Err(status)) => Err(status),
         Err(_) => Err(Status::deadline_exceeded(accepted)),
@@ -159,11 +196,12 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
         )));
     }
     let length = instance_id.len();
-    let instance = instance_id
-        .try_into()
-        .map(InstanceId)
-        .map_err(|_| Status::invalid_argument(format!("instance_id: {length} bytes; accepted: 16 bytes")))?;
-    let long_label = labels.iter().any(|(key, value)| key.len() > MAX_TEXT || value.len() > MAX_TEXT);
+    let instance = instance_id.try_into().map(InstanceId).map_err(|_| {
+        Status::invalid_argument(format!("instance_id: {length} bytes; accepted: 16 bytes"))
+    })?;
+    let long_label = labels
+        .iter()
+        .any(|(key, value)| key.len() > MAX_TEXT || value.len() > MAX_TEXT);
     if labels.len() > MAX_LABELS || long_label {
         let count = labels.len();
         return Err(Status::invalid_argument(format!(
@@ -172,7 +210,9 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
     }
     if resume.len() > MAX_RESUMED {
         let count = resume.len();
-        return Err(Status::invalid_argument(format!("resume: {count} runs; accepted: at most {MAX_RESUMED}")));
+        return Err(Status::invalid_argument(format!(
+            "resume: {count} runs; accepted: at most {MAX_RESUMED}"
+        )));
     }
     let host = host.unwrap_or_default();
     let texts = [
@@ -185,7 +225,9 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
     ];
     if let Some((field, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT) {
         let length = text.len();
-        return Err(Status::invalid_argument(format!("{field}: {length} bytes; accepted: at most {MAX_TEXT}")));
+        return Err(Status::invalid_argument(format!(
+            "{field}: {length} bytes; accepted: at most {MAX_TEXT}"
+        )));
     }
     let host = HostInfo {
         hostname: host.hostname,
@@ -196,18 +238,34 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
         software_version,
     };
     let labels = labels.into_iter().collect();
-    Ok((HelloFacts { token_hash, instance, capacity, host, labels }, resume))
+    Ok((
+        HelloFacts {
+            token_hash,
+            instance,
+            capacity,
+            host,
+            labels,
+        },
+        resume,
+    ))
 }
 
 /// The run layer's verdict on each resumed run; one it does not judge is over.
-async fn verdicts_on(runs: &[String], answer: oneshot::Receiver<Vec<ResumeVerdict>>) -> Vec<ResumeVerdict> {
+async fn verdicts_on(
+    runs: &[String],
+    answer: oneshot::Receiver<Vec<ResumeVerdict>>,
+) -> Vec<ResumeVerdict> {
     let mut verdicts = match timeout(VERDICTS_WITHIN, answer).await {
         Ok(Ok(verdicts)) => verdicts,
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
     for run in runs {
         if !verdicts.iter().any(|verdict| verdict.run == *run) {
-            verdicts.push(ResumeVerdict { run: run.clone(), go_on: false, acked_seq: 0 });
+            verdicts.push(ResumeVerdict {
+                run: run.clone(),
+                go_on: false,
+                acked_seq: 0,
+            });
         }
     }
     verdicts
@@ -216,7 +274,9 @@ async fn verdicts_on(runs: &[String], answer: oneshot::Receiver<Vec<ResumeVerdic
 fn welcome(info: &WorkerInfo, resume: Vec<ResumeVerdict>) -> Welcome {
     let fence = info.fence.as_ref().map(|fence| Fence {
         reason: fence.reason.clone(),
-        ends_in_ms: fence.deadline_unix_ms.map(|at| at.saturating_sub(unix_ms()).max(0) as u64),
+        ends_in_ms: fence
+            .deadline_unix_ms
+            .map(|at| at.saturating_sub(unix_ms()).max(0) as u64),
         fence_seq: fence.seq,
     });
     Welcome {
@@ -233,7 +293,9 @@ fn welcome(info: &WorkerInfo, resume: Vec<ResumeVerdict>) -> Welcome {
 }
 
 fn to_worker(message: to_worker::Message) -> ToWorker {
-    ToWorker { message: Some(message) }
+    ToWorker {
+        message: Some(message),
+    }
 }
 
 /// Reads a stream until it ends or the gateway ends it; the guard tells the end.
@@ -248,7 +310,9 @@ fn read_stream(
         let (worker_id, instance) = guard.worker();
         loop {
             let message = match inbound.message().await {
-                Ok(Some(FromWorker { message: Some(message) })) => message,
+                Ok(Some(FromWorker {
+                    message: Some(message),
+                })) => message,
                 // A message of a newer minor version.
                 Ok(Some(FromWorker { message: None })) => continue,
                 Ok(None) => break,
@@ -276,7 +340,11 @@ fn read_stream(
                     break;
                 }
             };
-            let event = SessionEvent::Message { worker_id, instance, message: about_run };
+            let event = SessionEvent::Message {
+                worker_id,
+                instance,
+                message: about_run,
+            };
             if events.send(event).await.is_err() {
                 break;
             }
@@ -300,6 +368,12 @@ fn heartbeat_facts(heartbeat: callmeter_proto::worker::Heartbeat) -> Heartbeat {
         memory_mb,
     } = heartbeat;
     unhealthy_reason.truncate(unhealthy_reason.floor_char_boundary(MAX_TEXT));
-    let vitals = Vitals { active_endpoints, unhealthy_reason, cpu_percent, tx_lateness_p99_ms, memory_mb };
+    let vitals = Vitals {
+        active_endpoints,
+        unhealthy_reason,
+        cpu_percent,
+        tx_lateness_p99_ms,
+        memory_mb,
+    };
     Heartbeat { healthy, vitals }
 }

@@ -33,7 +33,11 @@ pub struct Reviewer {
 impl Reviewer {
     /// Accepts tokens of these user names (`system:serviceaccount:namespace:name`) only.
     pub fn new(client: kube::Client, subjects: Vec<String>) -> Self {
-        Self { client, subjects: subjects.into(), cache: Arc::default() }
+        Self {
+            client,
+            subjects: subjects.into(),
+            cache: Arc::default(),
+        }
     }
 
     /// The user name behind a token.
@@ -54,11 +58,18 @@ impl Reviewer {
         let status = match answer {
             Ok(Ok(answer)) => answer.status.unwrap_or_default(),
             Ok(Err(failed)) => {
-                tracing::warn!(error = &failed as &dyn std::error::Error, "TokenReview failed");
-                return Err(AuthError::Unavailable("the API server cannot check the token now".into()));
+                tracing::warn!(
+                    error = &failed as &dyn std::error::Error,
+                    "TokenReview failed"
+                );
+                return Err(AuthError::Unavailable(
+                    "the API server cannot check the token now".into(),
+                ));
             }
             Err(_) => {
-                return Err(AuthError::Unavailable("the API server did not check the token within 5 s".into()));
+                return Err(AuthError::Unavailable(
+                    "the API server did not check the token within 5 s".into(),
+                ));
             }
         };
         let user = judge(&status, &self.subjects)?;
@@ -83,20 +94,32 @@ impl Reviewer {
 
 impl fmt::Debug for Reviewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reviewer").field("subjects", &self.subjects).finish_non_exhaustive()
+        f.debug_struct("Reviewer")
+            .field("subjects", &self.subjects)
+            .finish_non_exhaustive()
     }
 }
 
 /// Authenticated, made for us, and on the list: all three.
 fn judge(status: &TokenReviewStatus, subjects: &[String]) -> Result<String, AuthError> {
-    let for_us = status.audiences.iter().flatten().any(|audience| audience == AUDIENCE);
-    let user = status.user.as_ref().and_then(|user| user.username.clone()).unwrap_or_default();
+    let for_us = status
+        .audiences
+        .iter()
+        .flatten()
+        .any(|audience| audience == AUDIENCE);
+    let user = status
+        .user
+        .as_ref()
+        .and_then(|user| user.username.clone())
+        .unwrap_or_default();
     if status.authenticated != Some(true) || !for_us {
         return Err(AuthError::InvalidKey);
     }
     if !subjects.contains(&user) {
         let accepted = subjects.join(", ");
-        return Err(AuthError::Forbidden(format!("\"{user}\" is not in --fleet-subjects; accepted: {accepted}")));
+        return Err(AuthError::Forbidden(format!(
+            "\"{user}\" is not in --fleet-subjects; accepted: {accepted}"
+        )));
     }
     Ok(user)
 }
@@ -114,19 +137,34 @@ mod tests {
         let status = |authenticated, audience: &str, user: &str| TokenReviewStatus {
             authenticated,
             audiences: Some(vec![audience.to_owned()]),
-            user: Some(UserInfo { username: Some(user.to_owned()), ..UserInfo::default() }),
+            user: Some(UserInfo {
+                username: Some(user.to_owned()),
+                ..UserInfo::default()
+            }),
             ..TokenReviewStatus::default()
         };
-        assert_eq!(judge(&status(Some(true), AUDIENCE, operator), &subjects).unwrap(), operator);
+        assert_eq!(
+            judge(&status(Some(true), AUDIENCE, operator), &subjects).unwrap(),
+            operator
+        );
         for refused in [
             status(Some(false), AUDIENCE, operator),
             status(None, AUDIENCE, operator),
             status(Some(true), "https://kubernetes.default.svc", operator),
-            TokenReviewStatus { audiences: None, ..status(Some(true), AUDIENCE, operator) },
+            TokenReviewStatus {
+                audiences: None,
+                ..status(Some(true), AUDIENCE, operator)
+            },
         ] {
-            assert!(matches!(judge(&refused, &subjects), Err(AuthError::InvalidKey)), "{refused:?}");
+            assert!(
+                matches!(judge(&refused, &subjects), Err(AuthError::InvalidKey)),
+                "{refused:?}"
+            );
         }
-        let other = judge(&status(Some(true), AUDIENCE, "system:serviceaccount:cm:default"), &subjects);
+        let other = judge(
+            &status(Some(true), AUDIENCE, "system:serviceaccount:cm:default"),
+            &subjects,
+        );
         assert!(matches!(other, Err(AuthError::Forbidden(_))));
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callmeter_proto::Secret;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
@@ -58,13 +58,23 @@ pub struct Bundle {
 
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bundle").field("ca_cert", &self.ca_cert).field("cert", &self.cert).finish_non_exhaustive()
+        f.debug_struct("Bundle")
+            .field("ca_cert", &self.ca_cert)
+            .field("cert", &self.cert)
+            .finish_non_exhaustive()
     }
 }
 
 /// What is to replace `existing`; none: it is good for `names` for 30 more days.
-pub fn renewed(existing: Option<&Bundle>, names: &[String], now: SystemTime) -> Result<Option<Bundle>, BundleError> {
-    let make = |source| BundleError::Make { names: names.join(", "), source };
+pub fn renewed(
+    existing: Option<&Bundle>,
+    names: &[String],
+    now: SystemTime,
+) -> Result<Option<Bundle>, BundleError> {
+    let make = |source| BundleError::Make {
+        names: names.join(", "),
+        source,
+    };
     let Some(existing) = existing else {
         let (ca_cert, ca_key) = make_ca(now).map_err(make)?;
         return sign(ca_cert, ca_key, names, now).map(Some).map_err(make);
@@ -75,35 +85,64 @@ pub fn renewed(existing: Option<&Bundle>, names: &[String], now: SystemTime) -> 
         return renewed(None, names, now);
     }
     let wanted: BTreeSet<_> = names.iter().cloned().collect();
-    if server.issuer == authority.subject && server.ends >= now + RENEW_BEFORE && server.names.is_superset(&wanted) {
+    if server.issuer == authority.subject
+        && server.ends >= now + RENEW_BEFORE
+        && server.names.is_superset(&wanted)
+    {
         return Ok(None);
     }
-    sign(existing.ca_cert.clone(), existing.ca_key.clone(), names, now).map(Some).map_err(make)
+    sign(
+        existing.ca_cert.clone(),
+        existing.ca_key.clone(),
+        names,
+        now,
+    )
+    .map(Some)
+    .map_err(make)
 }
 
 fn make_ca(now: SystemTime) -> Result<(String, Secret), rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     // The serial of the subject tells a new authority from the one before.
-    params.distinguished_name.push(DnType::CommonName, format!("callmeter gateway CA {}", unix(now).as_secs()));
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("callmeter gateway CA {}", unix(now).as_secs()),
+    );
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     set_life(&mut params, now, CA_LIFE);
     let cert = params.self_signed(&key)?;
     Ok((cert.pem(), Secret::new(key.serialize_pem())))
 }
 
-fn sign(ca_cert: String, ca_key: Secret, names: &[String], now: SystemTime) -> Result<Bundle, rcgen::Error> {
+fn sign(
+    ca_cert: String,
+    ca_key: Secret,
+    names: &[String],
+    now: SystemTime,
+) -> Result<Bundle, rcgen::Error> {
     let issuer = Issuer::from_ca_cert_pem(&ca_cert, KeyPair::from_pem(ca_key.expose())?)?;
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, "callmeter gateway");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "callmeter gateway");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     set_life(&mut params, now, LEAF_LIFE);
     let cert = params.signed_by(&key, &issuer)?;
-    Ok(Bundle { ca_cert, ca_key, cert: cert.pem(), key: Secret::new(key.serialize_pem()) })
+    Ok(Bundle {
+        ca_cert,
+        ca_key,
+        cert: cert.pem(),
+        key: Secret::new(key.serialize_pem()),
+    })
 }
 
 fn set_life(params: &mut CertificateParams, now: SystemTime, life: Duration) {
@@ -128,10 +167,20 @@ fn facts(pem: &str, what: &'static str) -> Result<Facts, BundleError> {
     let malformed = || BundleError::Malformed { what };
     let (_, pem) = parse_x509_pem(pem.as_bytes()).map_err(|_| malformed())?;
     let cert = pem.parse_x509().map_err(|_| malformed())?;
-    let ends = UNIX_EPOCH + Duration::from_secs(cert.validity().not_after.timestamp().max(0) as u64);
+    let ends =
+        UNIX_EPOCH + Duration::from_secs(cert.validity().not_after.timestamp().max(0) as u64);
     let names = cert.subject_alternative_name().map_err(|_| malformed())?;
-    let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect();
-    Ok(Facts { subject: cert.subject().to_string(), issuer: cert.issuer().to_string(), ends, names })
+    let names = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(name)
+        .collect();
+    Ok(Facts {
+        subject: cert.subject().to_string(),
+        issuer: cert.issuer().to_string(),
+        ends,
+        names,
+    })
 }
 
 fn name(name: &GeneralName<'_>) -> Option<String> {
@@ -160,14 +209,26 @@ mod tests {
         let names = names(&["gw", "gw.ns.svc", "10.0.0.7"]);
         let first = renewed(None, &names, now).unwrap().unwrap();
         assert_eq!(renewed(Some(&first), &names, now).unwrap(), None);
-        assert_eq!(renewed(Some(&first), &names, now + LEAF_LIFE - RENEW_BEFORE - DAY).unwrap(), None);
+        assert_eq!(
+            renewed(Some(&first), &names, now + LEAF_LIFE - RENEW_BEFORE - DAY).unwrap(),
+            None
+        );
         let later = now + LEAF_LIFE - RENEW_BEFORE + DAY;
         let second = renewed(Some(&first), &names, later).unwrap().unwrap();
-        assert_eq!((&second.ca_cert, &second.ca_key), (&first.ca_cert, &first.ca_key));
+        assert_eq!(
+            (&second.ca_cert, &second.ca_key),
+            (&first.ca_cert, &first.ca_key)
+        );
         assert_ne!(second.cert, first.cert);
         assert!(facts(&second.cert, "leaf").unwrap().ends > later + LEAF_LIFE - DAY);
         let last = now + CA_LIFE - LEAF_LIFE + DAY;
-        assert_ne!(renewed(Some(&second), &names, last).unwrap().unwrap().ca_cert, first.ca_cert);
+        assert_ne!(
+            renewed(Some(&second), &names, last)
+                .unwrap()
+                .unwrap()
+                .ca_cert,
+            first.ca_cert
+        );
     }
 
     #[test]
@@ -176,8 +237,15 @@ mod tests {
         let two = names(&["gw", "10.0.0.7"]);
         let first = renewed(None, &two, now).unwrap().unwrap();
         assert_eq!(renewed(Some(&first), &names(&["gw"]), now).unwrap(), None);
-        let second = renewed(Some(&first), &names(&["gw", "fd00::7"]), now).unwrap().unwrap();
-        assert!(facts(&second.cert, "leaf").unwrap().names.contains("fd00::7"));
+        let second = renewed(Some(&first), &names(&["gw", "fd00::7"]), now)
+            .unwrap()
+            .unwrap();
+        assert!(
+            facts(&second.cert, "leaf")
+                .unwrap()
+                .names
+                .contains("fd00::7")
+        );
     }
 
     #[test]
@@ -186,10 +254,19 @@ mod tests {
         let names = names(&["gw"]);
         let first = renewed(None, &names, now).unwrap().unwrap();
         let other = renewed(None, &names, now + DAY).unwrap().unwrap();
-        let mixed = Bundle { ca_cert: other.ca_cert, ca_key: other.ca_key, ..first.clone() };
+        let mixed = Bundle {
+            ca_cert: other.ca_cert,
+            ca_key: other.ca_key,
+            ..first.clone()
+        };
         assert!(renewed(Some(&mixed), &names, now).unwrap().is_some());
-        let garbage = Bundle { cert: "x".into(), ..first };
-        let error = renewed(Some(&garbage), &names, now).unwrap_err().to_string();
+        let garbage = Bundle {
+            cert: "x".into(),
+            ..first
+        };
+        let error = renewed(Some(&garbage), &names, now)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "the server certificate is no certificate in PEM");
         assert!(!format!("{garbage:?}").contains("PRIVATE KEY"));
     }

@@ -20,13 +20,18 @@ pub(super) async fn ensure(
     sans: &[String],
     now: SystemTime,
 ) -> Result<(), EnsureTlsError> {
-    let client = kube::Client::try_default().await.map_err(failed("connect to the cluster"))?;
+    let client = kube::Client::try_default()
+        .await
+        .map_err(failed("connect to the cluster"))?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let found = secrets
         .get_opt(secret)
         .await
         .map_err(failed(&format!("read Secret {namespace}/{secret}")))?;
-    let existing = found.as_ref().map(|found| read(found, namespace, secret)).transpose()?;
+    let existing = found
+        .as_ref()
+        .map(|found| read(found, namespace, secret))
+        .transpose()?;
     let ca_cert = match renewed(existing.as_ref(), sans, now)? {
         None => {
             tracing::info!(namespace, secret, "certificates are good");
@@ -36,7 +41,12 @@ pub(super) async fn ensure(
             write_secret(&secrets, secret, found, &bundle)
                 .await
                 .map_err(failed(&format!("write Secret {namespace}/{secret}")))?;
-            tracing::info!(namespace, secret, names = sans.join(","), "certificates made");
+            tracing::info!(
+                namespace,
+                secret,
+                names = sans.join(","),
+                "certificates made"
+            );
             bundle.ca_cert
         }
     };
@@ -48,7 +58,10 @@ pub(super) async fn ensure(
 
 fn failed(attempt: &str) -> impl FnOnce(kube::Error) -> EnsureTlsError {
     let attempt = attempt.to_owned();
-    move |source| EnsureTlsError::Cluster { attempt, source: Box::new(source) }
+    move |source| EnsureTlsError::Cluster {
+        attempt,
+        source: Box::new(source),
+    }
 }
 
 fn read(secret: &Secret, namespace: &str, name: &str) -> Result<Bundle, EnsureTlsError> {
@@ -58,7 +71,11 @@ fn read(secret: &Secret, namespace: &str, name: &str) -> Result<Bundle, EnsureTl
         problem,
     };
     let text = |key: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| foreign(format!("no key {key}")))?;
+        let bytes = secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .ok_or_else(|| foreign(format!("no key {key}")))?;
         String::from_utf8(bytes.0.clone()).map_err(|_| foreign(format!("key {key} is not PEM")))
     };
     Ok(Bundle {
@@ -77,13 +94,29 @@ async fn write_secret(
     found: Option<Secret>,
     bundle: &Bundle,
 ) -> Result<(), kube::Error> {
-    let Bundle { ca_cert, ca_key, cert, key } = bundle;
-    let data = [("ca.crt", &**ca_cert), ("ca.key", ca_key.expose()), ("tls.crt", cert), ("tls.key", key.expose())];
+    let Bundle {
+        ca_cert,
+        ca_key,
+        cert,
+        key,
+    } = bundle;
+    let data = [
+        ("ca.crt", &**ca_cert),
+        ("ca.key", ca_key.expose()),
+        ("tls.crt", cert),
+        ("tls.key", key.expose()),
+    ];
     let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.as_bytes().to_vec())));
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     match found {
         Some(found) => {
-            let secret = Secret { data: Some(data.into()), ..found };
+            let secret = Secret {
+                data: Some(data.into()),
+                ..found
+            };
             secrets.replace(name, &params, &secret).await?;
         }
         None => {
@@ -99,16 +132,36 @@ async fn write_secret(
     Ok(())
 }
 
-async fn publish_ca(config_maps: &Api<ConfigMap>, name: &str, ca_cert: &str) -> Result<(), kube::Error> {
+async fn publish_ca(
+    config_maps: &Api<ConfigMap>,
+    name: &str,
+    ca_cert: &str,
+) -> Result<(), kube::Error> {
     let data = BTreeMap::from([("ca.crt".to_owned(), ca_cert.to_owned())]);
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     match config_maps.get_opt(name).await? {
         Some(found) if found.data.as_ref() == Some(&data) => {}
         Some(found) => {
-            config_maps.replace(name, &params, &ConfigMap { data: Some(data), ..found }).await?;
+            config_maps
+                .replace(
+                    name,
+                    &params,
+                    &ConfigMap {
+                        data: Some(data),
+                        ..found
+                    },
+                )
+                .await?;
         }
         None => {
-            let made = ConfigMap { metadata: metadata(name), data: Some(data), ..ConfigMap::default() };
+            let made = ConfigMap {
+                metadata: metadata(name),
+                data: Some(data),
+                ..ConfigMap::default()
+            };
             config_maps.create(&params, &made).await?;
         }
     }
@@ -116,6 +169,13 @@ async fn publish_ca(config_maps: &Api<ConfigMap>, name: &str, ca_cert: &str) -> 
 }
 
 fn metadata(name: &str) -> ObjectMeta {
-    let label = ("app.kubernetes.io/managed-by".to_owned(), "callmeter-gateway".to_owned());
-    ObjectMeta { name: Some(name.to_owned()), labels: Some([label].into()), ..ObjectMeta::default() }
+    let label = (
+        "app.kubernetes.io/managed-by".to_owned(),
+        "callmeter-gateway".to_owned(),
+    );
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some([label].into()),
+        ..ObjectMeta::default()
+    }
 }

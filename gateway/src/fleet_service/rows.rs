@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use callmeter_proto::fleet::{Refusal, RefusalReason, WatchWorkersResponse, WorkerRow, WorkerStatus};
+use callmeter_proto::fleet::{
+    Refusal, RefusalReason, WatchWorkersResponse, WorkerRow, WorkerStatus,
+};
 
 use crate::link::{self, Load, WorkerId, WorkerInfo};
 use crate::sessions::Sessions;
@@ -18,8 +20,17 @@ pub(super) struct WorkerRows {
 }
 
 impl WorkerRows {
-    pub(super) fn new(sessions: Sessions, organisation: String, selector: BTreeMap<String, String>) -> Self {
-        Self { sessions, organisation, selector, told: None }
+    pub(super) fn new(
+        sessions: Sessions,
+        organisation: String,
+        selector: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            sessions,
+            organisation,
+            selector,
+            told: None,
+        }
     }
 
     /// The first time everything, then what changed; none: nothing did.
@@ -29,29 +40,44 @@ impl WorkerRows {
         let mut workers = Vec::new();
         let mut seen = HashSet::new();
         for info in self.sessions.workers() {
-            let selected = self.selector.iter().all(|(key, value)| info.labels.get(key) == Some(value));
+            let selected = self
+                .selector
+                .iter()
+                .all(|(key, value)| info.labels.get(key) == Some(value));
             if info.organisation != self.organisation || !selected {
                 continue;
             }
             seen.insert(info.id);
             let load = loads.get(&info.id).copied().unwrap_or_default();
-            let known = told.get(&info.id).is_some_and(|(old, l)| Arc::ptr_eq(old, &info) && *l == load);
+            let known = told
+                .get(&info.id)
+                .is_some_and(|(old, l)| Arc::ptr_eq(old, &info) && *l == load);
             if !known {
                 let row = row(&info, load);
-                let shown = told.insert(info.id, (info, load)).map(|(old, load)| self::row(&old, load));
+                let shown = told
+                    .insert(info.id, (info, load))
+                    .map(|(old, load)| self::row(&old, load));
                 // A heartbeat makes a new value of the same row.
                 if shown.as_ref() != Some(&row) {
                     workers.push(row);
                 }
             }
         }
-        let removed: Vec<_> = told.keys().filter(|id| !seen.contains(id)).copied().collect();
+        let removed: Vec<_> = told
+            .keys()
+            .filter(|id| !seen.contains(id))
+            .copied()
+            .collect();
         for id in &removed {
             told.remove(id);
         }
         let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
         let anything = snapshot || !workers.is_empty() || !removed.is_empty();
-        anything.then_some(WatchWorkersResponse { snapshot, workers, removed })
+        anything.then_some(WatchWorkersResponse {
+            snapshot,
+            workers,
+            removed,
+        })
     }
 }
 
@@ -63,7 +89,10 @@ fn row(info: &WorkerInfo, load: Load) -> WorkerRow {
         pod_uid: info.host.pod_uid.clone(),
         pod_namespace: info.host.pod_namespace.clone(),
         pod_name: info.host.pod_name.clone(),
-        instance: info.instance.map(|instance| instance.0.to_vec()).unwrap_or_default(),
+        instance: info
+            .instance
+            .map(|instance| instance.0.to_vec())
+            .unwrap_or_default(),
         status: status(info.status).into(),
         connected: info.connected,
         disabled: info.disabled,
@@ -72,7 +101,11 @@ fn row(info: &WorkerInfo, load: Load) -> WorkerRow {
         reserved_endpoints: load.reserved,
         effective_capacity: info.effective_capacity,
         // Until the run layer has seen the fence, the loads of this row may be from before it.
-        fence_seq: info.fence.as_ref().filter(|fence| fence.confirmed).map_or(0, |fence| fence.seq),
+        fence_seq: info
+            .fence
+            .as_ref()
+            .filter(|fence| fence.confirmed)
+            .map_or(0, |fence| fence.seq),
         labels: info.labels.clone().into_iter().collect(),
     }
 }
@@ -92,5 +125,9 @@ fn refusal(refusal: &link::Refusal) -> Refusal {
         link::RefusalReason::WorkerDisabled => RefusalReason::WorkerDisabled,
         link::RefusalReason::DuplicateConnection => RefusalReason::DuplicateConnection,
     };
-    Refusal { reason: reason.into(), pod_uid: refusal.pod_uid.clone(), at_unix_ms: refusal.at_unix_ms }
+    Refusal {
+        reason: reason.into(),
+        pod_uid: refusal.pod_uid.clone(),
+        at_unix_ms: refusal.at_unix_ms,
+    }
 }

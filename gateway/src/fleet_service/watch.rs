@@ -53,7 +53,12 @@ pub(super) fn workers(
             told.ok()?;
         }
     };
-    let state = State { rows, changes, loads, not_before: Instant::now() };
+    let state = State {
+        rows,
+        changes,
+        loads,
+        not_before: Instant::now(),
+    };
     until(Box::pin(stream::unfold(state, next)), shutdown)
 }
 
@@ -74,19 +79,31 @@ pub(super) fn demand(
         }
         let response = {
             let now = demand.borrow_and_update();
-            let listed = |key: &(String, String)| key.0 == organisation && (pools.is_empty() || pools.contains(&key.1));
-            let pools = now.iter().filter(|(key, _)| listed(key)).map(|(_, demand)| demand.clone()).collect();
+            let listed = |key: &(String, String)| {
+                key.0 == organisation && (pools.is_empty() || pools.contains(&key.1))
+            };
+            let pools = now
+                .iter()
+                .filter(|(key, _)| listed(key))
+                .map(|(_, demand)| demand.clone())
+                .collect();
             WatchDemandResponse { pools }
         };
         Some((Ok(response), (demand, false, pools, organisation)))
     };
-    until(Box::pin(stream::unfold((demand, true, pools, organisation), next)), shutdown)
+    until(
+        Box::pin(stream::unfold((demand, true, pools, organisation), next)),
+        shutdown,
+    )
 }
 
 type Follow = (watch::Receiver<Arc<Demand>>, bool, HashSet<String>, String);
 
 /// States of a run, until it is over.
-pub(super) fn run(states: watch::Receiver<RunState>, shutdown: CancellationToken) -> Watch<RunState> {
+pub(super) fn run(
+    states: watch::Receiver<RunState>,
+    shutdown: CancellationToken,
+) -> Watch<RunState> {
     let next = async move |(mut states, first): (watch::Receiver<RunState>, bool)| {
         // The sender is dropped when the run is over; a state not yet told still comes first.
         if !first && states.changed().await.is_err() {
