@@ -126,3 +126,6 @@ impl PendingRows {
         self.seconds.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,12 +32,12 @@ metrics! {
         "RFC 3611 §4.7.3";
 
     CLOCK_DRIFT_ESTIMATE = 160, "clock_drift_estimate", "Clock drift", "ppm",
-        Gauge, Recv, Distribution, measured,
+        Gauge, Recv, Distribution, planned,
         "slope of sender NTP/RTP against local clock, ~20 SRs",
         "own";
 
     CLOCK_SKEW_ESTIMATE = 161, "clock_skew_estimate", "Clock skew", "ppm",
-        Gauge, Recv, Distribution, measured,
+        Gauge, Recv, Distribution, planned,
         "sender–receiver clock difference",
         "own";
 
