@@ -8,10 +8,18 @@ use serde_json::{Value, json};
 use crate::case::Case;
 use crate::wait::{eventually, eventually_some};
 
-/// Operator and gateway run on the node that workers stay off.
+/// Operator and gateway run on the node that workers stay off, where there is one.
 pub fn on_system_node() -> Value {
-    let tolerations = json!([{"key": "callmeter.io/system", "operator": "Exists"}]);
-    json!({"operator": {"tolerations": tolerations}, "gateway": {"tolerations": tolerations}})
+    let place = json!({
+        "tolerations": [{"key": "callmeter.io/system", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+            "weight": 100,
+            "preference": {"matchExpressions": [
+                {"key": "callmeter.io/role", "operator": "In", "values": ["system"]},
+            ]},
+        }]}},
+    });
+    json!({"operator": place, "gateway": place})
 }
 
 /// A pool whose pods fit a small node: `capacity` endpoints per worker, spread over the nodes.

@@ -33,7 +33,7 @@ enum Action {
     Status,
     /// Print the path of the administrator's kubeconfig
     Kubeconfig,
-    /// Print shell commands that set KUBECONFIG and PATH: eval "$(cluster env)"
+    /// Print shell commands that set KUBECONFIG, CALLMETER_AUDIT_LOG and PATH: eval "$(cluster env)"
     Env,
     /// Load OCI archives on every node that does not have them
     LoadImage {
@@ -90,6 +90,10 @@ impl Args {
             Action::Kubeconfig => println!("{}", layout::kubeconfig().display()),
             Action::Env => {
                 println!("export KUBECONFIG={}", layout::kubeconfig().display());
+                println!(
+                    "export CALLMETER_AUDIT_LOG={}",
+                    layout::audit_log().display()
+                );
                 println!("export PATH={}:\"$PATH\"", tools::programs_dir()?.display());
             }
             Action::LoadImage { archives } => {
