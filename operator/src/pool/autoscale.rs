@@ -57,11 +57,13 @@ impl History {
             // A process that just started has not seen the window: what runs counts as needed.
             self.0.push_back((now, current));
         }
-        while self.0.back().is_some_and(|(_, value)| *value < needed) {
-            self.0.pop_back();
+        // What was overtaken still tells when the value before it ended.
+        let mut since = now;
+        while let Some((overtaken, _)) = self.0.pop_back_if(|(_, value)| *value < needed) {
+            since = overtaken;
         }
         if self.0.back().is_none_or(|(_, value)| *value != needed) {
-            self.0.push_back((now, needed));
+            self.0.push_back((since, needed));
         }
         let window = limits.behavior.scale_down.stabilization.std();
         while self
@@ -303,7 +305,7 @@ mod tests {
                 queued: 0,
             },
         );
-        assert_eq!((kept.desired, kept.limited), (2, Reason::Stabilizing));
+        assert_eq!((kept.desired, kept.limited), (2, Reason::WithinLimits));
         let kept = floor.at(
             301,
             Demand::Fresh {
