@@ -94,7 +94,7 @@ impl Case {
                 "tag": given("CALLMETER_IMAGE_TAG", "dev"),
             },
             "crds": {"install": false},
-            "watchNamespaces": [self.namespace],
+            "watchNamespace": self.namespace,
             "gateway": {"persistence": {"enabled": true}, "log": {"level": "debug"}},
             "operator": {"log": {"level": "debug"}},
         });
