@@ -151,6 +151,24 @@ impl MediaSocket {
     }
 }
 
+/// Keeps the kernel stamping what it receives. It starts to with the first socket that asks, from
+/// a deferred task, and ends with the last one; without this the first packets of a quiet host
+/// could be stamped when they are read.
+#[derive(Debug)]
+pub struct StampKeeper {
+    _unbound: OwnedFd,
+}
+
+impl StampKeeper {
+    /// Asks for stamps with a socket that has no address.
+    pub fn new() -> io::Result<Self> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+        setsockopt(&fd, nix_sockopt::ReceiveTimestampns, &true)?;
+        Ok(Self { _unbound: fd })
+    }
+}
+
 impl AsFd for MediaSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -1,0 +1,269 @@
+//! One stream with its sockets, as a media thread holds it.
+
+use std::net::SocketAddr;
+
+use callmeter_engine::media::{StreamId, StreamSnapshot};
+use callmeter_media::{Cursor, Track};
+use callmeter_rtp::{Datagram, HEADER_LEN, RtpStream, Time};
+
+use super::stats::ThreadStats;
+use super::wheel::Place;
+use crate::sys::clock::{Scale, monotonic};
+use crate::sys::socket::{ControlBuffer, MediaSocket, Received};
+
+/// Largest datagram taken whole: an Ethernet frame's, with room.
+const RECEIVE: usize = 2048;
+/// Octets of the longest payload, 200 ms of G.711.
+const PAYLOAD: usize = 1600;
+/// Octets of a report with sender information, one block, name and goodbye: 96 at most.
+const REPORT: usize = 128;
+/// Slots of a second.
+const SECOND: u64 = 1000;
+/// Datagrams read from one socket when its stream ends: more than its buffer holds.
+const DRAIN: usize = 4096;
+
+/// A thread's buffers and clocks, lent to its endpoints.
+#[derive(Debug)]
+pub(super) struct Io {
+    pub(super) scale: Scale,
+    /// Wall clock − monotonic clock, sampled once a second.
+    pub(super) wall_offset: i64,
+    send: [u8; HEADER_LEN + PAYLOAD],
+    receive: [u8; RECEIVE],
+    control: ControlBuffer,
+    report: Vec<u8>,
+}
+
+impl Io {
+    pub(super) fn new(scale: Scale, wall_offset: i64) -> Self {
+        Self {
+            scale,
+            wall_offset,
+            send: [0; HEADER_LEN + PAYLOAD],
+            receive: [0; RECEIVE],
+            control: ControlBuffer::new(),
+            report: Vec::with_capacity(REPORT),
+        }
+    }
+
+    /// The next datagram of a socket with its receive time on the monotonic scale. An error of
+    /// the socket is that of an earlier send (ICMP) and reads as nothing waiting.
+    fn next(&mut self, socket: &MediaSocket) -> Option<(Received, Time)> {
+        let received = socket
+            .receive(&mut self.receive, &mut self.control)
+            .ok()
+            .flatten()?;
+        let at = match received.stamp {
+            Some(stamp) => Time::from_nanos(stamp - self.wall_offset),
+            None => monotonic(),
+        };
+        Some((received, at))
+    }
+}
+
+/// Sockets of a stream from `Open` to `Remove`.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) id: StreamId,
+    pub(super) client: usize,
+    pub(super) port: u16,
+    pub(super) rtp: MediaSocket,
+    pub(super) rtcp: MediaSocket,
+    /// From `Start` on.
+    pub(super) live: Option<Live>,
+}
+
+/// What a stream does from `Start` on.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) stream: RtpStream,
+    pub(super) remote: SocketAddr,
+    pub(super) remote_rtcp: SocketAddr,
+    pub(super) track: Track,
+    pub(super) cursor: Cursor,
+    pub(super) place: Place,
+    pub(super) next_second: u64,
+    sending: bool,
+    /// Slot of the last packet; none before the first one.
+    last_slot: Option<u64>,
+    /// The time since the last packet was a pause, not our being late.
+    resumed: bool,
+    /// Drops told by the RTP and the RTCP socket.
+    drops: [u32; 2],
+}
+
+impl Live {
+    pub(super) fn new(
+        stream: RtpStream,
+        remote: (SocketAddr, SocketAddr),
+        (track, cursor): (Track, Cursor),
+        place: Place,
+        slot: u64,
+    ) -> Self {
+        Self {
+            stream,
+            remote: remote.0,
+            remote_rtcp: remote.1,
+            track,
+            cursor,
+            place,
+            next_second: slot + SECOND,
+            sending: false,
+            last_slot: None,
+            resumed: true,
+            drops: [0; 2],
+        }
+    }
+
+    pub(super) fn set_sending(&mut self, sending: bool) {
+        self.resumed |= sending && !self.sending;
+        self.sending = sending;
+        self.stream.set_sending(sending);
+    }
+
+    /// Notes a change of place: time until the next packet is no lateness.
+    pub(super) fn moved(&mut self, place: Place) {
+        self.place = place;
+        self.resumed = true;
+    }
+
+    fn note_drops(&mut self, socket: usize, dropped: Option<u32>, stats: &ThreadStats) {
+        let Some(total) = dropped.filter(|total| *total != self.drops[socket]) else {
+            return;
+        };
+        stats
+            .socket_drops
+            .add(u64::from(total.wrapping_sub(self.drops[socket])));
+        self.drops[socket] = total;
+        self.stream
+            .set_socket_drops(self.drops.iter().copied().map(u64::from).sum());
+    }
+}
+
+impl Endpoint {
+    /// The stream's turn in slot `slot`, due at `due`: one packet, a report when its time has
+    /// come, and the figures when a second has ended.
+    pub(super) fn turn(
+        &mut self,
+        slot: u64,
+        due: Time,
+        io: &mut Io,
+        stats: &ThreadStats,
+    ) -> Option<StreamSnapshot> {
+        let live = self.live.as_mut()?;
+        if live.sending {
+            send_packet(live, &self.rtp, (slot, due), io, stats);
+        }
+        if live.stream.rtcp_due() <= due {
+            send_report(live, &self.rtcp, false, io, stats);
+        }
+        if slot < live.next_second {
+            return None;
+        }
+        live.next_second += SECOND;
+        Some(live.stream.second(monotonic()))
+    }
+
+    /// Takes one datagram of the RTP socket; `None` when none waits. Gives the time of the
+    /// stream's first packet once.
+    pub(super) fn receive_rtp(&mut self, io: &mut Io, stats: &ThreadStats) -> Option<Option<Time>> {
+        let live = self.live.as_mut()?;
+        let (received, at) = io.next(&self.rtp)?;
+        stats.packets_received.add(1);
+        live.note_drops(0, received.dropped, stats);
+        let Some(from) = received.from else {
+            return Some(None);
+        };
+        let datagram = Datagram {
+            at,
+            from,
+            dscp: received.dscp,
+            ttl: received.ttl,
+        };
+        Some(live.stream.receive(&datagram, &io.receive[..received.len]))
+    }
+
+    /// Takes one datagram of the RTCP socket; `None` when none waits.
+    pub(super) fn receive_rtcp(&mut self, io: &mut Io, stats: &ThreadStats) -> Option<()> {
+        let live = self.live.as_mut()?;
+        let (received, at) = io.next(&self.rtcp)?;
+        live.note_drops(1, received.dropped, stats);
+        live.stream
+            .receive_rtcp(at, io.scale.ntp(at), &io.receive[..received.len]);
+        Some(())
+    }
+
+    /// The stream ends: reads what still waits, says goodbye and gives the last figures, with the
+    /// time of the first packet if it was among what waited.
+    pub(super) fn end(
+        &mut self,
+        io: &mut Io,
+        stats: &ThreadStats,
+    ) -> (Option<Time>, StreamSnapshot) {
+        let mut first = None;
+        for _ in 0..DRAIN {
+            let Some(at) = self.receive_rtp(io, stats) else {
+                break;
+            };
+            first = first.or(at);
+        }
+        for _ in 0..DRAIN {
+            if self.receive_rtcp(io, stats).is_none() {
+                break;
+            }
+        }
+        let Some(live) = self.live.as_mut() else {
+            return (None, StreamSnapshot::default());
+        };
+        send_report(live, &self.rtcp, true, io, stats);
+        live.stream.finish();
+        (first, live.stream.second(monotonic()))
+    }
+}
+
+fn send_packet(
+    live: &mut Live,
+    socket: &MediaSocket,
+    (slot, due): (u64, Time),
+    io: &mut Io,
+    stats: &ThreadStats,
+) {
+    let packet_ms = u64::from(live.place.packet_ms());
+    let passed = live
+        .last_slot
+        .map_or(1, |last| slot.saturating_sub(last) / packet_ms);
+    let missed = passed.saturating_sub(1) as u32;
+    if missed > 0 && live.resumed {
+        live.stream.paused(missed);
+    } else if missed > 0 {
+        live.stream.skipped(missed);
+        stats.send_skipped.add(u64::from(missed));
+    }
+    live.last_slot = Some(slot);
+    live.resumed = false;
+
+    let header = live.stream.next_header(due);
+    let payload = live.track.next(&mut live.cursor);
+    let end = HEADER_LEN + payload.len();
+    io.send[..HEADER_LEN].copy_from_slice(&header);
+    io.send[HEADER_LEN..end].copy_from_slice(payload);
+    if socket.send(&io.send[..end], &live.remote).is_ok() {
+        let at = monotonic();
+        live.stream.sent(due, at, payload.len());
+        stats.late(at.nanos_since(due));
+        stats.packets_sent.add(1);
+    } else {
+        live.stream.send_failed();
+        stats.send_errors.add(1);
+    }
+}
+
+fn send_report(live: &mut Live, socket: &MediaSocket, bye: bool, io: &mut Io, stats: &ThreadStats) {
+    let now = monotonic();
+    live.stream
+        .write_rtcp(now, io.scale.ntp(now), bye, &mut io.report);
+    if socket.send(&io.report, &live.remote_rtcp).is_err() {
+        live.stream.send_failed();
+        stats.send_errors.add(1);
+    }
+}
