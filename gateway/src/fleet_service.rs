@@ -3,6 +3,7 @@
 mod rows;
 mod watch;
 
+use callmeter_proto::Secret;
 use callmeter_proto::fleet::fleet_server::{Fleet, FleetServer};
 use callmeter_proto::fleet::{
     CreateWorkerRequest, CreateWorkerResponse, DeletePoolRequest, DeletePoolResponse,
@@ -293,7 +294,7 @@ impl Fleet for FleetService {
             project,
             namespace,
             name,
-            definition_json,
+            definition_json: Secret::new(definition_json),
         };
         let run = self.runs.submit(submit).await?;
         Ok(Response::new(SubmitRunResponse { run }))

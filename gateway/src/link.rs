@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use callmeter_proto::{fleet, worker};
+use callmeter_proto::{Secret, fleet, worker};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -303,8 +303,8 @@ pub struct SubmitRun {
     pub namespace: String,
     /// Name for people.
     pub name: String,
-    /// `CallTestSpec` as JSON.
-    pub definition_json: String,
+    /// `CallTestSpec` as JSON; accounts given with it make it a secret.
+    pub definition_json: Secret,
 }
 
 /// A pool as room to grow; counts for 60 s after its last registration.
