@@ -10,7 +10,7 @@ use callmeter_metrics::{Aggregate, MetricId, OutcomeTotals, RowDirection};
 use callmeter_proto::worker::{Direction, Outcome};
 
 pub use live::{LiveFigures, LiveGroup};
-pub use report::{GroupReport, Report, ReportContext, report};
+pub use report::{GroupPlacement, GroupReport, Report, ReportContext, report};
 pub use verdict::{ExpectOutcome, bound_text, judge, verdict};
 
 use crate::run::OutcomeRow;

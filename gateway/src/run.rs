@@ -17,7 +17,7 @@ mod events;
 mod machine;
 mod restore;
 pub mod secrets;
-// service
+pub mod service;
 mod state;
 mod view;
 

@@ -93,6 +93,20 @@ impl InlineAccounts {
         self.0.is_empty()
     }
 
+    /// The same users without their secrets: all that is kept of a run that is over.
+    pub fn without_passwords(&self) -> Self {
+        let blank = |c: &Credentials| Credentials {
+            password: Secret::default(),
+            ..c.clone()
+        };
+        Self(
+            self.0
+                .iter()
+                .map(|(group, rows)| (*group, rows.iter().map(blank).collect()))
+                .collect(),
+        )
+    }
+
     /// The form to seal.
     pub fn to_sealed_form(&self) -> SealedAccounts {
         let row = |c: &Credentials| json!([c.user, c.password.expose(), c.auth_user, c.realm]);

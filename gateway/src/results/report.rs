@@ -36,9 +36,20 @@ pub struct ReportContext {
     pub started_unix_ms: Option<i64>,
     /// End, Unix milliseconds.
     pub ended_unix_ms: Option<i64>,
-    /// Workers by index of group: name and endpoints.
+    /// By index of group.
     #[serde(skip)]
-    pub workers: Vec<Vec<(String, u32)>>,
+    pub placed: Vec<GroupPlacement>,
+}
+
+/// Where a group was and how far its endpoints came.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GroupPlacement {
+    /// Workers and how many endpoints each had.
+    pub workers: Vec<(String, u32)>,
+    /// Endpoints that were ready.
+    pub ready: u32,
+    /// Endpoints that ended.
+    pub ended: u32,
 }
 
 /// The report.
@@ -66,6 +77,10 @@ pub struct GroupReport {
     pub role: String,
     /// Its size.
     pub endpoints: u32,
+    /// Endpoints that were registered or listening.
+    pub ready: u32,
+    /// Endpoints that ended.
+    pub ended: u32,
     /// Workers that carried it: name and endpoints.
     pub workers: Vec<Value>,
     /// Calls that ended: total, succeeded, and by outcome placed and taken.
@@ -107,12 +122,8 @@ pub fn report(
     context: ReportContext,
 ) -> Report {
     let group = |(index, (group, of)): (usize, (&Group, &GroupResults))| {
-        let workers = context
-            .workers
-            .get(index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        group_report(group, of, workers)
+        let placed = context.placed.get(index).cloned().unwrap_or_default();
+        group_report(group, of, &placed)
     };
     let groups = test
         .groups
@@ -129,7 +140,7 @@ pub fn report(
     }
 }
 
-fn group_report(group: &Group, of: &GroupResults, workers: &[(String, u32)]) -> GroupReport {
+fn group_report(group: &Group, of: &GroupResults, placed: &GroupPlacement) -> GroupReport {
     let all = of.aggregate();
     let totals = of.totals();
     let (limited, seconds) = of.limited_seconds();
@@ -137,7 +148,10 @@ fn group_report(group: &Group, of: &GroupResults, workers: &[(String, u32)]) -> 
         name: group.name.clone(),
         role: role(group.role).to_owned(),
         endpoints: group.endpoints,
-        workers: workers
+        ready: placed.ready,
+        ended: placed.ended,
+        workers: placed
+            .workers
             .iter()
             .map(|(name, n)| json!({"name": name, "endpoints": n}))
             .collect(),

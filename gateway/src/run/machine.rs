@@ -12,6 +12,7 @@ use crate::definition::{Credentials, ValidatedTest};
 use crate::link::{InstanceId, Load, WorkerId};
 use crate::scheduler::{Decision, GroupDemand, RunDemand};
 use crate::session::Now;
+use crate::store::EndpointRow;
 
 /// Beyond its duration a run has this long to hang up, un-register and report, before it is stopped.
 pub(super) const REPORT_WITHIN: Duration = Duration::from_secs(90);
@@ -267,6 +268,20 @@ impl Run {
             Stage::Waiting(_) | Stage::Preparing | Stage::Over(_) => {}
         }
         self.advance(now);
+    }
+
+    /// Goes on after a restart: what happened may have been stored, and what follows from it not.
+    pub fn resume(&mut self, now: Now) {
+        self.advance(now);
+    }
+
+    /// State of an endpoint, to be stored.
+    pub fn endpoint_row(&self, group: usize, endpoint: u32) -> EndpointRow {
+        EndpointRow {
+            group: self.test.groups[group].name.clone(),
+            endpoint,
+            state: self.endpoints[group][endpoint as usize].clone(),
+        }
     }
 
     /// Endpoints this run holds on each worker.

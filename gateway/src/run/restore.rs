@@ -126,12 +126,12 @@ impl Run {
             }
         }
         run.endpoints = states;
-        let accepted = record.status != RunPhase::Pending.as_str();
-        run.stage = run.stage_of(&record.stage, accepted, now);
+        let status = RunPhase::parse(&record.status).unwrap_or_default();
+        run.stage = run.stage_of(&record.stage, status, now);
         Ok(run)
     }
 
-    fn stage_of(&self, stage: &str, accepted: bool, now: Now) -> Stage {
+    fn stage_of(&self, stage: &str, status: RunPhase, now: Now) -> Stage {
         let until = |wait: Duration| now.instant + wait;
         match stage {
             "callees" => Stage::Callees {
@@ -146,8 +146,9 @@ impl Run {
             "stopping" => Stage::Stopping {
                 until: until(super::machine::STOP_WITHIN),
             },
+            "over" => Stage::Over(status),
             _ => Stage::Waiting(Waiting {
-                accepted,
+                accepted: status != RunPhase::Pending,
                 ..Waiting::default()
             }),
         }

@@ -5,7 +5,10 @@ use callmeter_proto::fleet;
 use callmeter_proto::worker::Phase;
 
 use super::state::{Partial, Run, Stage};
-use crate::results::{ExpectOutcome, GroupResults, ReportContext, RunResults};
+use crate::results::{
+    ExpectOutcome, GroupPlacement, GroupReport, GroupResults, Report, ReportContext, RunResults,
+};
+use crate::store::RunRecord;
 
 impl Run {
     /// The state for `WatchRun`; `verdict` is empty while the run goes on.
@@ -39,9 +42,15 @@ impl Run {
 
     /// What the report says of the run itself.
     pub fn context(&self, verdict: &str) -> ReportContext {
-        let mut workers = vec![Vec::new(); self.test.groups.len()];
+        let mut placed = vec![GroupPlacement::default(); self.test.groups.len()];
+        for (group, endpoints) in placed.iter_mut().zip(&self.endpoints) {
+            group.ready = endpoints.iter().filter(|e| e.ready.is_some()).count() as u32;
+            group.ended = endpoints.iter().filter(|e| e.ended.is_some()).count() as u32;
+        }
         for share in &self.shares {
-            workers[share.group].push((share.worker_name.clone(), share.count));
+            placed[share.group]
+                .workers
+                .push((share.worker_name.clone(), share.count));
         }
         ReportContext {
             run: self.identity.id.clone(),
@@ -54,7 +63,7 @@ impl Run {
             created_unix_ms: self.identity.created_ms,
             started_unix_ms: self.started_ms,
             ended_unix_ms: self.ended_ms,
-            workers,
+            placed,
         }
     }
 
@@ -92,6 +101,56 @@ impl Run {
             setup_ms: mean(id::CALL_SETUP_TIME_MS),
             workers,
         }
+    }
+}
+
+/// The last state of a run that is over.
+pub(super) fn state_of_record(record: &RunRecord) -> fleet::RunState {
+    let report = record
+        .summary
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<Report>(text).ok());
+    let partial: Vec<Partial> = serde_json::from_str(&record.partial_reasons).unwrap_or_default();
+    let (groups, expects) = report.map(|r| (r.groups, r.expects)).unwrap_or_default();
+    fleet::RunState {
+        run: record.id.clone(),
+        status: record.status.clone(),
+        reason: record.reason.clone(),
+        queue_position: 0,
+        missing_endpoints: 0,
+        groups: groups.iter().map(group_of_report).collect(),
+        partial: !partial.is_empty(),
+        partial_reasons: partial.iter().map(partial_reason).collect(),
+        expects: expects.iter().map(expect_result).collect(),
+        verdict: record.verdict.clone(),
+        started_unix_ms: record.started_ms.unwrap_or(0),
+        ended_unix_ms: record.ended_ms.unwrap_or(0),
+    }
+}
+
+fn group_of_report(group: &GroupReport) -> fleet::GroupState {
+    let mean = |figures: &Option<serde_json::Value>| figures.as_ref()?.get("mean")?.as_f64();
+    let calls = |key: &str| {
+        group
+            .calls
+            .get(key)
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0)
+    };
+    let name = |worker: &serde_json::Value| Some(worker.get("name")?.as_str()?.to_owned());
+    fleet::GroupState {
+        group: group.name.clone(),
+        endpoints: group.endpoints,
+        ready: group.ready,
+        in_call: 0,
+        ended: group.ended,
+        calls: calls("total"),
+        calls_succeeded: calls("succeeded"),
+        mos: mean(&group.mos),
+        jitter_ms: mean(&group.jitter_ms),
+        loss_percent: mean(&group.loss_percent),
+        setup_ms: mean(&group.setup_ms),
+        workers: group.workers.iter().filter_map(name).collect(),
     }
 }
 

@@ -196,20 +196,23 @@ impl Store {
             .map_err(attempt("commit the state of a run"))
     }
 
-    /// Stores the report of a run that is over; its sealed accounts and messages are forgotten.
+    /// Stores the report of a run that is over; its messages are forgotten, and `accounts` takes the
+    /// place of the sealed ones.
     pub async fn finish_run(
         &self,
         id: &str,
         summary: &str,
         verdict: &str,
         partial_reasons: &str,
+        accounts: Option<&[u8]>,
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let no = run_no(&mut tx, id).await?;
-        sqlx::query("UPDATE runs SET summary = ?, verdict = ?, partial_reasons = ?, accounts = NULL WHERE no = ?")
+        sqlx::query("UPDATE runs SET summary = ?, verdict = ?, partial_reasons = ?, accounts = ? WHERE no = ?")
             .bind(summary)
             .bind(verdict)
             .bind(partial_reasons)
+            .bind(accounts)
             .bind(no)
             .execute(&mut *tx)
             .await
@@ -222,6 +225,21 @@ impl Store {
         tx.commit()
             .await
             .map_err(attempt("commit the report of a run"))
+    }
+
+    /// Ends a stored run that cannot go on.
+    pub async fn fail_run(&self, id: &str, reason: &str, ended_ms: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE runs SET status = 'FAILED', stage = 'over', reason = ?, ended_ms = ?, verdict = 'Unknown'
+             WHERE id = ?",
+        )
+        .bind(reason)
+        .bind(ended_ms)
+        .bind(id)
+        .execute(self.writer())
+        .await
+        .map_err(attempt("end a run that cannot go on"))?;
+        Ok(())
     }
 }
 
