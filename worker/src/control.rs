@@ -7,7 +7,6 @@ mod link;
 mod refusal;
 mod session;
 mod task;
-mod vitals;
 
 pub use backoff::Backoff;
 pub use drain::{Drain, DrainStep};
@@ -15,4 +14,3 @@ pub use link::{Dialer, LinkEvent};
 pub use refusal::Refusal;
 pub use session::{Identity, Session};
 pub use task::{Control, Exit, Parts};
-pub use vitals::{Generator, Vitals};

@@ -30,6 +30,14 @@ pub struct Telemetry {
     pub tx_lateness_p99_ms: Gauge,
     /// Datagrams the kernel dropped at our sockets.
     pub socket_drops: IntCounter,
+    /// Reports of the media threads given up because a queue was full.
+    pub ring_overflows: IntCounter,
+    /// RTP packets the kernel refused.
+    pub rtp_send_errors: IntCounter,
+    /// RTP packets never sent because a thread was too late for them.
+    pub rtp_send_skipped: IntCounter,
+    /// Streams with open sockets.
+    pub streams_open: IntGauge,
     /// Sample rows produced.
     pub rows: IntCounter,
     /// Sample rows given up because the buffer was full.
@@ -82,6 +90,10 @@ impl Telemetry {
             rtp_packets: family("rtp_packets_total", "RTP packets.", "direction")?,
             tx_lateness_p99_ms: lateness,
             socket_drops: counter("socket_drops_total", "Datagrams dropped at our sockets.")?,
+            ring_overflows: counter("ring_overflows_total", "Media reports given up.")?,
+            rtp_send_errors: counter("rtp_send_errors_total", "RTP packets the kernel refused.")?,
+            rtp_send_skipped: counter("rtp_send_skipped_total", "RTP packets too late to send.")?,
+            streams_open: gauge("streams_open", "RTP streams with open sockets.")?,
             rows: counter("sample_rows_total", "Sample rows produced.")?,
             rows_dropped: counter("sample_rows_dropped_total", "Sample rows given up.")?,
             rows_buffered: gauge("sample_rows_buffered", "Sample rows not yet confirmed.")?,

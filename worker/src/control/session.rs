@@ -5,6 +5,7 @@
 //! ([`Session::handle_timeout`], due at [`Session::next_timeout`]); after each call drain
 //! [`Session::poll_command`], and [`Session::poll_transmit`] as far as the stream takes messages.
 
+mod identity;
 mod run;
 
 use std::{
@@ -12,12 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callmeter_proto::{
-    PROTOCOL_VERSION,
-    worker::{
-        Ack, DrainRequest, FromWorker, Hello, HostFacts, Welcome, from_worker::Message, to_worker,
-    },
+use callmeter_proto::worker::{
+    Ack, DrainRequest, FromWorker, Hello, Welcome, from_worker::Message, to_worker,
 };
+pub use identity::Identity;
 use run::Run;
 
 use super::{
@@ -28,39 +27,6 @@ use crate::signalling::{Command, Report, StopCause};
 
 /// Past this time without a gateway endpoints end with outcome TIMEOUT.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a Hello says about this process; fixed for its life.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// 128 random bits.
-    pub instance: [u8; 16],
-    /// The rest of the Hello; its `resume` is filled in per stream.
-    pub hello: Hello,
-}
-
-impl Identity {
-    /// A process that speaks this build's protocol.
-    pub fn new(instance: [u8; 16], hello: Hello) -> Self {
-        let hello = Hello {
-            protocol_version: PROTOCOL_VERSION,
-            software_version: env!("CARGO_PKG_VERSION").into(),
-            instance_id: instance.to_vec(),
-            ..hello
-        };
-        Self { instance, hello }
-    }
-
-    /// The facts of the host as the environment gives them.
-    pub fn host(pod: &crate::config::PodFacts, hostname: String) -> HostFacts {
-        HostFacts {
-            hostname,
-            pod_namespace: pod.namespace.clone(),
-            pod_name: pod.name.clone(),
-            pod_uid: pod.uid.clone(),
-            node_name: pod.node.clone(),
-        }
-    }
-}
 
 /// Something an operator should read in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,23 +1,22 @@
 //! The control task: joins the session core with the gateway stream, the shards and signals.
 
+mod gateway;
+
 use std::{
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use callmeter_proto::worker::{
-    FromWorker, Outcome, Welcome, endpoint_event::What, from_worker, to_worker,
-};
+use callmeter_proto::worker::{FromWorker, Outcome, endpoint_event::What, from_worker, to_worker};
 use tokio::sync::mpsc;
 
-use super::{
-    Backoff, Dialer, LinkEvent, Refusal, Session, link::Link, session::Notice, vitals::Vitals,
-};
+use super::{Backoff, Dialer, LinkEvent, Session, link::Link, session::Notice};
 use crate::{
-    health::{GatewayLink, Health, Pulse},
+    health::{Health, Pulse},
     signalling::{Report, ShardHandle, StopCause},
     telemetry::Telemetry,
+    vitals::{MediaFailed, Vitals},
 };
 
 /// A stream that is open but not welcomed after this is given up.
@@ -34,12 +33,14 @@ const TEARDOWN: Duration = Duration::from_secs(5);
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why the control task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Exit {
     /// Drained after a signal.
     Drained,
     /// The gateway refused the token.
     InvalidToken,
+    /// The media threads ended.
+    Failed(MediaFailed),
 }
 
 /// The control task.
@@ -172,7 +173,11 @@ impl Control {
                         tracing::info!(signal, "already draining");
                     }
                 }
-                _ = tick.tick() => self.tick(Instant::now()),
+                _ = tick.tick() => {
+                    if let Err(failed) = self.tick(Instant::now()) {
+                        return Exit::Failed(failed);
+                    }
+                }
                 () = tokio::time::sleep_until(due.into()) => {}
             }
         }
@@ -181,6 +186,12 @@ impl Control {
     /// Does what is due at `now`.
     fn settle(&mut self, now: Instant) -> ControlFlow<Exit> {
         let may_exit = self.session.handle_timeout(now);
+        while let Some(notice) = self.session.poll_notice() {
+            match notice {
+                Notice::Ignored(what) => tracing::warn!("ignored: {what}"),
+                Notice::Work(what) => tracing::info!("{what}"),
+            }
+        }
         if let Some(refused) = self.token_refused {
             if now >= refused + REFUSED_GRACE {
                 self.session.stop_all(&StopCause::GatewayLost);
@@ -212,12 +223,6 @@ impl Control {
                 break;
             };
             room.send(command);
-        }
-        while let Some(notice) = self.session.poll_notice() {
-            match notice {
-                Notice::Ignored(what) => tracing::warn!("ignored: {what}"),
-                Notice::Work(what) => tracing::info!("{what}"),
-            }
         }
         self.telemetry
             .endpoints_active
@@ -282,92 +287,9 @@ impl Control {
         }
     }
 
-    fn welcome(&mut self, now: Instant, welcome: &Welcome) {
-        let State::Opening(link, _) = std::mem::replace(&mut self.link, State::Off) else {
-            return;
-        };
-        self.link = State::Up(link);
-        self.backoff.reset();
-        self.last_failure.clear();
-        self.session.connected(now, welcome);
-        self.health.set_link(GatewayLink::Connected);
-        self.telemetry.connected.set(1);
-        self.telemetry.connections.inc();
-        if welcome.heartbeat_interval_ms > 0 {
-            self.heartbeat.interval = Duration::from_millis(welcome.heartbeat_interval_ms.into());
-        }
-        self.heartbeat.next = now;
-        tracing::info!(
-            worker_id = %welcome.worker_id,
-            worker = %welcome.name,
-            organisation = %welcome.organisation,
-            project = %welcome.project,
-            capacity = welcome.effective_capacity,
-            fenced = welcome.fence.is_some(),
-            gateway_version = %welcome.gateway_version,
-            "connected to the gateway"
-        );
-        // R27
-        if self.own_capacity > 0 && welcome.effective_capacity >= self.own_capacity {
-            tracing::warn!(
-                capacity = self.own_capacity,
-                "capacity is lowered to what RTP_PORT_MIN to RTP_PORT_MAX and the limit of open \
-                 files hold"
-            );
-        }
-    }
-
-    fn refused(&mut self, now: Instant, refusal: &Refusal) {
-        self.drop_link(now);
-        self.health.set_link(GatewayLink::Refused);
-        self.telemetry
-            .connection_failures
-            .with_label_values(&[refusal.as_str()])
-            .inc();
-        if *refusal == Refusal::InvalidToken {
-            tracing::error!("{}", refusal.message());
-            self.link = State::Off;
-            self.token_refused.get_or_insert(now);
-            return;
-        }
-        let wait = self.retry(now);
-        if self.last_failure != refusal.message() {
-            tracing::error!(retry_in = ?wait, "{}", refusal.message());
-            refusal.message().clone_into(&mut self.last_failure);
-        }
-    }
-
-    fn lose(&mut self, now: Instant, reason: String, label: &'static str) {
-        self.drop_link(now);
-        self.telemetry
-            .connection_failures
-            .with_label_values(&[label])
-            .inc();
-        let wait = self.retry(now);
-        if self.last_failure == reason {
-            tracing::debug!(retry_in = ?wait, "gateway connection failed again: {reason}");
-        } else {
-            tracing::warn!(retry_in = ?wait, "gateway connection failed: {reason}");
-            self.last_failure = reason;
-        }
-    }
-
-    fn drop_link(&mut self, now: Instant) {
-        self.link = State::Off;
-        self.session.disconnected(now);
-        self.health.set_link(GatewayLink::LostAt(now));
-        self.telemetry.connected.set(0);
-    }
-
-    fn retry(&mut self, now: Instant) -> Duration {
-        let wait = self.backoff.wait(rand::random());
-        self.link = State::Waiting(now + wait);
-        wait
-    }
-
     fn send_heartbeat(&mut self, now: Instant) {
         let State::Up(link) = &self.link else { return };
-        let heartbeat = self.vitals.heartbeat(now, self.session.active_endpoints());
+        let heartbeat = self.vitals.heartbeat(self.session.active_endpoints());
         self.heartbeat.last_health = Some(heartbeat.unhealthy_reason.clone());
         let message = FromWorker {
             message: Some(from_worker::Message::Heartbeat(heartbeat)),
@@ -388,11 +310,11 @@ impl Control {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant) -> Result<(), MediaFailed> {
         self.pulse.beat(now);
-        self.vitals.observe(now, &self.telemetry);
+        self.vitals.observe(now, &self.telemetry)?;
         // A change of health is told at once.
-        let reason = self.vitals.unhealthy_reason();
+        let reason = self.vitals.trouble();
         if self
             .heartbeat
             .last_health
@@ -406,6 +328,7 @@ impl Control {
             }
             self.send_heartbeat(now);
         }
+        Ok(())
     }
 
     fn take_report(&mut self, report: Report) {

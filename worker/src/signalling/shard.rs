@@ -1,0 +1,249 @@
+//! One signalling shard: a plain thread that gives the engine sockets, a clock and its queues.
+
+mod shares;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callmeter_engine::{Engine, EngineConfig, Flow, LocalId, Output, ShareId, Transport};
+use callmeter_proto::worker::EndpointEvent;
+use shares::Share;
+use tokio::sync::mpsc;
+
+use super::{
+    Settings,
+    handle::{ShardInput, Waker},
+    idle::Idle,
+    messages::{Command, Report},
+    poller::Poller,
+    ports::SipPorts,
+    reports::Reports,
+    resolver::Question,
+    socket::{Advertised, Receiver},
+    stats::Stats,
+    trace,
+};
+use crate::{health::Pulse, media::MediaClient};
+
+/// Descriptors that are no share's.
+const WAKE: u64 = u64::MAX;
+const IDLE: u64 = u64::MAX - 1;
+/// The longest wait: the pulse must beat more often than every 5 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The wait while reports find no room.
+const BEHIND_WAIT: Duration = Duration::from_millis(10);
+/// Datagrams taken from one socket before the others get their turn.
+const BURST: usize = 256;
+/// How often the idle port is tried again when another process holds it.
+const IDLE_RETRY: Duration = Duration::from_secs(10);
+
+/// What a shard is made of.
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    pub(super) inputs: mpsc::Receiver<ShardInput>,
+    pub(super) waker: Waker,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) questions: mpsc::Sender<Question>,
+    pub(super) media: MediaClient,
+    pub(super) pulse: Pulse,
+    pub(super) stats: Arc<Stats>,
+    pub(super) seed: u64,
+}
+
+/// The thread's state.
+pub(super) struct Shard {
+    settings: Settings,
+    engine: Engine,
+    inputs: mpsc::Receiver<ShardInput>,
+    waker: Waker,
+    reports: Reports,
+    questions: mpsc::Sender<Question>,
+    media: MediaClient,
+    pulse: Pulse,
+    stats: Arc<Stats>,
+    seed: u64,
+    poller: Poller,
+    receiver: Receiver,
+    ports: SipPorts,
+    shares: HashMap<ShareId, Share>,
+    next_share: u32,
+    idle: Option<Idle>,
+    idle_retry: Instant,
+    idle_failed: bool,
+    events: Option<(String, Vec<EndpointEvent>)>,
+}
+
+impl Shard {
+    pub(super) fn new(now: Instant, parts: Parts) -> io::Result<Self> {
+        let Parts {
+            settings,
+            inputs,
+            waker,
+            reports,
+            questions,
+            media,
+            pulse,
+            stats,
+            seed,
+        } = parts;
+        let poller = Poller::new()?;
+        poller.watch(&waker, WAKE)?;
+        Ok(Self {
+            engine: Engine::new(EngineConfig::default(), seed),
+            inputs,
+            waker,
+            reports: Reports::new(reports),
+            questions,
+            media,
+            pulse,
+            stats,
+            seed,
+            poller,
+            receiver: Receiver::new(),
+            ports: SipPorts::new(settings.sip_ports),
+            shares: HashMap::new(),
+            next_share: 0,
+            idle: None,
+            idle_retry: now,
+            idle_failed: false,
+            events: None,
+            settings,
+        })
+    }
+
+    /// Runs until the control task is gone; an error is the end of the process.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            let now = Instant::now();
+            self.pulse.beat(now);
+            self.hold_idle_port(now);
+            self.drain_outputs(now);
+            if !self.reports.flush() {
+                return Ok(());
+            }
+            let wait = self.next_timeout(now).saturating_duration_since(now);
+            ready.clear();
+            self.poller.wait(wait, |token| ready.push(token))?;
+            let now = Instant::now();
+            for token in &ready {
+                match *token {
+                    WAKE => self.waker.reset(),
+                    IDLE => self.receive_idle(now),
+                    share => self.receive(now, ShareId(share as u32)),
+                }
+            }
+            while let Some(event) = self.media.poll() {
+                self.engine.handle_media(now, event);
+            }
+            while let Ok(input) = self.inputs.try_recv() {
+                self.take(now, input);
+            }
+            if self.engine.next_timeout().is_some_and(|due| due <= now) {
+                self.engine.handle_timeout(now);
+            }
+            if let Some(idle) = &mut self.idle {
+                idle.handle_timeout(now);
+            }
+        }
+    }
+
+    fn next_timeout(&self, now: Instant) -> Instant {
+        let longest = now + if self.reports.is_behind() { BEHIND_WAIT } else { LONGEST_WAIT };
+        let idle = self.idle.as_ref().and_then(Idle::next_timeout);
+        [self.engine.next_timeout(), idle].into_iter().flatten().fold(longest, Instant::min)
+    }
+
+    fn take(&mut self, now: Instant, input: ShardInput) {
+        match input {
+            ShardInput::Command(Command::Assign(assign)) => self.assign(now, *assign),
+            ShardInput::Command(Command::Start { run, peers }) => self.start(now, &run, peers),
+            ShardInput::Command(Command::Stop { run, cause }) => self.stop(now, &run, &cause),
+            ShardInput::Host(figures) => self.engine.handle_host(figures),
+            ShardInput::Resolved { share, host, found } => {
+                let found = found.as_ref().copied().map_err(String::as_str);
+                self.engine.handle_resolved(now, share, &host, found);
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Instant, id: ShareId) {
+        for _ in 0..BURST {
+            let Some(share) = self.shares.get(&id) else { return };
+            let Some((remote, bytes)) = self.receiver.receive(&share.socket) else { return };
+            self.stats.received.add(1);
+            if tracing::enabled!(tracing::Level::TRACE) {
+                tracing::trace!(%remote, port = share.port, "SIP received\n{}", trace::masked(&bytes));
+            }
+            let flow = Flow { local: id.local(), transport: Transport::Udp, remote };
+            self.engine.handle_sip(now, flow, bytes);
+        }
+    }
+
+    fn receive_idle(&mut self, now: Instant) {
+        for _ in 0..BURST {
+            let Some(idle) = &mut self.idle else { return };
+            let Some((remote, bytes)) = self.receiver.receive(idle.socket()) else { return };
+            self.stats.received.add(1);
+            if tracing::enabled!(tracing::Level::TRACE) {
+                tracing::trace!(%remote, "SIP received while idle\n{}", trace::masked(&bytes));
+            }
+            idle.receive(now, remote, bytes);
+        }
+    }
+
+    /// Does everything the engine asks for.
+    fn drain_outputs(&mut self, now: Instant) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Transmit { flow, bytes, endpoint } => {
+                    if !self.transmit(flow.local, flow.remote, &bytes) {
+                        self.engine.transport_error(endpoint);
+                    }
+                }
+                Output::Media(command) => self.media.send(command),
+                Output::Resolve { share, host } => {
+                    let question = Question { share, host };
+                    if let Err(refused) = self.questions.try_send(question) {
+                        let Question { share, host } = refused.into_inner();
+                        let busy = Err("too many names wait to be resolved");
+                        self.engine.handle_resolved(now, share, &host, busy);
+                    }
+                }
+                Output::Event(event) => self.report_event(event),
+                Output::Rows { share, second, rows } => self.report_rows(share, second, rows),
+                Output::ShareEnded { share, totals } => self.report_end(share, totals),
+                Output::ShareClosed { share } => self.close(share),
+            }
+        }
+        self.flush_events();
+    }
+
+    fn transmit(&self, local: LocalId, remote: SocketAddr, bytes: &[u8]) -> bool {
+        let Some(share) = self.shares.get(&ShareId(local.0)) else { return false };
+        if tracing::enabled!(tracing::Level::TRACE) {
+            tracing::trace!(%remote, port = share.port, "SIP sent\n{}", trace::masked(bytes));
+        }
+        match share.socket.send_to(bytes, remote) {
+            Ok(_) => {
+                self.stats.sent.add(1);
+                true
+            }
+            Err(error) => {
+                self.stats.send_errors.add(1);
+                tracing::debug!(%remote, %error, "SIP message not sent");
+                false
+            }
+        }
+    }
+
+    fn advertised(&self) -> Advertised {
+        let addresses = self.settings.addresses;
+        Advertised { bound: addresses.sip, external: addresses.external }
+    }
+}

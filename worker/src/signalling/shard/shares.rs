@@ -1,0 +1,206 @@
+//! Shares of runs on a shard: their ports, and what the engine says of them to the control task.
+
+use std::{io, net::SocketAddr, net::UdpSocket, time::Instant};
+
+use callmeter_engine::{EndpointEvent, Listener, SampleRow, ShareId, ShareTotals};
+use callmeter_proto::worker::{Assign, GroupPeers};
+
+use super::{IDLE, IDLE_RETRY, Shard};
+use crate::signalling::{
+    convert,
+    idle::Idle,
+    messages::{Report, StopCause},
+    socket,
+};
+
+/// Part of a group of a run on this shard, with a SIP port of its own.
+pub(super) struct Share {
+    pub(super) run: String,
+    pub(super) group: String,
+    pub(super) first: u32,
+    pub(super) port: u16,
+    pub(super) socket: UdpSocket,
+    ended: bool,
+}
+
+impl Shard {
+    pub(super) fn assign(&mut self, now: Instant, assign: Assign) {
+        let (run, group) = (assign.run.clone(), assign.group.clone());
+        let (first, count) = (assign.first, assign.count);
+        if let Err(reason) = self.try_assign(now, assign) {
+            tracing::warn!(run, group, first, count, "share refused: {reason}");
+            self.refuse(run, group, first, count, &reason);
+        }
+    }
+
+    fn try_assign(&mut self, now: Instant, assign: Assign) -> Result<(), String> {
+        // The idle port is the first one a group gets.
+        self.idle = None;
+        self.idle_retry = now;
+        let own = self.advertised();
+        let taken = self.ports.take(|port| socket::bind(own.bound, port));
+        let (port, socket) = taken.map_err(|error| error.to_string())?;
+        let id = ShareId(self.next_share);
+        let placed = self.place(now, id, assign, port, socket);
+        if placed.is_err() {
+            self.shares.remove(&id);
+            self.ports.release(port);
+        } else {
+            self.next_share = self.next_share.wrapping_add(1);
+        }
+        placed
+    }
+
+    fn place(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        assign: Assign,
+        port: u16,
+        socket: UdpSocket,
+    ) -> Result<(), String> {
+        let own = self.advertised();
+        let watched = self.poller.watch(&socket, id.0.into());
+        watched.map_err(|error| format!("SIP port {port} cannot be watched: {error}"))?;
+        let share = Share {
+            run: assign.run.clone(),
+            group: assign.group.clone(),
+            first: assign.first,
+            port,
+            socket,
+            ended: false,
+        };
+        let bound = SocketAddr::new(own.bound, port);
+        let listener = Listener::udp(id.local(), bound, Some(own.external));
+        let assign = convert::assign(assign, id, listener, self.settings.addresses.sdp)
+            .map_err(|invalid| invalid.to_string())?;
+        tracing::info!(run = share.run, group = share.group, port, "share placed");
+        self.shares.insert(id, share);
+        self.engine.assign(now, assign).map_err(|error| error.to_string())
+    }
+
+    /// Ends endpoints that never began: each is reported, and the share with them.
+    fn refuse(&mut self, run: String, group: String, first: u32, count: u32, reason: &str) {
+        let detail = format!("group {group} refused: {reason}");
+        let endpoints = first..first.saturating_add(count);
+        let events = endpoints.map(|index| convert::refused(&group, index, &detail)).collect();
+        self.reports.push(Report::Events { run: run.clone(), events });
+        self.reports.push(Report::ShareEnded { run, group, first, calls: Vec::new() });
+    }
+
+    pub(super) fn start(&mut self, now: Instant, run: &str, peers: Vec<GroupPeers>) {
+        let mut peers = peers;
+        for id in self.shares_of(run) {
+            let Some(share) = self.shares.get(&id) else { continue };
+            let mine = |given: &GroupPeers| given.group == share.group && given.first == share.first;
+            let given = peers.iter().position(mine).map(|at| peers.swap_remove(at).peers);
+            if let Err(error) = self.engine.start(now, id, given.unwrap_or_default()) {
+                tracing::warn!(run, group = share.group, %error, "share not started");
+                self.engine.stop(now, id, &error.to_string());
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: Instant, run: &str, cause: &StopCause) {
+        for id in self.shares_of(run) {
+            match cause {
+                StopCause::Requested(reason) => self.engine.stop(now, id, reason),
+                StopCause::GatewayLost | StopCause::DrainDeadline => self.engine.force_end(now, id),
+            }
+        }
+    }
+
+    fn shares_of(&self, run: &str) -> Vec<ShareId> {
+        let open = self.shares.iter().filter(|(_, share)| share.run == run && !share.ended);
+        let mut ids: Vec<_> = open.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Events of one run go together until something else is to be said.
+    pub(super) fn report_event(&mut self, event: EndpointEvent) {
+        let Some(share) = self.shares.get(&event.share) else { return };
+        let message = convert::event(&share.group, event);
+        match &mut self.events {
+            Some((run, events)) if *run == share.run => events.push(message),
+            _ => {
+                let run = share.run.clone();
+                self.flush_events();
+                self.events = Some((run, vec![message]));
+            }
+        }
+    }
+
+    pub(super) fn flush_events(&mut self) {
+        if let Some((run, events)) = self.events.take() {
+            self.reports.push(Report::Events { run, events });
+        }
+    }
+
+    pub(super) fn report_rows(&mut self, id: ShareId, second: u32, rows: Vec<SampleRow>) {
+        self.flush_events();
+        let Some(share) = self.shares.get(&id) else { return };
+        let rows = rows.into_iter().map(|row| convert::row(&share.group, row)).collect();
+        self.reports.push(Report::Rows { run: share.run.clone(), second, rows });
+    }
+
+    pub(super) fn report_end(&mut self, id: ShareId, totals: ShareTotals) {
+        self.flush_events();
+        let Some(share) = self.shares.get_mut(&id) else { return };
+        share.ended = true;
+        tracing::info!(run = share.run, group = share.group, port = share.port, "share ended");
+        self.reports.push(Report::ShareEnded {
+            run: share.run.clone(),
+            group: share.group.clone(),
+            first: share.first,
+            calls: convert::calls(totals.calls),
+        });
+    }
+
+    /// Nothing of the share is left: its socket closes and its port is free (R105).
+    pub(super) fn close(&mut self, id: ShareId) {
+        if let Some(share) = self.shares.remove(&id) {
+            self.ports.release(share.port);
+            tracing::debug!(run = share.run, group = share.group, port = share.port, "port free");
+        }
+    }
+
+    /// Holds `SIP_PORT_START` for OPTIONS while no group uses it.
+    pub(super) fn hold_idle_port(&mut self, now: Instant) {
+        let port = self.settings.sip_ports.first;
+        if self.idle.is_some() || self.ports.is_taken(port) || now < self.idle_retry {
+            return;
+        }
+        self.idle_retry = now + IDLE_RETRY;
+        match self.open_idle(port) {
+            Ok(idle) => {
+                self.idle = Some(idle);
+                self.idle_failed = false;
+                self.stats.set_trouble(None);
+            }
+            Err(error) => {
+                if !self.idle_failed {
+                    tracing::warn!("{error:#}; tried again every {IDLE_RETRY:?}");
+                }
+                self.idle_failed = true;
+                self.stats.set_trouble(self.no_port_at_all());
+            }
+        }
+    }
+
+    fn open_idle(&self, port: u16) -> anyhow::Result<Idle> {
+        let idle = Idle::open(self.advertised(), port, self.seed)?;
+        self.poller.watch(idle.socket(), IDLE)?;
+        Ok(idle)
+    }
+
+    /// Why no group could get a SIP port now; none: one could.
+    fn no_port_at_all(&self) -> Option<String> {
+        let range = self.settings.sip_ports;
+        let usable = |port: u16| -> io::Result<()> {
+            UdpSocket::bind((self.settings.addresses.sip, port)).map(drop)
+        };
+        let any = (range.first..=range.last).any(|p| self.ports.is_taken(p) || usable(p).is_ok());
+        (!any).then(|| format!("no SIP port of {range} can be bound"))
+    }
+}

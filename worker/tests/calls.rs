@@ -1,0 +1,473 @@
+//! Real calls on loopback: the worker binary, real SIP and RTP, a gateway peer in charge.
+
+mod support;
+
+use std::time::Duration;
+
+use callmeter_proto::worker::{
+    Account, Direction, Fence, Outcome, Registrar, Role, RunEnded, Welcome,
+    from_worker::Message as Up, to_worker::Message as Down,
+};
+use rustix::process::Signal;
+use support::{
+    eventually,
+    gateway::{Peer, TestGateway},
+    ports::{self, Ports},
+    process::{TOKEN_BODY, Worker, environment, get},
+    run::{Group, Told, assert_complete, begin, finish},
+};
+
+const RUN_PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start(more: &[(&str, &str)]) -> (TestGateway, Worker, Peer, Ports) {
+    let mut gateway = TestGateway::start().await;
+    let ports = ports::block();
+    let mut variables = environment(&gateway, ports);
+    variables.extend(
+        more.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    let worker = Worker::spawn(&variables);
+    let peer = gateway.welcome().await;
+    (gateway, worker, peer, ports)
+}
+
+fn pair(count: u32) -> [Group; 2] {
+    [
+        Group::new("callees", Role::Callee, count),
+        Group::new("callers", Role::Caller, count),
+    ]
+}
+
+fn total(ended: &RunEnded, group: &str, outcome: Outcome) -> u64 {
+    let share = ended
+        .shares
+        .iter()
+        .find(|share| share.group == group)
+        .unwrap();
+    let counts = share
+        .calls
+        .iter()
+        .filter(|count| count.outcome() == outcome);
+    counts.map(|count| count.calls).sum()
+}
+
+/// R91, R93, R96, R100, R101, R104: every call answered, packets received = packets sent at the
+/// other end, totals equal to what was sent.
+#[tokio::test]
+async fn two_groups_on_one_worker_call_each_other() {
+    let (_gateway, _worker, mut peer, ports) = start(&[]).await;
+    let groups = pair(4).map(|group| Group {
+        repeat: true,
+        run_ms: 5000,
+        ..group
+    });
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    for contact in told.contacts("callees").values() {
+        assert!(contact.contains("127.0.0.1"), "{contact}");
+    }
+    let ended = finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert!(!ended.forced);
+    assert_complete(&told);
+    let calls = total(&ended, "callers", Outcome::Success);
+    assert!(calls >= 8, "{calls} calls");
+    assert_eq!(total(&ended, "callees", Outcome::Success), calls);
+    for (from, to) in [("callers", "callees"), ("callees", "callers")] {
+        let sent = told.sum(from, "packets_sent", Direction::Send);
+        let received = told.sum(to, "packets_received", Direction::Recv);
+        assert_eq!(sent, received, "{from} to {to}");
+        // 50 packets a second for each second of call, less one at each end.
+        assert!(
+            sent >= 46.0 * calls as f64,
+            "{sent} packets in {calls} calls"
+        );
+    }
+    assert!(
+        told.metrics().len() >= 40,
+        "{} metrics",
+        told.metrics().len()
+    );
+    let metrics = get(ports.health, "/metrics").await.unwrap().1;
+    assert!(
+        metrics.contains("callmeter_worker_endpoints_active 0"),
+        "{metrics}"
+    );
+}
+
+/// R18, R24: no socket outside the two ranges; R105: 32 s later none of the run is left.
+#[tokio::test]
+async fn sockets_stay_in_their_ranges_and_go_with_the_run() {
+    let (_gateway, worker, mut peer, ports) = start(&[]).await;
+    let before = open_descriptors(&worker);
+    let mut told = begin(&mut peer, "run-1", &pair(3)).await;
+    let mut most = 0;
+    let mut seen = Vec::new();
+    while told.ended.is_none() {
+        let message = peer.next().await.unwrap();
+        told.take(&message);
+        let bound = udp_ports(&worker);
+        most = most.max(bound.len());
+        seen.extend(bound);
+    }
+    // R25: two ports per endpoint; two groups with a SIP port each.
+    assert_eq!(most, 2 + 6 * 2, "{seen:?}");
+    for port in seen {
+        let sip = (ports.sip_first..=ports.sip_last).contains(&port);
+        let rtp = (ports.rtp_first..=ports.rtp_last).contains(&port);
+        assert!(sip || rtp, "{port}");
+    }
+    tokio::time::timeout(Duration::from_secs(45), async {
+        while udp_ports(&worker) != [ports.sip_first] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("32 s after the run only the idle SIP port is open");
+    assert_eq!(open_descriptors(&worker), before);
+    let metrics = get(ports.health, "/metrics").await.unwrap().1;
+    for zero in [
+        "endpoints_active 0",
+        "runs_active 0",
+        "sample_rows_buffered 0",
+    ] {
+        assert!(
+            metrics.contains(&format!("callmeter_worker_{zero}")),
+            "{metrics}"
+        );
+    }
+}
+
+/// R33: the addresses of a worker behind a NAT, on one INVITE; R40: it is in the log at trace;
+/// R7: secrets are not, at any level.
+#[tokio::test]
+async fn trace_shows_messages_and_never_secrets() {
+    let (_gateway, worker, mut peer, ports) = start(&[
+        ("LOG_LEVEL", "trace"),
+        ("SDP_IP", "203.0.113.10"),
+        ("EXTERNAL_IP", "203.0.113.10"),
+        ("DRAIN_TIMEOUT", "0s"),
+    ])
+    .await;
+    let accounts = |prefix: &str| {
+        let account = |n: u32| Account {
+            user: format!("{prefix}{n}"),
+            password: "planted-sip-password".into(),
+            ..Account::default()
+        };
+        (0..1).map(account).collect::<Vec<_>>()
+    };
+    let mut groups = pair(1);
+    groups[0].accounts = accounts("b");
+    groups[1].accounts = accounts("a");
+    // The worker shows an address nobody routes; the INVITE is dialled to the real one.
+    let callee_port = ports.sip_first;
+    groups[1].peers = vec![format!("sip:b0@127.0.0.1:{callee_port}")];
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    let contact = &told.contacts("callees")[&0];
+    assert!(contact.contains("203.0.113.10"), "{contact}");
+    worker.logs("INVITE sip:b0@127.0.0.1").await;
+    assert_eq!(
+        udp_addresses(&worker),
+        [std::net::IpAddr::from([127, 0, 0, 1])]
+    );
+    // Nothing comes back from that address; the deadline ends what waits for it.
+    worker.signal(Signal::TERM);
+    finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    let log = worker.log();
+    let invite = messages(&log, "INVITE sip:b0@127.0.0.1")
+        .next()
+        .expect("an INVITE");
+    let line = |start: &str| {
+        invite
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_default()
+    };
+    assert!(
+        line("Via:").contains("203.0.113.10") || line("v:").contains("203.0.113.10"),
+        "{invite}"
+    );
+    assert!(
+        line("Contact:").contains("203.0.113.10") || line("m:").contains("203.0.113.10"),
+        "{invite}"
+    );
+    assert!(line("c=").contains("203.0.113.10"), "{invite}");
+    assert!(!log.contains(TOKEN_BODY), "token in the log");
+    assert!(
+        !log.contains("planted-sip-password"),
+        "SIP password in the log"
+    );
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+/// R124: SIGTERM in a call cuts nothing; a second one neither.
+#[tokio::test]
+async fn sigterm_lets_calls_run_to_their_end() {
+    let (_gateway, mut worker, mut peer, _) = start(&[]).await;
+    let groups = pair(2).map(|group| Group {
+        call_ms: 3000,
+        run_ms: 5000,
+        ..group
+    });
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    until_in_call(&mut peer, &mut told).await;
+    worker.signal(Signal::TERM);
+    worker.signal(Signal::TERM);
+    peer.until("a DrainRequest", |message| {
+        told.take(message);
+        matches!(message, Up::DrainRequest(_)).then_some(())
+    })
+    .await;
+    peer.send(Down::Fence(Fence::default())).await;
+    let ended = finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert!(!ended.forced && worker.is_running());
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_eq!(total(&ended, "callers", Outcome::Success), 2);
+    assert_complete(&told);
+    peer.until_closed().await;
+    assert_eq!(worker.exit_code().await, 0);
+}
+
+/// At the deadline calls end by BYE with outcome TIMEOUT, the run is forced, the exit code is 0.
+#[tokio::test]
+async fn a_drain_deadline_ends_calls_by_force() {
+    let (_gateway, mut worker, mut peer, _) = start(&[("DRAIN_TIMEOUT", "2s")]).await;
+    let groups = pair(2).map(|group| Group {
+        call_ms: 60_000,
+        run_ms: 90_000,
+        ..group
+    });
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    until_in_call(&mut peer, &mut told).await;
+    worker.signal(Signal::TERM);
+    let ended = finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert!(ended.forced);
+    assert_eq!(total(&ended, "callers", Outcome::Timeout), 2, "{ended:?}");
+    assert_complete(&told);
+    peer.until_closed().await;
+    assert_eq!(worker.exit_code().await, 0);
+}
+
+/// R94, R104: a gateway that goes away for a while loses no figure and no call.
+#[tokio::test]
+async fn a_run_survives_the_loss_of_its_gateway() {
+    let (mut gateway, _worker, mut peer, _) = start(&[]).await;
+    let groups = pair(2).map(|group| Group {
+        call_ms: 6000,
+        run_ms: 8000,
+        ..group
+    });
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    until_in_call(&mut peer, &mut told).await;
+    let confirmed = highest_seq(&mut told, &mut peer).await;
+    drop(peer);
+    gateway.stop().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    gateway.restart().await;
+    let mut peer = gateway.accept().await;
+    let resume = peer.hello.resume.clone();
+    assert_eq!(resume.len(), 1);
+    assert_eq!(
+        (resume[0].run.as_str(), resume[0].last_applied_seq),
+        ("run-1", 3)
+    );
+    let verdict = callmeter_proto::worker::ResumeVerdict {
+        run: "run-1".into(),
+        go_on: true,
+        acked_seq: confirmed,
+    };
+    let welcome = Welcome {
+        resume: vec![verdict],
+        heartbeat_interval_ms: 1000,
+        ..Welcome::default()
+    };
+    peer.send(Down::Welcome(welcome)).await;
+    let ended = finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_eq!(total(&ended, "callers", Outcome::Success), 2);
+    assert_complete(&told);
+}
+
+/// R69 in a run: nothing new, the calls end, then the documented exit.
+#[tokio::test]
+async fn a_token_revoked_in_a_call_ends_the_process_after_the_calls() {
+    let (gateway, mut worker, mut peer, _) = start(&[]).await;
+    let groups = pair(1).map(|group| Group {
+        call_ms: 4000,
+        run_ms: 6000,
+        ..group
+    });
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    until_in_call(&mut peer, &mut told).await;
+    let refused = || tonic::Status::unauthenticated("authentication failed: invalid token");
+    gateway.refuse(Some(refused()));
+    peer.fail(refused()).await;
+    worker.logs("authentication failed: invalid token").await;
+    assert!(worker.is_running());
+    assert_eq!(worker.exit_code().await, 3);
+    // It ended by itself, not by force.
+    assert!(worker.log().contains("run run-1 ended"), "{}", worker.log());
+}
+
+/// A group that finds no SIP port is refused by name, and the run says so.
+#[tokio::test]
+async fn a_group_without_a_sip_port_is_refused_by_name() {
+    let (_gateway, _worker, mut peer, _) = start(&[]).await;
+    let groups: Vec<_> = (0..13)
+        .map(|n| {
+            let name = Box::leak(format!("group-{n}").into_boxed_str());
+            Group {
+                run_ms: 500,
+                ..Group::new(name, Role::Callee, 1)
+            }
+        })
+        .collect();
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert_complete(&told);
+    let refused: Vec<_> = told
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            Some(callmeter_proto::worker::endpoint_event::What::Ended(end)) => {
+                (end.outcome() == Outcome::Oserror).then(|| end.detail.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].contains("group group-12 refused: no SIP port is free"),
+        "{}",
+        refused[0]
+    );
+}
+
+/// An assignment that cannot be read is refused with field and accepted form.
+#[tokio::test]
+async fn a_wrong_assignment_is_refused_by_field() {
+    let (_gateway, worker, mut peer, _) = start(&[]).await;
+    let mut group = Group::new("callers", Role::Caller, 2);
+    group.codec = "opus";
+    group.registrar = Some(Registrar::default());
+    group.peers = vec!["sip:x@127.0.0.1".into(); 2];
+    let mut told = begin(&mut peer, "run-1", &[group]).await;
+    finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    worker
+        .logs("audio.codec is \\\"opus\\\"; accepted: pcma or pcmu")
+        .await;
+    assert_complete(&told);
+}
+
+/// While nothing runs the first SIP port answers OPTIONS, and 405 to what it does not serve.
+#[tokio::test]
+async fn the_idle_port_answers_options() {
+    let (_gateway, _worker, _peer, ports) = start(&[]).await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let own = socket.local_addr().unwrap();
+    for (method, wanted) in [("OPTIONS", "SIP/2.0 200"), ("SUBSCRIBE", "SIP/2.0 405")] {
+        let request = format!(
+            "{method} sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:t@127.0.0.1>;tag=1\r\nTo: <sip:x@127.0.0.1>\r\n\
+             Call-ID: {method}@test\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut buffer = [0; 2048];
+        let to = ("127.0.0.1", ports.sip_first);
+        let answer = eventually("an answer", async || {
+            socket.send_to(request.as_bytes(), to).await.unwrap();
+            let wait = tokio::time::timeout(Duration::from_millis(500), socket.recv(&mut buffer));
+            wait.await
+                .ok()?
+                .ok()
+                .map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
+        })
+        .await;
+        assert!(answer.starts_with(wanted), "{answer}");
+    }
+}
+
+async fn until_in_call(peer: &mut Peer, told: &mut Told) {
+    use callmeter_proto::worker::{Phase, endpoint_event::What};
+    let in_call = Some(What::Phase(Phase::Incall.into()));
+    peer.until("a call is up", |message| {
+        told.take(message);
+        told.events
+            .iter()
+            .any(|e| e.group == "callers" && e.what == in_call)
+            .then_some(())
+    })
+    .await;
+}
+
+/// Reads up to the next batch of rows and says how far everything is confirmed.
+async fn highest_seq(told: &mut Told, peer: &mut Peer) -> u64 {
+    peer.until("rows", |message| {
+        told.take(message);
+        match message {
+            Up::Samples(samples) => Some(samples.seq),
+            _ => None,
+        }
+    })
+    .await
+}
+
+/// Texts of logged messages that begin with `start`.
+fn messages<'a>(log: &'a str, start: &'a str) -> impl Iterator<Item = String> + 'a {
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| line["message"].as_str().map(str::to_owned))
+        .filter_map(|text| text.split_once('\n').map(|(_, sip)| sip.to_owned()))
+        .filter(move |sip| sip.starts_with(start))
+}
+
+fn open_descriptors(worker: &Worker) -> usize {
+    std::fs::read_dir(worker.proc_folder().join("fd"))
+        .unwrap()
+        .count()
+}
+
+fn udp_sockets(worker: &Worker) -> Vec<std::net::SocketAddrV4> {
+    let folder = worker.proc_folder();
+    let links = std::fs::read_dir(folder.join("fd")).unwrap();
+    let inodes: Vec<String> = links
+        .filter_map(|link| std::fs::read_link(link.ok()?.path()).ok())
+        .filter_map(|link| {
+            let name = link.to_string_lossy().into_owned();
+            Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    let table = std::fs::read_to_string(folder.join("net/udp")).unwrap();
+    let sockets = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let (ip, port) = columns[1].split_once(':')?;
+        let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+        let port = u16::from_str_radix(port, 16).ok()?;
+        inodes
+            .iter()
+            .any(|inode| inode == columns[9])
+            .then(|| std::net::SocketAddrV4::new(ip.into(), port))
+    });
+    sockets.collect()
+}
+
+fn udp_ports(worker: &Worker) -> Vec<u16> {
+    let mut ports: Vec<_> = udp_sockets(worker)
+        .iter()
+        .map(std::net::SocketAddrV4::port)
+        .collect();
+    ports.sort_unstable();
+    ports
+}
+
+fn udp_addresses(worker: &Worker) -> Vec<std::net::IpAddr> {
+    let mut addresses: Vec<_> = udp_sockets(worker)
+        .iter()
+        .map(|s| (*s.ip()).into())
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
