@@ -1,5 +1,7 @@
 //! The media threads on the loopback: real sockets, kernel stamps and timers.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};

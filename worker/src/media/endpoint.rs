@@ -61,6 +61,17 @@ impl Io {
     }
 }
 
+/// What an RTP socket gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Nothing waits.
+    Nothing,
+    /// One datagram.
+    Datagram,
+    /// The datagram that locked the stream to its source; when its first packet came.
+    First(Time),
+}
+
 /// Sockets of a stream from `Open` to `Remove`.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -164,15 +175,18 @@ impl Endpoint {
         Some(live.stream.second(monotonic()))
     }
 
-    /// Takes one datagram of the RTP socket; `None` when none waits. Gives the time of the
-    /// stream's first packet once.
-    pub(super) fn receive_rtp(&mut self, io: &mut Io, stats: &ThreadStats) -> Option<Option<Time>> {
-        let live = self.live.as_mut()?;
-        let (received, at) = io.next(&self.rtp)?;
+    /// Takes one datagram of the RTP socket.
+    pub(super) fn receive_rtp(&mut self, io: &mut Io, stats: &ThreadStats) -> Taken {
+        let Some(live) = self.live.as_mut() else {
+            return Taken::Nothing;
+        };
+        let Some((received, at)) = io.next(&self.rtp) else {
+            return Taken::Nothing;
+        };
         stats.packets_received.add(1);
         live.note_drops(0, received.dropped, stats);
         let Some(from) = received.from else {
-            return Some(None);
+            return Taken::Datagram;
         };
         let datagram = Datagram {
             at,
@@ -180,7 +194,8 @@ impl Endpoint {
             dscp: received.dscp,
             ttl: received.ttl,
         };
-        Some(live.stream.receive(&datagram, &io.receive[..received.len]))
+        let first = live.stream.receive(&datagram, &io.receive[..received.len]);
+        first.map_or(Taken::Datagram, Taken::First)
     }
 
     /// Takes one datagram of the RTCP socket; `None` when none waits.
@@ -202,10 +217,11 @@ impl Endpoint {
     ) -> (Option<Time>, StreamSnapshot) {
         let mut first = None;
         for _ in 0..DRAIN {
-            let Some(at) = self.receive_rtp(io, stats) else {
-                break;
-            };
-            first = first.or(at);
+            match self.receive_rtp(io, stats) {
+                Taken::Nothing => break,
+                Taken::Datagram => {}
+                Taken::First(at) => first = Some(at),
+            }
         }
         for _ in 0..DRAIN {
             if self.receive_rtcp(io, stats).is_none() {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::client::{Bell, Envelope};
-use super::endpoint::{Endpoint, Io};
+use super::endpoint::{Endpoint, Io, Taken};
 use super::outbox::Outbox;
 use super::stats::ThreadStats;
 use super::wheel::Wheel;
@@ -227,7 +227,7 @@ impl MediaThread {
                 };
                 if token & 1 == 1 {
                     endpoint.receive_rtcp(&mut self.io, &self.stats);
-                } else if let Some(Some(at)) = endpoint.receive_rtp(&mut self.io, &self.stats) {
+                } else if let Taken::First(at) = endpoint.receive_rtp(&mut self.io, &self.stats) {
                     let at = self.io.scale.instant(at);
                     let event = MediaEvent::FirstPacket {
                         stream: endpoint.id,
