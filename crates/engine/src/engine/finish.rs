@@ -245,9 +245,10 @@ fn judge_end(end: &CallEnd) -> (Outcome, String) {
         }
         EndReason::InviteTimeout => (Outcome::Timeout, "no answer to INVITE".to_owned()),
         EndReason::NoAnswer => (Outcome::Timeout, "rang too long".to_owned()),
+        // Why we cancelled has been said before; this is only what is left to say.
         EndReason::Cancelled => (
-            Outcome::Timeout,
-            "cancelled: not answered in time".to_owned(),
+            Outcome::CompletedWithWarnings,
+            "cancelled before the answer".to_owned(),
         ),
         EndReason::CancelledByPeer => (Outcome::CallFailed, "cancelled by the caller".to_owned()),
         EndReason::Rejected => (Outcome::CallFailed, format!("refused by us: {status}")),
