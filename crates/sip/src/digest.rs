@@ -50,22 +50,23 @@ impl Answer<'_> {
             count,
             ..
         } = self;
-        let mut value = format!(
+        let protection = qop
+            .map(|qop| format!(", qop={qop}, nc={count:08x}, cnonce=\"{cnonce}\""))
+            .unwrap_or_default();
+        let opaque = challenge
+            .opaque
+            .as_ref()
+            .map(|opaque| format!(", opaque=\"{}\"", escape(opaque)))
+            .unwrap_or_default();
+        Some(format!(
             "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", \
-             response=\"{response}\", algorithm={}",
+             response=\"{response}\", algorithm={}{protection}{opaque}",
             escape(credentials.username.as_bytes()),
             escape(&challenge.realm),
             escape(&challenge.nonce),
             escape(self.uri),
             algorithm.as_str(),
-        );
-        if let Some(qop) = qop {
-            value.push_str(&format!(", qop={qop}, nc={count:08x}, cnonce=\"{cnonce}\""));
-        }
-        if let Some(opaque) = &challenge.opaque {
-            value.push_str(&format!(", opaque=\"{}\"", escape(opaque)));
-        }
-        Some(value)
+        ))
     }
 
     /// RFC 7616 §3.4.1 to §3.4.3

@@ -367,13 +367,10 @@ fn audio_lines(
     types: &[(u8, Codec)],
     direction: Direction,
 ) {
-    let numbers: String = types
-        .iter()
-        .map(|(number, _)| format!(" {number}"))
-        .collect();
+    let numbers: Vec<_> = types.iter().map(|(number, _)| number.to_string()).collect();
     push(
         text,
-        format_args!("m=audio {} {proto}{numbers}", local.port),
+        format_args!("m=audio {} {proto} {}", local.port, numbers.join(" ")),
     );
     for (number, codec) in types {
         push(

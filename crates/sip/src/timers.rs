@@ -2,13 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How far ahead entries are queued. A later deadline is looked at again then, so that what is
+/// left of owners that went away is gone after this time.
+const HORIZON: Duration = Duration::from_secs(32);
 
 /// A queue of `(time, owner)`; an owner is woken at the time or for nothing, never late.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     heap: BinaryHeap<Reverse<Entry<K>>>,
     sequence: u64,
+    latest: Option<Instant>,
 }
 
 /// One owner's deadline, kept beside its state. It has at most one live entry in the heap: moving
@@ -31,11 +36,17 @@ impl<K> Default for Timers<K> {
         Self {
             heap: BinaryHeap::new(),
             sequence: 0,
+            latest: None,
         }
     }
 }
 
 impl<K> Timers<K> {
+    /// Tells the time, which bounds how far ahead entries are queued.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.latest = Some(now);
+    }
+
     /// The time of the first entry.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
@@ -49,13 +60,16 @@ impl<K> Timers<K> {
         self.heap.pop().map(|Reverse(entry)| (entry.at, entry.key))
     }
 
-    fn push(&mut self, at: Instant, key: K) {
+    /// Queues an entry, at most the horizon ahead, and says for when.
+    fn push(&mut self, at: Instant, key: K) -> Instant {
+        let at = self.latest.map_or(at, |latest| at.min(latest + HORIZON));
         self.sequence += 1;
         self.heap.push(Reverse(Entry {
             at,
             sequence: self.sequence,
             key,
         }));
+        at
     }
 }
 
@@ -66,8 +80,7 @@ impl Deadline {
         if let Some(at) = at
             && self.queued.is_none_or(|queued| at < queued)
         {
-            timers.push(at, key);
-            self.queued = Some(at);
+            self.queued = Some(timers.push(at, key));
         }
     }
 
@@ -160,6 +173,31 @@ mod tests {
         assert!(deadline.fired(&mut timers, key, entry, at(100)));
         let (entry, key) = timers.pop(at(500)).unwrap();
         assert!(!deadline.fired(&mut timers, key, entry, at(500)));
+    }
+
+    #[test]
+    fn a_far_deadline_is_looked_at_within_the_horizon() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let mut timers = Timers::default();
+        let mut deadline = Deadline::default();
+        timers.tick(start);
+        deadline.set(&mut timers, 'a', Some(at(80)));
+        let mut looked = Vec::new();
+        while let Some(next) = timers.next() {
+            timers.tick(next);
+            let (entry, key) = timers.pop(next).unwrap();
+            looked.push((next - start, deadline.fired(&mut timers, key, entry, next)));
+        }
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            looked,
+            [
+                (seconds(32), false),
+                (seconds(64), false),
+                (seconds(80), true)
+            ]
+        );
     }
 
     #[test]

@@ -480,6 +480,7 @@ impl UserAgent {
     fn clock(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);
+        self.core.timers.tick(now);
         now
     }
 

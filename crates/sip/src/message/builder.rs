@@ -109,8 +109,7 @@ pub(crate) fn reason_phrase(code: u16) -> &'static str {
         100 => "Trying",
         180 => "Ringing",
         183 => "Session Progress",
-        200 => "OK",
-        202 => "Accepted",
+        200..=299 => "OK",
         302 => "Moved Temporarily",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -135,11 +134,17 @@ pub(crate) fn reason_phrase(code: u16) -> &'static str {
         513 => "Message Too Large",
         600 => "Busy Everywhere",
         603 => "Decline",
-        100..=199 => "Progress",
-        200..=299 => "OK",
-        300..=399 => "Redirection",
-        400..=499 => "Request Failure",
-        500..=599 => "Server Failure",
+        _ => class_phrase(code),
+    }
+}
+
+/// The phrase of a code that has none of its own here (RFC 3261 §21).
+fn class_phrase(code: u16) -> &'static str {
+    match code / 100 {
+        1 => "Progress",
+        3 => "Redirection",
+        4 => "Request Failure",
+        5 => "Server Failure",
         _ => "Global Failure",
     }
 }

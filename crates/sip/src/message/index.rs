@@ -267,20 +267,21 @@ impl Message {
 
     fn cseq(&self) -> Result<CSeq, ParseError> {
         let error = |problem| ParseError::Header(HeaderName::CSeq, problem);
+        let syntax = error(HeaderProblem::Syntax);
         let value = self.required(HeaderName::CSeq)?;
         let end = value
             .iter()
             .position(|&byte| scan::is_lws(byte))
-            .ok_or(error(HeaderProblem::Syntax))?;
+            .ok_or(syntax)?;
         let name = scan::trim(&value[end..]);
         if !scan::is_token(name) {
-            return Err(error(HeaderProblem::Syntax));
+            return Err(syntax);
         }
-        let number = scan::number::<u64>(&value[..end]).ok_or(error(HeaderProblem::Syntax))?;
+        let number = scan::number::<u64>(&value[..end]).ok_or(syntax)?;
         let number = u32::try_from(number)
             .ok()
             .filter(|number| *number < 1 << 31)
-            .ok_or(error(HeaderProblem::Range))?;
+            .ok_or_else(|| error(HeaderProblem::Range))?;
         Ok(CSeq {
             number,
             method: Method::parse(name),
@@ -305,13 +306,14 @@ impl Message {
 
     fn limit_body(&mut self) -> Result<(), ParseError> {
         let error = |problem| ParseError::Header(HeaderName::ContentLength, problem);
+        let syntax = error(HeaderProblem::Syntax);
         let Some(value) = self.value(HeaderName::ContentLength) else {
             return Ok(());
         };
         if self.values(HeaderName::ContentLength).nth(1).is_some() {
             return Err(error(HeaderProblem::Repeated));
         }
-        let length = scan::number::<u32>(value).ok_or(error(HeaderProblem::Syntax))?;
+        let length = scan::number::<u32>(value).ok_or(syntax)?;
         if length > self.body.end - self.body.start {
             return Err(error(HeaderProblem::Length));
         }

@@ -22,29 +22,27 @@ impl NameAddr {
     /// (RFC 3261 §20.10).
     pub fn parse(header: HeaderName, raw: Bytes) -> Result<Self, ParseError> {
         let error = |problem| ParseError::Header(header, problem);
-        let (display, uri, params) = match find_angle(&raw) {
-            Some(open) => {
-                let close = raw[open..].iter().position(|&byte| byte == b'>');
-                let close = open + close.ok_or(error(HeaderProblem::Syntax))?;
-                if !is_display_name(scan::trim(&raw[..open])) {
-                    return Err(error(HeaderProblem::Syntax));
-                }
-                (open, scan::trim(&raw[open + 1..close]), close + 1)
+        let syntax = error(HeaderProblem::Syntax);
+        let (display, uri, params) = if let Some(open) = find_angle(&raw) {
+            let close = raw[open..].iter().position(|&byte| byte == b'>');
+            let close = open + close.ok_or(syntax)?;
+            if !is_display_name(scan::trim(&raw[..open])) {
+                return Err(syntax);
             }
-            None => {
-                let end = raw
-                    .iter()
-                    .position(|&byte| byte == b';')
-                    .unwrap_or(raw.len());
-                let uri = scan::trim(&raw[..end]);
-                if uri.contains(&b'?') || uri.contains(&b',') {
-                    return Err(error(HeaderProblem::Syntax));
-                }
-                (0, uri, end)
+            (open, scan::trim(&raw[open + 1..close]), close + 1)
+        } else {
+            let end = raw
+                .iter()
+                .position(|&byte| byte == b';')
+                .unwrap_or(raw.len());
+            let uri = scan::trim(&raw[..end]);
+            if uri.contains(&b'?') || uri.contains(&b',') {
+                return Err(syntax);
             }
+            (0, uri, end)
         };
         if !matches!(scan::trim(&raw[params..]).first(), None | Some(b';')) {
-            return Err(error(HeaderProblem::Syntax));
+            return Err(syntax);
         }
         let uri =
             Uri::parse(raw.slice_ref(uri)).map_err(|fault| error(HeaderProblem::Uri(fault)))?;

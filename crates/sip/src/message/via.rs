@@ -27,6 +27,7 @@ impl Via {
     /// Reads one element, `SIP/2.0/UDP host:port;params`.
     pub fn parse(raw: Bytes) -> Result<Self, ParseError> {
         let error = |problem| ParseError::Header(HeaderName::Via, problem);
+        let syntax = error(HeaderProblem::Syntax);
         let params = raw
             .iter()
             .position(|&byte| byte == b';')
@@ -36,17 +37,17 @@ impl Via {
             .map(scan::trim);
         let name = parts.next().unwrap_or_default();
         let version = parts.next().unwrap_or_default();
-        let rest = parts.next().ok_or(error(HeaderProblem::Syntax))?;
+        let rest = parts.next().ok_or(syntax)?;
         if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
-            return Err(error(HeaderProblem::Syntax));
+            return Err(syntax);
         }
         let space = rest
             .iter()
             .position(|&byte| scan::is_lws(byte))
-            .ok_or(error(HeaderProblem::Syntax))?;
+            .ok_or(syntax)?;
         let transport = &rest[..space];
         if !scan::is_token(transport) {
-            return Err(error(HeaderProblem::Syntax));
+            return Err(syntax);
         }
         let transport = Transport::parse(transport);
         let sent_by = scan::trim(&rest[space..]);

@@ -291,8 +291,8 @@ impl UserAgent {
         let tag = call
             .and_then(|key| self.calls.get(&key))
             .map(|call| call.tag);
-        let response =
-            self.plain_response(message, flow, 200, tag.or(Some(self.stray_tag(essentials))));
+        let tag = tag.unwrap_or_else(|| self.stray_tag(essentials));
+        let response = self.plain_response(message, flow, 200, Some(tag));
         let owner = (call, endpoint);
         let to = response_flow(essentials, flow);
         let id = self

@@ -186,7 +186,9 @@ fn escape_user(user: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            let digits = format!("{byte:02X}");
+            escaped.push('%');
+            escaped.push_str(&digits);
         }
     }
     escaped

@@ -135,6 +135,10 @@ pub struct Incoming {
 
 /// What happened to a call.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the end comes once per call; a box would allocate"
+)]
 pub enum CallEvent {
     /// Caller: a provisional response (100 included), with its body if it has SDP.
     Progress {

@@ -300,18 +300,17 @@ impl UserAgent {
         if again && self.send_register(now, key).is_ok() {
             return;
         }
-        match (status, granted) {
-            (200..=299, granted) => self.registered(now, key, granted),
-            _ => {
-                let reason = message.reason();
-                let retry_after = message.seconds(HeaderName::RetryAfter);
-                let failure = Failure::Status {
-                    code: status,
-                    reason,
-                };
-                self.registration_failed(now, key, failure, retry_after);
-            }
+        if (200..300).contains(&status) {
+            self.registered(now, key, granted);
+            return;
         }
+        let reason = message.reason();
+        let retry_after = message.seconds(HeaderName::RetryAfter);
+        let failure = Failure::Status {
+            code: status,
+            reason,
+        };
+        self.registration_failed(now, key, failure, retry_after);
     }
 
     pub(super) fn on_register_timeout(

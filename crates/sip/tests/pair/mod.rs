@@ -1,0 +1,411 @@
+//! User agents, a test server and raw peers on a lossy network in virtual time.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod server;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use callmeter_sip::message::{HeaderName, Message};
+use callmeter_sip::{
+    CallEnd, CallEvent, CallKey, EndpointConfig, EndpointKey, Flow, Listener, LocalId, Output,
+    Transport, UaConfig, UaEvent, UserAgent,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use server::Server;
+
+pub const LOCAL: LocalId = LocalId(1);
+pub const OFFER: &[u8] = b"v=0 offer";
+pub const ANSWER: &[u8] = b"v=0 answer";
+
+/// What a test does with each event of an agent.
+pub type Policy = fn(&mut UserAgent, Instant, &UaEvent);
+
+pub struct Agent {
+    pub ua: UserAgent,
+    pub address: SocketAddr,
+    pub events: Vec<UaEvent>,
+    pub policy: Policy,
+    /// Names Transmits it sent, oldest first.
+    pub sent: Vec<Bytes>,
+}
+
+pub struct Net {
+    pub now: Instant,
+    pub start: Instant,
+    pub agents: Vec<Agent>,
+    pub server: Option<Server>,
+    /// What arrived at addresses that are neither an agent nor the server.
+    pub raw: BTreeMap<SocketAddr, Vec<Message>>,
+    /// Messages delivered.
+    pub delivered: usize,
+    loss: f64,
+    delay: Duration,
+    rng: StdRng,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Packet>>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Packet {
+    at: Instant,
+    sequence: u64,
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Bytes,
+}
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+pub fn nothing(_: &mut UserAgent, _: Instant, _: &UaEvent) {}
+
+/// Rings and answers at once.
+pub fn answer_at_once(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
+    if let UaEvent::Incoming(incoming) = event {
+        ua.ring(now, incoming.call).unwrap();
+        ua.answer(now, incoming.call, ANSWER).unwrap();
+    }
+}
+
+/// Rings only.
+pub fn ring_only(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
+    if let UaEvent::Incoming(incoming) = event {
+        ua.ring(now, incoming.call).unwrap();
+    }
+}
+
+impl Net {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a starting point for virtual time"
+    )]
+    pub fn new(loss: f64, seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            start: now,
+            agents: Vec::new(),
+            server: None,
+            raw: BTreeMap::new(),
+            delivered: 0,
+            loss,
+            delay: millis(10),
+            rng: StdRng::seed_from_u64(seed),
+            sequence: 0,
+            queue: BinaryHeap::new(),
+        }
+    }
+
+    /// Two agents with an endpoint each, `sip:a@…` and `sip:b@…`, that call each other directly.
+    pub fn pair(loss: f64, seed: u64, policy: Policy) -> Self {
+        let mut net = Self::new(loss, seed);
+        net.agent("192.0.2.1:5060", nothing);
+        net.agent("192.0.2.2:5060", policy);
+        net.endpoint(0, 1, config("sip:a@192.0.2.1"));
+        net.endpoint(1, 1, config("sip:b@192.0.2.2"));
+        net
+    }
+
+    pub fn agent(&mut self, address: &str, policy: Policy) -> usize {
+        let seed = 1 + self.agents.len() as u64;
+        let mut ua = UserAgent::new(UaConfig::default(), seed);
+        let address = addr(address);
+        ua.add_listener(Listener::udp(LOCAL, address, None))
+            .unwrap();
+        self.agents.push(Agent {
+            ua,
+            address,
+            events: Vec::new(),
+            policy,
+            sent: Vec::new(),
+        });
+        self.agents.len() - 1
+    }
+
+    pub fn endpoint(&mut self, agent: usize, key: u64, config: EndpointConfig) {
+        self.agents[agent]
+            .ua
+            .add_endpoint(EndpointKey(key), config)
+            .unwrap();
+    }
+
+    /// Agent 0 calls `target` from its endpoint 1.
+    pub fn call(&mut self, target: &str) -> CallKey {
+        let invite = callmeter_sip::Invite {
+            target: target.parse().unwrap(),
+            next_hop: None,
+            body: Bytes::from_static(OFFER),
+        };
+        let key = self.agents[0]
+            .ua
+            .invite(self.now, EndpointKey(1), invite)
+            .unwrap();
+        self.drain();
+        key
+    }
+
+    /// Does something with an agent and sends what comes of it.
+    pub fn with<T>(
+        &mut self,
+        agent: usize,
+        action: impl FnOnce(&mut UserAgent, Instant) -> T,
+    ) -> T {
+        let result = action(&mut self.agents[agent].ua, self.now);
+        self.drain();
+        result
+    }
+
+    pub fn hang_up(&mut self, agent: usize, call: CallKey) {
+        self.with(agent, |ua, now| ua.hang_up(now, call)).unwrap();
+    }
+
+    /// Sends a message of a raw peer.
+    pub fn send_raw(&mut self, from: &str, to: &str, text: &str) {
+        self.put(
+            addr(from),
+            addr(to),
+            Bytes::copy_from_slice(text.as_bytes()),
+        );
+    }
+
+    /// What arrived at a raw address since the last look.
+    pub fn take_raw(&mut self, at: &str) -> Vec<Message> {
+        self.raw.remove(&addr(at)).unwrap_or_default()
+    }
+
+    pub fn set_loss(&mut self, loss: f64) {
+        self.loss = loss;
+    }
+
+    /// Lets time pass, doing all that is due.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until nothing is due any more, for ten minutes of virtual time at most.
+    pub fn run_out(&mut self) {
+        let end = self.now + Duration::from_secs(600);
+        while self.step(end) {}
+        assert!(self.next().is_none(), "something is still due");
+    }
+
+    pub fn next(&self) -> Option<Instant> {
+        let packet = self.queue.peek().map(|Reverse(packet)| packet.at);
+        let timers = self
+            .agents
+            .iter()
+            .filter_map(|agent| agent.ua.next_timeout());
+        packet.into_iter().chain(timers).min()
+    }
+
+    fn step(&mut self, end: Instant) -> bool {
+        let Some(next) = self.next().filter(|next| *next <= end) else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        while self
+            .queue
+            .peek()
+            .is_some_and(|Reverse(packet)| packet.at <= self.now)
+        {
+            let Some(Reverse(packet)) = self.queue.pop() else {
+                break;
+            };
+            self.deliver(packet);
+            self.drain();
+        }
+        let now = self.now;
+        for agent in &mut self.agents {
+            if agent.ua.next_timeout().is_some_and(|at| at <= now) {
+                agent.ua.handle_timeout(now);
+            }
+        }
+        self.drain();
+        true
+    }
+
+    fn deliver(
+        &mut self,
+        Packet {
+            from, to, bytes, ..
+        }: Packet,
+    ) {
+        self.delivered += 1;
+        if let Some(agent) = self.agents.iter_mut().find(|agent| agent.address == to) {
+            let flow = Flow {
+                local: LOCAL,
+                transport: Transport::Udp,
+                remote: from,
+            };
+            agent.ua.handle_input(self.now, flow, bytes);
+        } else if let Some(server) = self.server.as_mut().filter(|server| server.address == to) {
+            let address = server.address;
+            let replies = server.handle(from, &bytes);
+            for (to, bytes) in replies {
+                self.put(address, to, Bytes::from(bytes));
+            }
+        } else {
+            self.raw
+                .entry(to)
+                .or_default()
+                .push(Message::parse(bytes).unwrap());
+        }
+    }
+
+    pub fn drain(&mut self) {
+        for index in 0..self.agents.len() {
+            while let Some(output) = self.agents[index].ua.poll_output() {
+                let agent = &mut self.agents[index];
+                match output {
+                    Output::Transmit(transmit) => {
+                        let from = agent.address;
+                        agent.sent.push(transmit.bytes.clone());
+                        self.put(from, transmit.flow.remote, transmit.bytes);
+                    }
+                    Output::Event(event) => {
+                        (agent.policy)(&mut agent.ua, self.now, &event);
+                        agent.events.push(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        if self.rng.random_bool(self.loss) {
+            return;
+        }
+        self.sequence += 1;
+        let at = self.now + self.delay;
+        self.queue.push(Reverse(Packet {
+            at,
+            sequence: self.sequence,
+            from,
+            to,
+            bytes,
+        }));
+    }
+}
+
+impl Agent {
+    /// The start lines and CSeq methods of what it sent: `INVITE`, `200 INVITE`.
+    pub fn sent_kinds(&self) -> Vec<String> {
+        self.sent
+            .iter()
+            .map(|bytes| kind(&Message::parse(bytes.clone()).unwrap()))
+            .collect()
+    }
+
+    /// The ends of calls, in order.
+    pub fn ends(&self) -> Vec<&CallEnd> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                UaEvent::Call {
+                    event: CallEvent::Ended(end),
+                    ..
+                } => Some(end),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The names of call events, in order.
+    pub fn call_events(&self) -> Vec<&'static str> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                UaEvent::Call { event, .. } => Some(event_name(event)),
+                UaEvent::Incoming(_) => Some("incoming"),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The call of the last INVITE that came in.
+    pub fn incoming(&self) -> CallKey {
+        self.events
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                UaEvent::Incoming(incoming) => Some(incoming.call),
+                _ => None,
+            })
+            .unwrap()
+    }
+}
+
+pub fn event_name(event: &CallEvent) -> &'static str {
+    match event {
+        CallEvent::Progress { code: 100, .. } => "100",
+        CallEvent::Progress { code: 180, .. } => "180",
+        CallEvent::Progress { .. } => "1xx",
+        CallEvent::Answered { .. } => "answered",
+        CallEvent::Confirmed { .. } => "confirmed",
+        CallEvent::Offer { .. } => "offer",
+        CallEvent::AckMissing => "ack missing",
+        CallEvent::ByeSent => "bye sent",
+        CallEvent::ByeReceived => "bye received",
+        CallEvent::Ended(_) => "ended",
+    }
+}
+
+/// `INVITE` or `200 INVITE`.
+pub fn kind(message: &Message) -> String {
+    let cseq = String::from_utf8_lossy(message.value(HeaderName::CSeq).unwrap()).into_owned();
+    let method = cseq.split(' ').next_back().unwrap().to_owned();
+    match message.status() {
+        Some(code) => format!("{code} {method}"),
+        None => method,
+    }
+}
+
+/// A header's first value as text.
+pub fn header(message: &Message, name: HeaderName) -> String {
+    String::from_utf8_lossy(message.value(name).unwrap_or_default()).into_owned()
+}
+
+pub fn config(aor: &str) -> EndpointConfig {
+    EndpointConfig {
+        local: LOCAL,
+        aor: aor.parse().unwrap(),
+        display_name: String::new(),
+        contact_user: String::new(),
+        next_hop: None,
+        route: Vec::new(),
+        credentials: None,
+    }
+}
+
+/// A response of a raw peer to a request it got, with a To tag and more header lines.
+pub fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
+    let via = header(request, HeaderName::Via);
+    let from = header(request, HeaderName::From);
+    let to = header(request, HeaderName::To);
+    let to = if to.contains(";tag=") || tag.is_empty() {
+        to
+    } else {
+        format!("{to};tag={tag}")
+    };
+    let call_id = header(request, HeaderName::CallId);
+    let cseq = header(request, HeaderName::CSeq);
+    let length = body.len();
+    format!(
+        "SIP/2.0 {status}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+         CSeq: {cseq}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
+    )
+}

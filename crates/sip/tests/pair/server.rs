@@ -1,0 +1,201 @@
+//! A registrar and stateless, record-routing proxy with digest authentication.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use callmeter_sip::Uri;
+use callmeter_sip::message::{HeaderName, Message};
+use md5::{Digest, Md5};
+use sha2::Sha256;
+
+pub const REALM: &str = "example.org";
+
+pub struct Server {
+    pub address: SocketAddr,
+    /// Contact URIs by user.
+    pub bindings: BTreeMap<String, String>,
+    /// Lifetimes asked for, in order.
+    pub asked: Vec<u64>,
+    /// Lifetime granted at most, in seconds.
+    pub max_expires: u64,
+    /// Refuse shorter ones with 423.
+    pub min_expires: u64,
+    pub algorithm: &'static str,
+    pub password: &'static str,
+    /// Whether INVITEs are challenged too.
+    pub challenge_invite: bool,
+    /// Nonces that are called stale when used.
+    pub stale: BTreeSet<String>,
+    pub challenges: usize,
+    nonce: usize,
+}
+
+type Packets = Vec<(SocketAddr, String)>;
+
+impl Server {
+    pub fn new(address: &str, algorithm: &'static str) -> Self {
+        Self {
+            address: address.parse().unwrap(),
+            bindings: BTreeMap::new(),
+            asked: Vec::new(),
+            max_expires: 120,
+            min_expires: 0,
+            algorithm,
+            password: "zanzibar",
+            challenge_invite: true,
+            stale: BTreeSet::new(),
+            challenges: 0,
+            nonce: 0,
+        }
+    }
+
+    pub fn handle(&mut self, from: SocketAddr, bytes: &Bytes) -> Packets {
+        let message = Message::parse(bytes.clone()).unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        if message.status().is_some() {
+            return self.pass_response(&text);
+        }
+        match text.split(' ').next().unwrap() {
+            "REGISTER" => vec![(from, self.register(&message))],
+            "ACK" if text.contains(";tag=server") => Vec::new(),
+            "INVITE" if self.challenge_invite && !text.contains(";tag=server") => {
+                let within = super::header(&message, HeaderName::To).contains(";tag=");
+                match self.check(&message, "INVITE", HeaderName::ProxyAuthorization) {
+                    Err(challenge) if !within => {
+                        let line = format!("Proxy-Authenticate: {challenge}\r\n");
+                        vec![(from, reply(&message, "407 Authenticate", &line))]
+                    }
+                    _ => self.pass_request(from, &message, &text),
+                }
+            }
+            _ => self.pass_request(from, &message, &text),
+        }
+    }
+
+    fn register(&mut self, message: &Message) -> String {
+        if let Err(challenge) = self.check(message, "REGISTER", HeaderName::Authorization) {
+            let odd = "WWW-Authenticate: Digest realm=\"x\", nonce=\"x\", algorithm=FUTURE-1\r\n";
+            let line = format!("{odd}WWW-Authenticate: {challenge}\r\n");
+            return reply(message, "401 Unauthorized", &line);
+        }
+        let expires: u64 = super::header(message, HeaderName::Expires).parse().unwrap();
+        self.asked.push(expires);
+        if expires > 0 && expires < self.min_expires {
+            let line = format!("Min-Expires: {}\r\n", self.min_expires);
+            return reply(message, "423 Interval Too Brief", &line);
+        }
+        let contact = super::header(message, HeaderName::Contact);
+        let contact = contact.trim_matches(['<', '>']).to_owned();
+        let user = contact.parse::<Uri>().unwrap().user();
+        if expires == 0 {
+            self.bindings.remove(&user);
+            return reply(message, "200 OK", "");
+        }
+        self.bindings.insert(user, contact.clone());
+        let granted = expires.min(self.max_expires);
+        reply(
+            message,
+            "200 OK",
+            &format!("Contact: <{contact}>;expires={granted}\r\n"),
+        )
+    }
+
+    /// Checks the credentials of a request; a challenge if they are missing or wrong.
+    fn check(&mut self, message: &Message, method: &str, name: HeaderName) -> Result<(), String> {
+        let value = super::header(message, name);
+        let field = |name: &str| {
+            let start = value.find(&format!("{name}="))? + name.len() + 1;
+            let rest = value[start..].trim_start_matches('"');
+            Some(rest[..rest.find(['"', ',']).unwrap_or(rest.len())].to_owned())
+        };
+        let nonce = field(" nonce").unwrap_or_default();
+        let stale = self.stale.contains(&nonce);
+        let known = nonce.strip_prefix('n').and_then(|count| count.parse().ok());
+        if known.is_some_and(|count: usize| count <= self.nonce) && !stale {
+            let part = |name: &str| field(name).unwrap();
+            let a1 = format!("{}:{REALM}:{}", part("username"), self.password);
+            let a2 = format!("{method}:{}", part(" uri"));
+            let middle = format!("{nonce}:{}:{}:auth", part(" nc"), part(" cnonce"));
+            let expected = self.hash(&format!("{}:{middle}:{}", self.hash(&a1), self.hash(&a2)));
+            if expected == part(" response") {
+                return Ok(());
+            }
+        }
+        self.nonce += 1;
+        self.challenges += 1;
+        let stale = if stale { ", stale=true" } else { "" };
+        Err(format!(
+            "Digest realm=\"{REALM}\", nonce=\"n{}\", qop=\"auth,auth-int\", algorithm={}{stale}",
+            self.nonce, self.algorithm
+        ))
+    }
+
+    fn hash(&self, text: &str) -> String {
+        match self.algorithm {
+            "MD5" => hex::encode(Md5::digest(text)),
+            "SHA-256" => hex::encode(Sha256::digest(text)),
+            other => panic!("no {other} here"),
+        }
+    }
+
+    fn pass_request(&self, from: SocketAddr, message: &Message, text: &str) -> Packets {
+        let uri = message.request_uri().unwrap();
+        let mut lines: Vec<String> = text.split("\r\n").map(str::to_owned).collect();
+        let own = format!("<sip:{};lr>", self.address);
+        if let Some(route) = lines.iter().position(|line| line.starts_with("Route: ")) {
+            assert_eq!(
+                lines[route],
+                format!("Route: {own}"),
+                "a loose route to this proxy"
+            );
+            lines.remove(route);
+        }
+        let method = text.split(' ').next().unwrap();
+        let ours = uri
+            .socket_addr()
+            .is_none_or(|address| address == self.address);
+        let target = if ours {
+            let Some(contact) = self.bindings.get(&uri.user()) else {
+                let response = reply(message, "404 Not Found", "");
+                return if method == "ACK" {
+                    Vec::new()
+                } else {
+                    vec![(from, response)]
+                };
+            };
+            lines[0] = format!("{method} {contact} SIP/2.0");
+            contact.parse::<Uri>().unwrap()
+        } else {
+            uri
+        };
+        let upstream = super::header(message, HeaderName::Via);
+        let branch = upstream.split("branch=z9hG4bK").nth(1).unwrap();
+        let via = format!("Via: SIP/2.0/UDP {};branch=z9hG4bKp{branch}", self.address);
+        lines.insert(1, via);
+        if method == "INVITE" {
+            lines.insert(1, format!("Record-Route: {own}"));
+        }
+        vec![(target.socket_addr().unwrap(), lines.join("\r\n"))]
+    }
+
+    fn pass_response(&self, text: &str) -> Packets {
+        let mut lines: Vec<&str> = text.split("\r\n").collect();
+        let vias: Vec<_> = (0..lines.len())
+            .filter(|i| lines[*i].starts_with("Via: "))
+            .collect();
+        assert!(lines[vias[0]].contains(&self.address.to_string()));
+        let next = lines[vias[1]]
+            .split([' ', ';'])
+            .nth(2)
+            .unwrap()
+            .parse()
+            .unwrap();
+        lines.remove(vias[0]);
+        vec![(next, lines.join("\r\n"))]
+    }
+}
+
+fn reply(request: &Message, status: &str, lines: &str) -> String {
+    super::reply(request, status, "server", lines, "")
+}
