@@ -18,7 +18,8 @@ pub use accounts::{AccountError, Credentials, overlaps, read_csv};
 pub use callmeter_api::calltest::{Codec, ExpectMetric, Role, Stat};
 pub use inline::{InlineAccounts, SealedAccounts};
 pub use load::call_plan;
-pub use parse::{Format, parse, read};
+pub(crate) use parse::typed;
+pub use parse::{Document, Format, parse, read};
 pub use validate::validate;
 
 use crate::scheduler::Placement;

@@ -25,15 +25,27 @@ pub fn parse(
     format: Format,
     namespace: &str,
 ) -> Result<(ValidatedTest, InlineAccounts, CallTestSpec), InvalidDefinition> {
-    let value = read(text, format)?;
+    let Document {
+        definition: value,
+        name: _,
+    } = read(text, format)?;
     let (value, inline) = InlineAccounts::take(value)?;
     let spec: CallTestSpec = typed(value, "")?;
     let test = super::validate(&spec, &inline, namespace)?;
     Ok((test, inline, spec))
 }
 
+/// A definition as plain values.
+#[derive(Clone, PartialEq)]
+pub struct Document {
+    /// The definition; may hold passwords.
+    pub definition: Value,
+    /// Name of the `CallTest` around it.
+    pub name: Option<String>,
+}
+
 /// Reads text into plain values; a whole `CallTest` is reduced to its `spec`.
-pub fn read(text: &str, format: Format) -> Result<Value, InvalidDefinition> {
+pub fn read(text: &str, format: Format) -> Result<Document, InvalidDefinition> {
     let value: Value = match format {
         Format::Yaml => serde_yaml::from_str(text).map_err(|e| {
             InvalidDefinition::one("", format!("is no YAML: {}", hide_values(&e.to_string())))
@@ -43,22 +55,32 @@ pub fn read(text: &str, format: Format) -> Result<Value, InvalidDefinition> {
             InvalidDefinition::one("", format!("is no JSON at line {line}, column {column}"))
         })?,
     };
-    match value {
-        Value::Object(mut fields) if fields.get("kind").is_some_and(|k| k == "CallTest") => {
-            fields.remove("spec").ok_or_else(|| {
-                InvalidDefinition::one("spec", "is missing; accepted: a test definition")
-            })
-        }
-        Value::Object(_) => Ok(value),
-        _ => Err(InvalidDefinition::one(
+    let Value::Object(mut fields) = value else {
+        return Err(InvalidDefinition::one(
             "",
             "accepted: a map with duration, groups and expect",
-        )),
+        ));
+    };
+    if fields.get("kind").is_none_or(|kind| kind != "CallTest") {
+        return Ok(Document {
+            definition: Value::Object(fields),
+            name: None,
+        });
     }
+    let name = fields
+        .get("metadata")
+        .and_then(|m| m.get("name"))
+        .and_then(Value::as_str);
+    let name = name.map(str::to_owned);
+    let missing = || InvalidDefinition::one("spec", "is missing; accepted: a test definition");
+    Ok(Document {
+        definition: fields.remove("spec").ok_or_else(missing)?,
+        name,
+    })
 }
 
 /// A typed value of plain ones; unknown fields and wrong types are refused by path.
-pub(super) fn typed<T: DeserializeOwned>(
+pub(crate) fn typed<T: DeserializeOwned>(
     value: Value,
     prefix: &str,
 ) -> Result<T, InvalidDefinition> {

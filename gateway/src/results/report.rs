@@ -30,12 +30,14 @@ pub struct ReportContext {
     pub partial_reasons: Vec<Partial>,
     /// `Passed`, `Failed`, `Unknown`; empty while it goes on.
     pub verdict: String,
-    /// Submission, Unix milliseconds.
-    pub created_unix_ms: i64,
-    /// Start, Unix milliseconds.
-    pub started_unix_ms: Option<i64>,
-    /// End, Unix milliseconds.
-    pub ended_unix_ms: Option<i64>,
+    /// Submission.
+    pub created_at: String,
+    /// Start; absent: it never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// End; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
     /// By index of group.
     #[serde(skip)]
     pub placed: Vec<GroupPlacement>,

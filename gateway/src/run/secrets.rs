@@ -89,7 +89,7 @@ impl AccountReader {
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                 return Err(format!(
-                    "{named}: the gateway may not read it; list it in the chart's value gateway.accountSecrets"
+                    "{named}: the gateway may not read it; name it in the chart value gateway.accountSecrets or its namespace in gateway.accountNamespaces"
                 ));
             }
             Ok(Err(error)) => return Err(format!("{named} cannot be read: {error}")),

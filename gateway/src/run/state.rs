@@ -220,6 +220,7 @@ pub struct Partial {
     /// How many endpoints.
     pub endpoints: u32,
     /// Since when, Unix milliseconds.
+    #[serde(rename = "since", with = "crate::timestamp")]
     pub since_unix_ms: i64,
     /// Why.
     pub cause: Cause,

@@ -9,6 +9,7 @@ use crate::results::{
     ExpectOutcome, GroupPlacement, GroupReport, GroupResults, Report, ReportContext, RunResults,
 };
 use crate::store::RunRecord;
+use crate::timestamp;
 
 impl Run {
     /// The state for `WatchRun`; `verdict` is empty while the run goes on.
@@ -60,9 +61,9 @@ impl Run {
             partial: !self.partial.is_empty(),
             partial_reasons: self.partial.clone(),
             verdict: verdict.to_owned(),
-            created_unix_ms: self.identity.created_ms,
-            started_unix_ms: self.started_ms,
-            ended_unix_ms: self.ended_ms,
+            created_at: timestamp::text(self.identity.created_ms),
+            started_at: self.started_ms.map(timestamp::text),
+            ended_at: self.ended_ms.map(timestamp::text),
             placed,
         }
     }

@@ -1,0 +1,170 @@
+//! What handlers take from a request: who calls, which page, which body.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answer::{Answer, ApiError, Data};
+use super::{MAX_BODY, RestState};
+use crate::auth::Caller;
+use crate::definition;
+use crate::store::Role;
+
+const PER_PAGE: u32 = 25;
+const MOST_PER_PAGE: u32 = 200;
+
+/// A caller whose API key is known; what it may do is asked with [`Access::at_least`].
+#[derive(Debug)]
+pub(super) struct Access(Caller);
+
+impl Access {
+    /// The caller, if its role includes this one.
+    pub(super) fn at_least(&self, role: Role) -> Result<&Caller, ApiError> {
+        let Self(caller) = self;
+        if caller.role < role {
+            let have = caller.role;
+            return Err(ApiError::forbidden(format!(
+                "role: {have}; accepted: {role} or above"
+            )));
+        }
+        Ok(caller)
+    }
+}
+
+impl FromRequestParts<RestState> for Access {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, ApiError> {
+        let header = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .map(header::HeaderValue::as_bytes);
+        Ok(Self(state.auth.api_caller(header).await?))
+    }
+}
+
+/// Query parameters; each handler takes those it knows and refuses the rest.
+#[derive(Debug)]
+pub(super) struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    /// Takes a parameter.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// Refuses what was not taken.
+    pub(super) fn finish(self) -> Result<(), ApiError> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(ApiError::invalid(format!("{name}: is no known parameter"))),
+        }
+    }
+
+    fn number(&mut self, name: &str, default: u32, most: u32) -> Result<u32, ApiError> {
+        let Some(text) = self.take(name) else {
+            return Ok(default);
+        };
+        let number = text.parse().ok().filter(|n| (1..=most).contains(n));
+        number.ok_or_else(|| {
+            let shown: String = text.chars().take(32).collect();
+            ApiError::invalid(format!("{name}: \"{shown}\"; accepted: 1 to {most}"))
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Ok(Query(pairs)) = query else {
+            return Err(ApiError::invalid(
+                "query: accepted: name=value pairs, URL-encoded",
+            ));
+        };
+        Ok(Self(pairs.into_iter().collect()))
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page {
+    pub(super) page: u32,
+    pub(super) per_page: u32,
+}
+
+impl Page {
+    /// Entries before this page.
+    pub(super) fn offset(self) -> u32 {
+        (self.page - 1).saturating_mul(self.per_page)
+    }
+
+    /// This page of a whole list.
+    pub(super) fn of<T: Serialize>(self, rows: &[T]) -> Answer {
+        let from = rows.len().min(self.offset() as usize);
+        let to = rows.len().min(from + self.per_page as usize);
+        Ok(Data::page(
+            &rows[from..to],
+            self.page,
+            self.per_page,
+            rows.len() as u64,
+        ))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let mut parameters = Parameters::from_request_parts(parts, state).await?;
+        let page = parameters.number("page", 1, u32::MAX)?;
+        let per_page = parameters.number("perPage", PER_PAGE, MOST_PER_PAGE)?;
+        parameters.finish()?;
+        Ok(Self { page, per_page })
+    }
+}
+
+/// A body of bounded size.
+#[derive(Debug)]
+pub(super) struct Body(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejected: BytesRejection| {
+                if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    ApiError::too_large(MAX_BODY)
+                } else {
+                    ApiError::invalid("body: could not be read to its end")
+                }
+            })
+    }
+}
+
+impl Body {
+    /// A JSON object; an empty body is an empty object. Unknown fields are refused by name.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let bytes = if self.0.is_empty() {
+            b"{}"
+        } else {
+            &self.0[..]
+        };
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+            let (line, column) = (e.line(), e.column());
+            ApiError::invalid(format!("body: is no JSON at line {line}, column {column}"))
+        })?;
+        definition::typed(value, "").map_err(|e| ApiError::invalid(e.to_string()))
+    }
+}
