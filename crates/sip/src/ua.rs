@@ -1,10 +1,14 @@
 //! The user agent: registrations and calls of many endpoints over the transaction layer.
 
+mod binding;
+mod bye;
 mod call;
 mod callee;
 mod caller;
 mod config;
+mod dispatch;
 mod endpoint;
+mod error;
 mod event;
 mod register;
 mod stray;
@@ -15,16 +19,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::core::{Core, TimerKey};
+use crate::core::Core;
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::{Flow, Listener, LocalId};
-use crate::message::{Essentials, HeaderName, Message, Method, ParseError};
-use crate::transaction::{Expired, Owner, Request, Response, Transactions};
+use crate::message::{Message, ParseError};
+use crate::transaction::Transactions;
 
 use call::Call;
 use endpoint::Endpoint;
 
 pub use config::{EndpointConfig, Invite, Registration, UaConfig};
+pub use error::UaError;
 pub use event::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, Output, Registered,
     RegistrationFailed, Transmit, UaEvent,
@@ -67,47 +72,6 @@ struct Bound {
     endpoints: usize,
     /// When the last endpoint went.
     emptied: Option<Instant>,
-}
-
-/// Why an operation was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UaError {
-    /// No endpoint with this key.
-    #[error("endpoint {0:?} is not known")]
-    UnknownEndpoint(EndpointKey),
-    /// The endpoint's key is taken.
-    #[error("endpoint {0:?} exists already")]
-    EndpointExists(EndpointKey),
-    /// Another endpoint on this listener has the same Contact user.
-    #[error("the contact user of endpoint {0:?} is taken on its listener")]
-    ContactUserTaken(EndpointKey),
-    /// No listener with this key.
-    #[error("listener {0:?} is not known")]
-    UnknownListener(LocalId),
-    /// The listener's key is taken.
-    #[error("listener {0:?} exists already")]
-    ListenerExists(LocalId),
-    /// No call with this key, or it has ended.
-    #[error("call {0:?} is not known")]
-    UnknownCall(CallKey),
-    /// The call is not in a state for this operation.
-    #[error("call {0:?} is not in a state for this")]
-    WrongState(CallKey),
-    /// A registration of this endpoint is under way.
-    #[error("endpoint {0:?} has a registration under way")]
-    RegistrationBusy(EndpointKey),
-    /// The endpoint is not registered.
-    #[error("endpoint {0:?} is not registered")]
-    NotRegistered(EndpointKey),
-    /// Neither a next hop nor an IP address in the URI says where to send.
-    #[error("no next hop: configure one or use an IP address in the URI")]
-    NoNextHop,
-    /// The status code does not fit.
-    #[error("status code {0} does not fit here")]
-    StatusCode(u16),
-    /// The user agent holds as many calls as it may.
-    #[error("the limit of calls is reached")]
-    TooManyCalls,
 }
 
 impl UserAgent {
@@ -314,41 +278,7 @@ impl UserAgent {
     /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.clock(now);
-        while let Some((entry, key)) = self.core.timers.pop(now) {
-            let expired = match key {
-                TimerKey::Client(key) => {
-                    self.transactions
-                        .client_timer(&mut self.core, now, key, entry)
-                }
-                TimerKey::Server(id) => {
-                    self.transactions
-                        .server_timer(&mut self.core, now, id, entry)
-                }
-                TimerKey::Call(key) => {
-                    self.on_call_timer(now, key, entry);
-                    Expired::Nothing
-                }
-                TimerKey::Registration(key) => {
-                    self.on_refresh_timer(now, key, entry);
-                    Expired::Nothing
-                }
-            };
-            match expired {
-                Expired::Unanswered(client, Owner::Invite(key)) => {
-                    self.on_invite_timeout(now, key, client);
-                }
-                Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
-                Expired::Unanswered(client, Owner::Register(key)) => {
-                    self.on_register_timeout(now, key, client);
-                }
-                Expired::Silent(id) => {
-                    if let Some(key) = self.transactions.server_call(id) {
-                        self.send_trying(now, key, id);
-                    }
-                }
-                Expired::Nothing | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Orphan) => {}
-            }
-        }
+        self.run_timers(now);
     }
 
     /// When [`Self::handle_timeout`] is due next.
@@ -382,98 +312,6 @@ impl UserAgent {
     /// The wire times of a call so far.
     pub fn call_times(&self, call: CallKey) -> Option<CallTimes> {
         self.calls.get(&call).map(|call| call.times)
-    }
-
-    fn handle_response(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        message: &Message,
-        essentials: &Essentials,
-        status: u16,
-    ) {
-        // Ours have one Via, the one we wrote (RFC 3261 §8.1.3.3, §18.1.2).
-        let ours = self.listeners.get(&flow.local).is_some_and(|bound| {
-            bound.listener.advertised_host.same(&essentials.via.host)
-                && essentials.via.port == Some(bound.listener.advertised_port)
-        });
-        if !ours || message.elements(HeaderName::Via).nth(1).is_some() {
-            self.core
-                .ledger
-                .count(None, |counters| counters.unexpected += 1);
-            return;
-        }
-        match self
-            .transactions
-            .response(&mut self.core, now, message, essentials, status)
-        {
-            Response::Deliver {
-                owner,
-                key,
-                flow,
-                endpoint,
-            } => match owner {
-                Owner::Invite(call) => {
-                    let found = (key, flow, endpoint);
-                    self.on_invite_response(now, call, found, message, essentials, status);
-                }
-                Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
-                Owner::Register(endpoint) => {
-                    self.on_register_response(now, endpoint, key, flow, message, status);
-                }
-                Owner::Cancel(_) | Owner::Orphan => {}
-            },
-            Response::Fork {
-                key,
-                flow,
-                endpoint,
-            } => {
-                self.end_fork(now, key, flow, endpoint, message, essentials);
-            }
-            Response::Absorbed => {}
-            Response::Unknown => {
-                self.core
-                    .ledger
-                    .count(None, |counters| counters.out_of_dialog += 1);
-            }
-        }
-    }
-
-    fn handle_request(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        message: Message,
-        essentials: &Essentials,
-        method: Method,
-    ) {
-        let found = self
-            .transactions
-            .request(&mut self.core, now, &message, essentials, method);
-        let Request::New(key) = found else {
-            return;
-        };
-        if !self.in_use(flow.local) {
-            return self.on_idle(now, flow, &message, essentials, method);
-        }
-        if method == Method::Ack {
-            return self.on_ack(now, &message, essentials);
-        }
-        if self.transactions.server_count() >= self.config.max_server_transactions {
-            self.core
-                .ledger
-                .count(None, |counters| counters.unexpected += 1);
-            return;
-        }
-        let within = essentials.to.tag().is_some();
-        match method {
-            Method::Cancel => self.on_cancel(now, flow, &message, essentials, key),
-            _ if within => {
-                self.on_request_within(now, flow, message, essentials, key, method);
-            }
-            Method::Invite => self.on_invite(now, flow, message, essentials, key),
-            _ => self.on_stray(now, flow, &message, essentials, key, method),
-        }
     }
 
     /// The latest time seen; time never goes back.

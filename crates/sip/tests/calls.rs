@@ -1,5 +1,11 @@
 //! Whole calls between user agents in virtual time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod pair;
 
 use callmeter_sip::{CallEvent, EndReason, EndpointKey, UaEvent};

@@ -1,5 +1,11 @@
 //! Registration, digest and calls by way of a registrar and proxy, in virtual time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 mod pair;
 
 use std::time::Duration;

@@ -6,14 +6,16 @@
 //! [`Transactions::open`] and is then answered with [`Transactions::respond`]. Each timer entry of
 //! a transaction goes to [`Transactions::client_timer`] or [`Transactions::server_timer`].
 
+mod servers;
+
 use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
-use super::key::{self, ClientKey};
-use super::server::{OnRequest, OnServerTimer, ServerMachine, ServerState};
+use super::key::ClientKey;
+use super::server::ServerMachine;
 use crate::compose;
 use crate::core::{Core, TimerKey};
 use crate::counters::{EndpointKey, class_index};
@@ -243,149 +245,6 @@ impl Transactions {
         Response::Absorbed
     }
 
-    /// Matches a request: duplicates are answered again, the ACK of a refusal ends it.
-    pub(crate) fn request(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        message: &Message,
-        essentials: &Essentials,
-        method: Method,
-    ) -> Request {
-        let key = key::of_request(message, essentials, method);
-        let found = self
-            .by_key
-            .get(&key)
-            .and_then(|id| Some((*id, self.servers.get_mut(id)?)));
-        let Some((id, server)) = found else {
-            return Request::New(key);
-        };
-        let endpoint = server.endpoint;
-        let is_ack = method == Method::Ack;
-        let before = server.machine.state();
-        let action = if is_ack {
-            server.machine.on_ack(now)
-        } else {
-            server.machine.on_request()
-        };
-        if action == OnRequest::Ack2xx {
-            return Request::New(key);
-        }
-        core.ledger
-            .attribute(endpoint, |counters| counters.messages_received += 1);
-        if action == OnRequest::Resend {
-            core.resend(server.flow, server.response.clone(), endpoint);
-        }
-        let first_ack = is_ack && before == ServerState::Completed;
-        if !first_ack {
-            core.ledger
-                .count(endpoint, |counters| counters.retransmissions_received += 1);
-        }
-        let next = server.machine.next();
-        server
-            .deadline
-            .set(&mut core.timers, TimerKey::Server(id), next);
-        Request::Absorbed
-    }
-
-    /// Makes a transaction of a new request; `flow` is where its responses go.
-    pub(crate) fn open(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: Bytes,
-        flow: Flow,
-        method: Method,
-        owner: (Option<CallKey>, Option<EndpointKey>),
-    ) -> ServerId {
-        self.last_server += 1;
-        let id = ServerId(self.last_server);
-        let reliable = flow.transport.is_reliable();
-        let machine = ServerMachine::new(now, method == Method::Invite, reliable);
-        let mut deadline = Deadline::default();
-        deadline.set(&mut core.timers, TimerKey::Server(id), machine.next());
-        let (call, endpoint) = owner;
-        let response = Bytes::new();
-        self.by_key.insert(key.clone(), id);
-        self.servers.insert(
-            id,
-            Server {
-                machine,
-                key,
-                endpoint,
-                call,
-                flow,
-                response,
-                deadline,
-            },
-        );
-        id
-    }
-
-    /// How many server transactions there are.
-    pub(crate) fn server_count(&self) -> usize {
-        self.servers.len()
-    }
-
-    /// Sends a response, unless a final one has been sent.
-    pub(crate) fn respond(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        id: ServerId,
-        status: u16,
-        response: Bytes,
-    ) -> bool {
-        let Some(server) = self.servers.get_mut(&id) else {
-            return false;
-        };
-        if !server.machine.on_respond(now, status) {
-            return false;
-        }
-        core.ledger.count(server.endpoint, |counters| {
-            counters.responses_sent[class_index(status)] += 1;
-        });
-        core.send(server.flow, response.clone(), server.endpoint);
-        if server.machine.state() != ServerState::Accepted {
-            server.response = response;
-        }
-        let next = server.machine.next();
-        server
-            .deadline
-            .set(&mut core.timers, TimerKey::Server(id), next);
-        true
-    }
-
-    /// The INVITE transaction a CANCEL is for: same branch and sent-by (RFC 3261 §9.2).
-    pub(crate) fn cancelled(
-        &self,
-        message: &Message,
-        essentials: &Essentials,
-    ) -> Option<(ServerId, Option<CallKey>, Option<EndpointKey>)> {
-        let id = *self
-            .by_key
-            .get(&key::of_request(message, essentials, Method::Invite))?;
-        let server = self.servers.get(&id)?;
-        Some((id, server.call, server.endpoint))
-    }
-
-    /// Names the endpoint of a transaction.
-    pub(crate) fn attach(&mut self, id: ServerId, endpoint: EndpointKey) {
-        if let Some(server) = self.servers.get_mut(&id) {
-            server.endpoint = Some(endpoint);
-        }
-    }
-
-    /// Where the responses of a transaction go.
-    pub(crate) fn server_flow(&self, id: ServerId) -> Option<Flow> {
-        self.servers.get(&id).map(|server| server.flow)
-    }
-
-    /// The call of a server transaction.
-    pub(crate) fn server_call(&self, id: ServerId) -> Option<CallKey> {
-        self.servers.get(&id)?.call
-    }
-
     pub(crate) fn client_timer(
         &mut self,
         core: &mut Core,
@@ -421,51 +280,9 @@ impl Transactions {
         Expired::Nothing
     }
 
-    pub(crate) fn server_timer(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        id: ServerId,
-        entry: Instant,
-    ) -> Expired {
-        let timer = TimerKey::Server(id);
-        let Some(server) = self.servers.get_mut(&id) else {
-            return Expired::Nothing;
-        };
-        if !server.deadline.fired(&mut core.timers, timer, entry, now) {
-            return Expired::Nothing;
-        }
-        match server.machine.on_timer(now) {
-            OnServerTimer::Wait => {}
-            OnServerTimer::SendTrying => return Expired::Silent(id),
-            OnServerTimer::Resend => {
-                core.resend(server.flow, server.response.clone(), server.endpoint);
-            }
-            end @ (OnServerTimer::Timeout | OnServerTimer::Over) => {
-                if end == OnServerTimer::Timeout {
-                    core.ledger
-                        .count(server.endpoint, |counters| counters.timeouts += 1);
-                }
-                self.forget_server(id);
-                return Expired::Nothing;
-            }
-        }
-        server
-            .deadline
-            .set(&mut core.timers, timer, server.machine.next());
-        Expired::Nothing
-    }
-
     /// Forgets the transaction of a call that is dropped.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         self.clients.remove(&key);
-    }
-
-    /// Forgets the transaction of a call that is dropped.
-    pub(crate) fn forget_server(&mut self, id: ServerId) {
-        if let Some(server) = self.servers.remove(&id) {
-            self.by_key.remove(&server.key);
-        }
     }
 
     /// Forgets all transactions of a local transport.

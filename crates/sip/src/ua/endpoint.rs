@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::binding::Binding;
 use super::config::EndpointConfig;
-use super::register::Binding;
 use crate::core::Core;
 use crate::digest::{self, Answer};
 use crate::flow::{Listener, Transport};

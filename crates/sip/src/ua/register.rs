@@ -2,57 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, refresh_after};
 use super::config::Registration;
-use super::endpoint::{Challenged, Retries, Session};
+use super::endpoint::{Challenged, Retries};
 use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, tagged};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::flow::Flow;
-use crate::message::{HeaderName, Message, Method, NameAddr, Uri};
+use crate::message::{HeaderName, Message, Method, Uri};
 use crate::timers::Deadline;
 use crate::transaction::{ClientKey, Owner};
-
-/// Longest lifetime asked for after 423, so that a registrar cannot park us for ever.
-const MAX_EXPIRES: u64 = 86_400;
-
-/// What an endpoint has at its registrar.
-#[derive(Debug)]
-pub(super) struct Binding {
-    registrar: Uri,
-    expires: u64,
-    call_id: String,
-    tag: u64,
-    cseq: u32,
-    /// Whether the last REGISTER was accepted and its lifetime lasts.
-    stands: bool,
-    /// The registrar's last challenge, answered again in refreshes.
-    session: Option<Session>,
-    attempt: Option<Attempt>,
-    /// Deregister as soon as the REGISTER under way has ended.
-    unregister_next: bool,
-    refresh: Deadline,
-}
-
-/// A REGISTER under way.
-#[derive(Debug)]
-struct Attempt {
-    key: ClientKey,
-    purpose: Purpose,
-    sent: Instant,
-    authenticated: Option<Instant>,
-    retries: Retries,
-    /// Whether 423 has been obeyed.
-    longer: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Register,
-    Refresh,
-    Unregister,
-}
 
 impl UserAgent {
     pub(super) fn start_registration(
@@ -438,70 +399,5 @@ impl UserAgent {
                 confirmed: false,
             });
         }
-    }
-}
-
-/// When a registration of `granted` seconds is refreshed: at half of short ones, so that a lost
-/// refresh can time out and be seen before the end, at nine tenths of long ones.
-fn refresh_after(granted: u64) -> Duration {
-    let share = if granted < 600 { 500 } else { 900 };
-    Duration::from_millis(granted.saturating_mul(share))
-}
-
-/// The lifetime of our Contact in a 2xx, in seconds: its `expires`, else Expires, else what was
-/// asked for. `None` if the response lists Contacts and ours is not among them.
-fn granted(message: &Message, contact: &[u8], asked: u64) -> Option<u64> {
-    let ours = NameAddr::parse(HeaderName::Contact, bytes::Bytes::copy_from_slice(contact)).ok()?;
-    let bindings = message.addresses(HeaderName::Contact).unwrap_or_default();
-    let fallback = || {
-        message
-            .seconds(HeaderName::Expires)
-            .map_or(asked, |expires| expires.as_secs())
-    };
-    if bindings.is_empty() {
-        return Some(fallback());
-    }
-    let found = bindings
-        .iter()
-        .find(|binding| binding.uri.same_address(&ours.uri))?;
-    let expires = found.param("expires").and_then(|value| {
-        std::str::from_utf8(value)
-            .ok()?
-            .trim_matches('"')
-            .parse()
-            .ok()
-    });
-    Some(expires.unwrap_or_else(fallback))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lifetime_is_that_of_our_own_contact() {
-        let granted = |headers: &str| {
-            let text = format!("SIP/2.0 200 OK\r\n{headers}\r\n");
-            let message = Message::parse(bytes::Bytes::from(text)).unwrap();
-            granted(&message, b"<sip:a@192.0.2.1:5060>", 3600)
-        };
-        let other = "<sip:a@192.0.2.7:5060>;expires=9";
-        assert_eq!(
-            granted(&format!("m: {other}, <sip:a@192.0.2.1>;expires=\"60\"\r\n")),
-            Some(60)
-        );
-        assert_eq!(granted(&format!("Contact: {other}\r\n")), None);
-        assert_eq!(
-            granted("Contact: <sip:a@192.0.2.1>\r\nExpires: 70\r\n"),
-            Some(70)
-        );
-        assert_eq!(granted("Contact: <sip:a@192.0.2.1>\r\n"), Some(3600));
-        assert_eq!(granted(""), Some(3600));
-    }
-
-    #[test]
-    fn short_lifetimes_are_refreshed_at_half() {
-        assert_eq!(refresh_after(60), Duration::from_secs(30));
-        assert_eq!(refresh_after(3600), Duration::from_secs(3240));
     }
 }

@@ -2,7 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-pub mod server;
+pub(crate) mod peer;
+pub(crate) mod server;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -20,31 +21,31 @@ use rand::{Rng, SeedableRng};
 
 use server::Server;
 
-pub const LOCAL: LocalId = LocalId(1);
-pub const OFFER: &[u8] = b"v=0 offer";
-pub const ANSWER: &[u8] = b"v=0 answer";
+pub(crate) const LOCAL: LocalId = LocalId(1);
+pub(crate) const OFFER: &[u8] = b"v=0 offer";
+pub(crate) const ANSWER: &[u8] = b"v=0 answer";
 
 /// What a test does with each event of an agent.
-pub type Policy = fn(&mut UserAgent, Instant, &UaEvent);
+pub(crate) type Policy = fn(&mut UserAgent, Instant, &UaEvent);
 
-pub struct Agent {
-    pub ua: UserAgent,
-    pub address: SocketAddr,
-    pub events: Vec<UaEvent>,
-    pub policy: Policy,
+pub(crate) struct Agent {
+    pub(crate) ua: UserAgent,
+    pub(crate) address: SocketAddr,
+    pub(crate) events: Vec<UaEvent>,
+    pub(crate) policy: Policy,
     /// Names Transmits it sent, oldest first.
-    pub sent: Vec<Bytes>,
+    pub(crate) sent: Vec<Bytes>,
 }
 
-pub struct Net {
-    pub now: Instant,
-    pub start: Instant,
-    pub agents: Vec<Agent>,
-    pub server: Option<Server>,
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) server: Option<Server>,
     /// What arrived at addresses that are neither an agent nor the server.
-    pub raw: BTreeMap<SocketAddr, Vec<Message>>,
+    pub(crate) raw: BTreeMap<SocketAddr, Vec<Message>>,
     /// Messages delivered.
-    pub delivered: usize,
+    pub(crate) delivered: usize,
     loss: f64,
     delay: Duration,
     rng: StdRng,
@@ -61,18 +62,18 @@ struct Packet {
     bytes: Bytes,
 }
 
-pub fn addr(text: &str) -> SocketAddr {
+pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-pub fn millis(count: u64) -> Duration {
+pub(crate) fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-pub fn nothing(_: &mut UserAgent, _: Instant, _: &UaEvent) {}
+pub(crate) fn nothing(_: &mut UserAgent, _: Instant, _: &UaEvent) {}
 
 /// Rings and answers at once.
-pub fn answer_at_once(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
+pub(crate) fn answer_at_once(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
     if let UaEvent::Incoming(incoming) = event {
         ua.ring(now, incoming.call).unwrap();
         ua.answer(now, incoming.call, ANSWER).unwrap();
@@ -80,7 +81,7 @@ pub fn answer_at_once(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
 }
 
 /// Rings only.
-pub fn ring_only(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
+pub(crate) fn ring_only(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
     if let UaEvent::Incoming(incoming) = event {
         ua.ring(now, incoming.call).unwrap();
     }
@@ -91,7 +92,7 @@ impl Net {
         clippy::disallowed_methods,
         reason = "a starting point for virtual time"
     )]
-    pub fn new(loss: f64, seed: u64) -> Self {
+    pub(crate) fn new(loss: f64, seed: u64) -> Self {
         let now = Instant::now();
         Self {
             now,
@@ -109,7 +110,7 @@ impl Net {
     }
 
     /// Two agents with an endpoint each, `sip:a@…` and `sip:b@…`, that call each other directly.
-    pub fn pair(loss: f64, seed: u64, policy: Policy) -> Self {
+    pub(crate) fn pair(loss: f64, seed: u64, policy: Policy) -> Self {
         let mut net = Self::new(loss, seed);
         net.agent("192.0.2.1:5060", nothing);
         net.agent("192.0.2.2:5060", policy);
@@ -118,7 +119,7 @@ impl Net {
         net
     }
 
-    pub fn agent(&mut self, address: &str, policy: Policy) -> usize {
+    pub(crate) fn agent(&mut self, address: &str, policy: Policy) -> usize {
         let seed = 1 + self.agents.len() as u64;
         let mut ua = UserAgent::new(UaConfig::default(), seed);
         let address = addr(address);
@@ -134,7 +135,7 @@ impl Net {
         self.agents.len() - 1
     }
 
-    pub fn endpoint(&mut self, agent: usize, key: u64, config: EndpointConfig) {
+    pub(crate) fn endpoint(&mut self, agent: usize, key: u64, config: EndpointConfig) {
         self.agents[agent]
             .ua
             .add_endpoint(EndpointKey(key), config)
@@ -142,7 +143,7 @@ impl Net {
     }
 
     /// Agent 0 calls `target` from its endpoint 1.
-    pub fn call(&mut self, target: &str) -> CallKey {
+    pub(crate) fn call(&mut self, target: &str) -> CallKey {
         let invite = callmeter_sip::Invite {
             target: target.parse().unwrap(),
             next_hop: None,
@@ -157,7 +158,7 @@ impl Net {
     }
 
     /// Does something with an agent and sends what comes of it.
-    pub fn with<T>(
+    pub(crate) fn with<T>(
         &mut self,
         agent: usize,
         action: impl FnOnce(&mut UserAgent, Instant) -> T,
@@ -167,12 +168,12 @@ impl Net {
         result
     }
 
-    pub fn hang_up(&mut self, agent: usize, call: CallKey) {
+    pub(crate) fn hang_up(&mut self, agent: usize, call: CallKey) {
         self.with(agent, |ua, now| ua.hang_up(now, call)).unwrap();
     }
 
     /// Sends a message of a raw peer.
-    pub fn send_raw(&mut self, from: &str, to: &str, text: &str) {
+    pub(crate) fn send_raw(&mut self, from: &str, to: &str, text: &str) {
         self.put(
             addr(from),
             addr(to),
@@ -181,29 +182,29 @@ impl Net {
     }
 
     /// What arrived at a raw address since the last look.
-    pub fn take_raw(&mut self, at: &str) -> Vec<Message> {
+    pub(crate) fn take_raw(&mut self, at: &str) -> Vec<Message> {
         self.raw.remove(&addr(at)).unwrap_or_default()
     }
 
-    pub fn set_loss(&mut self, loss: f64) {
+    pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
     }
 
     /// Lets time pass, doing all that is due.
-    pub fn run_for(&mut self, duration: Duration) {
+    pub(crate) fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Runs until nothing is due any more, for ten minutes of virtual time at most.
-    pub fn run_out(&mut self) {
+    pub(crate) fn run_out(&mut self) {
         let end = self.now + Duration::from_secs(600);
         while self.step(end) {}
         assert!(self.next().is_none(), "something is still due");
     }
 
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         let packet = self.queue.peek().map(|Reverse(packet)| packet.at);
         let timers = self
             .agents
@@ -266,7 +267,7 @@ impl Net {
         }
     }
 
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for index in 0..self.agents.len() {
             while let Some(output) = self.agents[index].ua.poll_output() {
                 let agent = &mut self.agents[index];
@@ -303,7 +304,7 @@ impl Net {
 
 impl Agent {
     /// The start lines and CSeq methods of what it sent: `INVITE`, `200 INVITE`.
-    pub fn sent_kinds(&self) -> Vec<String> {
+    pub(crate) fn sent_kinds(&self) -> Vec<String> {
         self.sent
             .iter()
             .map(|bytes| kind(&Message::parse(bytes.clone()).unwrap()))
@@ -311,7 +312,7 @@ impl Agent {
     }
 
     /// The ends of calls, in order.
-    pub fn ends(&self) -> Vec<&CallEnd> {
+    pub(crate) fn ends(&self) -> Vec<&CallEnd> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -325,7 +326,7 @@ impl Agent {
     }
 
     /// The names of call events, in order.
-    pub fn call_events(&self) -> Vec<&'static str> {
+    pub(crate) fn call_events(&self) -> Vec<&'static str> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -337,7 +338,7 @@ impl Agent {
     }
 
     /// The call of the last INVITE that came in.
-    pub fn incoming(&self) -> CallKey {
+    pub(crate) fn incoming(&self) -> CallKey {
         self.events
             .iter()
             .rev()
@@ -349,7 +350,7 @@ impl Agent {
     }
 }
 
-pub fn event_name(event: &CallEvent) -> &'static str {
+pub(crate) fn event_name(event: &CallEvent) -> &'static str {
     match event {
         CallEvent::Progress { code: 100, .. } => "100",
         CallEvent::Progress { code: 180, .. } => "180",
@@ -365,7 +366,7 @@ pub fn event_name(event: &CallEvent) -> &'static str {
 }
 
 /// `INVITE` or `200 INVITE`.
-pub fn kind(message: &Message) -> String {
+pub(crate) fn kind(message: &Message) -> String {
     let cseq = String::from_utf8_lossy(message.value(HeaderName::CSeq).unwrap()).into_owned();
     let method = cseq.split(' ').next_back().unwrap().to_owned();
     match message.status() {
@@ -375,11 +376,11 @@ pub fn kind(message: &Message) -> String {
 }
 
 /// A header's first value as text.
-pub fn header(message: &Message, name: HeaderName) -> String {
+pub(crate) fn header(message: &Message, name: HeaderName) -> String {
     String::from_utf8_lossy(message.value(name).unwrap_or_default()).into_owned()
 }
 
-pub fn config(aor: &str) -> EndpointConfig {
+pub(crate) fn config(aor: &str) -> EndpointConfig {
     EndpointConfig {
         local: LOCAL,
         aor: aor.parse().unwrap(),
@@ -392,7 +393,7 @@ pub fn config(aor: &str) -> EndpointConfig {
 }
 
 /// A response of a raw peer to a request it got, with a To tag and more header lines.
-pub fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
+pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
     let via = header(request, HeaderName::Via);
     let from = header(request, HeaderName::From);
     let to = header(request, HeaderName::To);

@@ -9,32 +9,32 @@ use callmeter_sip::message::{HeaderName, Message};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 
-pub const REALM: &str = "example.org";
+pub(crate) const REALM: &str = "example.org";
 
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// Contact URIs by user.
-    pub bindings: BTreeMap<String, String>,
+    pub(crate) bindings: BTreeMap<String, String>,
     /// Lifetimes asked for, in order.
-    pub asked: Vec<u64>,
+    pub(crate) asked: Vec<u64>,
     /// Lifetime granted at most, in seconds.
-    pub max_expires: u64,
+    pub(crate) max_expires: u64,
     /// Refuse shorter ones with 423.
-    pub min_expires: u64,
-    pub algorithm: &'static str,
-    pub password: &'static str,
+    pub(crate) min_expires: u64,
+    pub(crate) algorithm: &'static str,
+    pub(crate) password: &'static str,
     /// Whether INVITEs are challenged too.
-    pub challenge_invite: bool,
+    pub(crate) challenge_invite: bool,
     /// Nonces that are called stale when used.
-    pub stale: BTreeSet<String>,
-    pub challenges: usize,
+    pub(crate) stale: BTreeSet<String>,
+    pub(crate) challenges: usize,
     nonce: usize,
 }
 
 type Packets = Vec<(SocketAddr, String)>;
 
 impl Server {
-    pub fn new(address: &str, algorithm: &'static str) -> Self {
+    pub(crate) fn new(address: &str, algorithm: &'static str) -> Self {
         Self {
             address: address.parse().unwrap(),
             bindings: BTreeMap::new(),
@@ -50,7 +50,7 @@ impl Server {
         }
     }
 
-    pub fn handle(&mut self, from: SocketAddr, bytes: &Bytes) -> Packets {
+    pub(crate) fn handle(&mut self, from: SocketAddr, bytes: &Bytes) -> Packets {
         let message = Message::parse(bytes.clone()).unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         if message.status().is_some() {

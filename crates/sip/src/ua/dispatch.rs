@@ -1,0 +1,142 @@
+//! Which part of the user agent a message or timer is for.
+
+use std::time::Instant;
+
+use super::UserAgent;
+use crate::core::TimerKey;
+use crate::flow::Flow;
+use crate::message::{Essentials, HeaderName, Message, Method};
+use crate::transaction::{Expired, Owner, Request, Response};
+
+impl UserAgent {
+    pub(super) fn handle_response(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        // Ours have one Via, the one we wrote (RFC 3261 §8.1.3.3, §18.1.2).
+        let ours = self.listeners.get(&flow.local).is_some_and(|bound| {
+            bound.listener.advertised_host.same(&essentials.via.host)
+                && essentials.via.port == Some(bound.listener.advertised_port)
+        });
+        if !ours || message.elements(HeaderName::Via).nth(1).is_some() {
+            self.core
+                .ledger
+                .count(None, |counters| counters.unexpected += 1);
+            return;
+        }
+        match self
+            .transactions
+            .response(&mut self.core, now, message, essentials, status)
+        {
+            Response::Deliver {
+                owner,
+                key,
+                flow,
+                endpoint,
+            } => match owner {
+                Owner::Invite(call) => {
+                    let found = (key, flow, endpoint);
+                    self.on_invite_response(now, call, found, message, essentials, status);
+                }
+                Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
+                Owner::Register(endpoint) => {
+                    self.on_register_response(now, endpoint, key, flow, message, status);
+                }
+                Owner::Cancel(_) | Owner::Orphan => {}
+            },
+            Response::Fork {
+                key,
+                flow,
+                endpoint,
+            } => {
+                self.end_fork(now, key, flow, endpoint, message, essentials);
+            }
+            Response::Absorbed => {}
+            Response::Unknown => {
+                self.core
+                    .ledger
+                    .count(None, |counters| counters.out_of_dialog += 1);
+            }
+        }
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: Message,
+        essentials: &Essentials,
+        method: Method,
+    ) {
+        let found = self
+            .transactions
+            .request(&mut self.core, now, &message, essentials, method);
+        let Request::New(key) = found else {
+            return;
+        };
+        if !self.in_use(flow.local) {
+            return self.on_idle(now, flow, &message, essentials, method);
+        }
+        if method == Method::Ack {
+            return self.on_ack(now, &message, essentials);
+        }
+        if self.transactions.server_count() >= self.config.max_server_transactions {
+            self.core
+                .ledger
+                .count(None, |counters| counters.unexpected += 1);
+            return;
+        }
+        let within = essentials.to.tag().is_some();
+        match method {
+            Method::Cancel => self.on_cancel(now, flow, &message, essentials, key),
+            _ if within => {
+                self.on_request_within(now, flow, message, essentials, key, method);
+            }
+            Method::Invite => self.on_invite(now, flow, message, essentials, key),
+            _ => self.on_stray(now, flow, &message, essentials, key, method),
+        }
+    }
+
+    /// Runs all timers that are due.
+    pub(super) fn run_timers(&mut self, now: Instant) {
+        while let Some((entry, key)) = self.core.timers.pop(now) {
+            let expired = match key {
+                TimerKey::Client(key) => {
+                    self.transactions
+                        .client_timer(&mut self.core, now, key, entry)
+                }
+                TimerKey::Server(id) => {
+                    self.transactions
+                        .server_timer(&mut self.core, now, id, entry)
+                }
+                TimerKey::Call(key) => {
+                    self.on_call_timer(now, key, entry);
+                    Expired::Nothing
+                }
+                TimerKey::Registration(key) => {
+                    self.on_refresh_timer(now, key, entry);
+                    Expired::Nothing
+                }
+            };
+            match expired {
+                Expired::Unanswered(client, Owner::Invite(key)) => {
+                    self.on_invite_timeout(now, key, client);
+                }
+                Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
+                Expired::Unanswered(client, Owner::Register(key)) => {
+                    self.on_register_timeout(now, key, client);
+                }
+                Expired::Silent(id) => {
+                    if let Some(key) = self.transactions.server_call(id) {
+                        self.send_trying(now, key, id);
+                    }
+                }
+                Expired::Nothing | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Orphan) => {}
+            }
+        }
+    }
+}
