@@ -16,4 +16,5 @@ mod ports;
 pub mod rbac;
 mod revision;
 mod sizing;
+mod worker;
 mod writes;

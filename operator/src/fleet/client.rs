@@ -317,7 +317,10 @@ mod tests {
             known: Arc::default(),
         };
         let request = bearer.call(Request::new(())).unwrap();
-        assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer eyJsecret");
+        assert_eq!(
+            request.metadata().get("authorization").unwrap(),
+            "Bearer eyJsecret"
+        );
         assert!(!format!("{:?}", request.metadata()).contains("eyJsecret"));
         std::fs::remove_file(&path).unwrap();
         let refusal = read_token(&path).unwrap_err();

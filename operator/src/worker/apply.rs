@@ -1,0 +1,495 @@
+//! Carries out one decision on a worker.
+
+use callmeter_api::{
+    CallMeterWorker,
+    condition::Reason,
+    labels,
+    worker::{DrainStatus, RestartStatus},
+};
+use callmeter_proto::{Secret as SecretText, fleet as pb};
+use k8s_openapi::{
+    api::core::v1::{Pod, Secret},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::SignedDuration,
+};
+use kube::{Api, ResourceExt as _, runtime::events::EventType};
+use serde_json::json;
+use tracing::info;
+
+use super::{
+    Worker,
+    build::{build_pod, build_secret},
+    decide::Decision,
+    dereference::{Inputs, is_owned_by},
+    drain::DrainStep,
+    validate::ValidatedWorker,
+};
+use crate::{
+    error::{Error, Result},
+    writes::{Manager, Posted},
+};
+
+/// What a pass has changed, for the status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Applied {
+    /// The object is gone, or has to be read again before its status is written.
+    pub(crate) skip_status: bool,
+    /// The drain as it is to be recorded.
+    pub(crate) drain: Option<DrainStatus>,
+    /// Its token is stored, under this record of the gateway.
+    pub(crate) minted: Option<String>,
+    /// Its pod was deleted because its token was refused.
+    pub(crate) restarted: Option<RestartStatus>,
+    /// Why its pod cannot be made.
+    pub(crate) blocked: Option<(Reason, String)>,
+    /// When to look again.
+    pub(crate) again: Option<SignedDuration>,
+}
+
+/// Carries the decision out.
+pub(crate) async fn apply(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    valid: &ValidatedWorker,
+    inputs: &Inputs,
+    decision: Decision,
+) -> Result<Applied> {
+    let writer = &context.shared.writer;
+    let mut applied = Applied {
+        drain: worker
+            .status
+            .as_ref()
+            .and_then(|status| status.drain.clone()),
+        ..Applied::default()
+    };
+    match decision {
+        Decision::AddFinalizer => {
+            let kept = writer
+                .finalizer(
+                    "keep the worker until it is drained",
+                    worker,
+                    labels::DRAIN_FINALIZER,
+                    true,
+                )
+                .await?;
+            context.written.keep(kept);
+            applied.skip_status = true;
+            applied.again = Some(SignedDuration::ZERO);
+        }
+        Decision::Finish { forced } => {
+            finish(context, worker, valid, forced).await?;
+            applied.skip_status = true;
+        }
+        Decision::Drain(record, step) => {
+            drain(context, worker, valid, inputs, record, step, &mut applied).await?
+        }
+        Decision::Undrain { fenced } => {
+            if let Some((id, instance)) = fenced {
+                context
+                    .shared
+                    .fleet
+                    .unfence(pb::UnfenceRequest { id, instance })
+                    .await?;
+                allow_eviction(context, worker, inputs, false).await?;
+            }
+            info!(
+                namespace = valid.namespace,
+                worker = valid.name,
+                "a drain was taken back"
+            );
+            applied.drain = None;
+        }
+        Decision::Mint => {
+            applied.minted = Some(mint(context, valid).await?);
+            applied.again = Some(SignedDuration::ZERO);
+        }
+        Decision::CreatePod => create_pod(context, worker, valid, &mut applied).await?,
+        Decision::ReplacePod { rotate, why } => {
+            if rotate {
+                applied.minted = Some(self::rotate(context, valid).await?);
+            }
+            delete_pod(context, worker, inputs, Some(1)).await?;
+            let tries = worker
+                .status
+                .as_ref()
+                .and_then(|s| s.restarts.as_ref())
+                .map_or(0, |r| r.consecutive);
+            applied.restarted = Some(RestartStatus {
+                consecutive: tries.saturating_add(1),
+                next_attempt: None,
+                last_error: why.to_owned(),
+            });
+            let note = format!("its pod is replaced so that it reads its token again: {why}");
+            context
+                .shared
+                .event(worker, EventType::Warning, "Replaced", note)
+                .await;
+        }
+        Decision::DeleteEndedPod => {
+            delete_pod(context, worker, inputs, None).await?;
+            context
+                .shared
+                .event(
+                    worker,
+                    EventType::Normal,
+                    "Replaced",
+                    "its pod was ended by its node".to_owned(),
+                )
+                .await;
+        }
+        Decision::Wait(time) => applied.again = Some(time),
+        Decision::Steady => {}
+    }
+    Ok(applied)
+}
+
+async fn drain(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    valid: &ValidatedWorker,
+    inputs: &Inputs,
+    mut record: DrainStatus,
+    step: DrainStep,
+    applied: &mut Applied,
+) -> Result<()> {
+    let reason = valid
+        .drain_reason
+        .map_or("Deleted", callmeter_api::worker::DrainReason::as_str);
+    match step {
+        DrainStep::Record => applied.again = Some(SignedDuration::ZERO),
+        DrainStep::Fence {
+            id,
+            instance,
+            ends_in_ms,
+        } => {
+            let request = pb::FenceRequest {
+                id,
+                instance,
+                reason: reason.to_owned(),
+                ends_in_ms,
+            };
+            let first = record.fenced_at.is_none();
+            let answer = context.shared.fleet.fence(request).await?;
+            record.fence_seq = Some(answer.fence_seq);
+            record.fenced_at = Some(Time(inputs.now));
+            allow_eviction(context, worker, inputs, true).await?;
+            if first {
+                let used = answer.active_endpoints + answer.reserved_endpoints;
+                let note = format!("takes no new work ({reason}); {used} endpoints were in use");
+                context
+                    .shared
+                    .event(worker, EventType::Normal, "Fenced", note)
+                    .await;
+            }
+            applied.again = Some(SignedDuration::from_secs(2));
+        }
+        DrainStep::Wait(time) => applied.again = Some(time),
+        DrainStep::DeletePod { grace, forced } => {
+            let metrics = &context.shared.metrics;
+            let since = record
+                .requested_at
+                .as_ref()
+                .map_or(inputs.now, |time| time.0);
+            let outcome = if forced { "forced" } else { "idle" };
+            let seconds = inputs.now.duration_since(since).as_secs_f64();
+            delete_pod(context, worker, inputs, grace).await?;
+            metrics
+                .drain_duration
+                .with_label_values(&[reason, outcome])
+                .observe(seconds);
+            if forced {
+                metrics
+                    .drain_forced
+                    .with_label_values(&[&valid.namespace, &valid.pool])
+                    .inc();
+                let note = "its drain deadline has passed; its calls are hung up".to_owned();
+                context
+                    .shared
+                    .event(worker, EventType::Warning, "DrainDeadline", note)
+                    .await;
+            } else {
+                let note = "has nothing left to do; its pod is deleted".to_owned();
+                context
+                    .shared
+                    .event(worker, EventType::Normal, "Drained", note)
+                    .await;
+            }
+        }
+        DrainStep::Terminating | DrainStep::Empty => {}
+    }
+    applied.drain = Some(record);
+    Ok(())
+}
+
+/// Ends what the worker has outside the cluster, its Secret, and then the object.
+async fn finish(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    valid: &ValidatedWorker,
+    forced: bool,
+) -> Result<()> {
+    let shared = &context.shared;
+    if valid.claimed {
+        let id = worker
+            .status
+            .as_ref()
+            .and_then(|status| status.gateway.as_ref()?.worker_id.clone());
+        if let Some(id) = id
+            && let Err(error) = shared.fleet.delete_worker(id).await
+        {
+            // The gateway's record outlives the object at most until the pool compares them.
+            let patience = std::time::Duration::from_secs(120);
+            let given_up = forced
+                || shared
+                    .backoff
+                    .failing_since(&valid.uid)
+                    .is_some_and(|since| since.elapsed() > patience);
+            if !given_up {
+                return Err(error);
+            }
+            let note = format!(
+                "its record at the gateway was not deleted: {}",
+                error.chain()
+            );
+            shared
+                .event(worker, EventType::Warning, "RecordLeft", note)
+                .await;
+        }
+        // By name and before the object goes: the next worker of this name must not find it.
+        shared
+            .writer
+            .delete_named::<Secret>(
+                "delete the worker's token",
+                &valid.namespace,
+                &valid.token.name,
+            )
+            .await?;
+    }
+    if forced {
+        let note = "was not drained in time; the object is let go".to_owned();
+        shared
+            .event(worker, EventType::Warning, "DrainDeadline", note)
+            .await;
+    }
+    let let_go = shared
+        .writer
+        .finalizer("let the worker go", worker, labels::DRAIN_FINALIZER, false)
+        .await;
+    match let_go {
+        Err(error) if error.status().is_some_and(kube::core::Status::is_not_found) => {}
+        other => drop(other?),
+    }
+    context.written.forget(&valid.uid);
+    info!(
+        namespace = valid.namespace,
+        worker = valid.name,
+        forced,
+        "a worker is gone"
+    );
+    Ok(())
+}
+
+/// Has the token minted and stored; safe to repeat after a crash at any point. Gives the gateway's
+/// id of the worker.
+async fn mint(context: &Worker, valid: &ValidatedWorker) -> Result<String> {
+    let shared = &context.shared;
+    let (id, token) = shared.fleet.create_worker(record(valid)).await?;
+    let token = match token {
+        Some(token) => token,
+        None => {
+            // The record is there: either the Secret is too, or its token is lost for good.
+            let asked = shared
+                .writer
+                .post("ask for the Secret", &build_secret(valid, None), true)
+                .await?;
+            if matches!(asked, Posted::Exists) {
+                return Ok(id);
+            }
+            shared.fleet.regenerate_token(id.clone()).await?
+        }
+    };
+    store(context, valid, &token).await?;
+    Ok(id)
+}
+
+/// A new token in place of a refused one.
+async fn rotate(context: &Worker, valid: &ValidatedWorker) -> Result<String> {
+    let fleet = &context.shared.fleet;
+    let (id, token) = fleet.create_worker(record(valid)).await?;
+    let token = match token {
+        Some(token) => token,
+        None => fleet.regenerate_token(id.clone()).await?,
+    };
+    store(context, valid, &token).await?;
+    Ok(id)
+}
+
+/// Writes a token that nobody else knows; whatever the Secret held before is dead.
+async fn store(context: &Worker, valid: &ValidatedWorker, token: &SecretText) -> Result<()> {
+    let writer = &context.shared.writer;
+    writer
+        .delete_named::<Secret>("delete the old token", &valid.namespace, &valid.token.name)
+        .await?;
+    match writer
+        .post("store the token", &build_secret(valid, Some(token)), false)
+        .await?
+    {
+        Posted::Created(_) => Ok(()),
+        // Somebody was faster with a Secret of this name: the token in it is not this one.
+        Posted::Exists => Err(Error::InvalidSpec {
+            field: "spec.tokenSecretRef",
+            message: format!(
+                "a Secret `{}` that is not the operator's is in the way",
+                valid.token.name
+            ),
+        }),
+    }
+}
+
+fn record(valid: &ValidatedWorker) -> pb::CreateWorkerRequest {
+    let mut labels = std::collections::HashMap::from([(labels::POOL.to_owned(), valid.pool_key())]);
+    if !valid.region.is_empty() {
+        labels.insert("region".to_owned(), valid.region.clone());
+    }
+    pb::CreateWorkerRequest {
+        key: valid.uid.clone(),
+        project: valid.project.clone(),
+        name: valid.name.clone(),
+        capacity: valid.capacity.endpoints,
+        labels,
+    }
+}
+
+async fn create_pod(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    valid: &ValidatedWorker,
+    applied: &mut Applied,
+) -> Result<()> {
+    let shared = &context.shared;
+    match shared
+        .writer
+        .post("make the worker's pod", &build_pod(valid), false)
+        .await
+    {
+        Ok(Posted::Created(_)) => {
+            shared
+                .event(
+                    worker,
+                    EventType::Normal,
+                    "Created",
+                    "its pod was made".to_owned(),
+                )
+                .await;
+        }
+        Ok(Posted::Exists) => {
+            // The old pod of this name ends, or the watch has not shown the new one yet.
+            let api = Api::<Pod>::namespaced(shared.client.clone(), &valid.namespace);
+            let found = api
+                .get_opt(&valid.name)
+                .await
+                .map_err(Error::kube("read the worker's pod"))?;
+            let foreign = found.is_some_and(|pod| {
+                !is_owned_by(&pod, &valid.uid) && pod.metadata.deletion_timestamp.is_none()
+            });
+            if foreign {
+                let message = format!(
+                    "a pod `{}` that is not this worker's is in the way",
+                    valid.name
+                );
+                applied.blocked = Some((Reason::ValidationFailed, message));
+            }
+            applied.again = Some(SignedDuration::from_secs(2));
+        }
+        Err(error) => {
+            let Some(status) = error.status().filter(|status| status.is_forbidden()) else {
+                return Err(error);
+            };
+            let (reason, message) = if status.message.contains("violates PodSecurity") {
+                let advice = format!(
+                    "kubectl label namespace {} pod-security.kubernetes.io/enforce=privileged",
+                    valid.namespace
+                );
+                (
+                    Reason::PodSecurityForbidden,
+                    format!("host ports are forbidden in this namespace; to allow them: {advice}"),
+                )
+            } else if status.message.contains("exceeded quota") {
+                (Reason::QuotaExceeded, status.message.clone())
+            } else {
+                return Err(error);
+            };
+            applied.blocked = Some((reason, message));
+            applied.again = Some(SignedDuration::from_secs(30));
+        }
+    }
+    Ok(())
+}
+
+/// The pod as an object to write on: the UID makes sure that it is this one.
+fn pod_ref(worker: &CallMeterWorker, inputs: &Inputs) -> Option<Pod> {
+    let facts = inputs.pod.as_ref()?;
+    let mut pod = Pod::default();
+    pod.metadata.namespace = worker.namespace();
+    pod.metadata.name = Some(facts.name.clone());
+    pod.metadata.uid = Some(facts.uid.clone());
+    Some(pod)
+}
+
+async fn delete_pod(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    inputs: &Inputs,
+    grace: Option<u32>,
+) -> Result<()> {
+    match pod_ref(worker, inputs) {
+        Some(pod) => {
+            context
+                .shared
+                .writer
+                .delete("delete the worker's pod", &pod, grace)
+                .await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Tells autoscalers of nodes whether the pod may be moved.
+async fn allow_eviction(
+    context: &Worker,
+    worker: &CallMeterWorker,
+    inputs: &Inputs,
+    allowed: bool,
+) -> Result<()> {
+    let Some(pod) = pod_ref(worker, inputs) else {
+        return Ok(());
+    };
+    if inputs
+        .pod
+        .as_ref()
+        .is_some_and(|facts| facts.safe_to_evict == allowed)
+    {
+        return Ok(());
+    }
+    let fields = json!({"metadata": {"annotations": super::build::eviction_annotations(allowed)}});
+    let answer = context
+        .shared
+        .writer
+        .apply(
+            "mark the pod for node autoscalers",
+            Manager::Drain,
+            &pod,
+            fields,
+        )
+        .await;
+    match answer {
+        Err(error)
+            if error
+                .status()
+                .is_some_and(|s| s.is_conflict() || s.is_not_found()) =>
+        {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,198 @@
+use callmeter_proto::fleet::WorkerRow;
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::worker::{
+    facts::PodFacts,
+    token::tests::pod,
+    validate::tests::{settings, worker},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn row() -> WorkerRow {
+    WorkerRow {
+        id: "w1".into(),
+        pod_uid: "pod-uid".into(),
+        instance: vec![7],
+        connected: true,
+        status: WorkerStatus::Online.into(),
+        effective_capacity: 25,
+        ..WorkerRow::default()
+    }
+}
+
+fn built(
+    worker: &CallMeterWorker,
+    second: i64,
+    pod: Option<PodFacts>,
+    view: View,
+) -> CallMeterWorkerStatus {
+    let valid = super::super::validate::validate(worker, &settings()).unwrap();
+    let applied = Applied {
+        drain: worker.status.clone().unwrap_or_default().drain,
+        ..Applied::default()
+    };
+    build(
+        worker,
+        &valid,
+        &Inputs {
+            now: at(second),
+            pod,
+            view,
+        },
+        &applied,
+    )
+}
+
+fn online(row: WorkerRow) -> CallMeterWorkerStatus {
+    built(&worker("{}"), 0, Some(pod()), View::Row(Box::new(row)))
+}
+
+fn condition(status: &CallMeterWorkerStatus, type_: Type) -> (&str, &str) {
+    let found = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == type_.as_str())
+        .unwrap();
+    (found.status.as_str(), found.reason.as_str())
+}
+
+#[test]
+fn an_online_worker() {
+    insta::assert_yaml_snapshot!(online(row()));
+}
+
+#[test]
+fn phases_follow_pod_and_gateway() {
+    let of = |pod: Option<PodFacts>, view: View| built(&worker("{}"), 0, pod, view).phase.unwrap();
+    let seen = |row: WorkerRow| View::Row(Box::new(row));
+    assert_eq!(of(None, View::Absent), WorkerPhase::Pending);
+    assert_eq!(
+        of(
+            Some(PodFacts {
+                node: None,
+                ..pod()
+            }),
+            View::Absent
+        ),
+        WorkerPhase::Pending
+    );
+    assert_eq!(of(Some(pod()), View::Absent), WorkerPhase::Starting);
+    assert_eq!(of(Some(pod()), seen(row())), WorkerPhase::Online);
+    assert_eq!(
+        of(
+            Some(pod()),
+            seen(WorkerRow {
+                connected: false,
+                ..row()
+            })
+        ),
+        WorkerPhase::Offline
+    );
+    assert_eq!(
+        of(
+            Some(pod()),
+            seen(WorkerRow {
+                disabled: true,
+                ..row()
+            })
+        ),
+        WorkerPhase::Error
+    );
+    assert_eq!(
+        of(
+            Some(pod()),
+            seen(WorkerRow {
+                fence_seq: 4,
+                ..row()
+            })
+        ),
+        WorkerPhase::Draining
+    );
+    let unhealthy = WorkerRow {
+        status: WorkerStatus::Error.into(),
+        ..row()
+    };
+    assert_eq!(of(Some(pod()), seen(unhealthy)), WorkerPhase::Error);
+}
+
+#[test]
+fn the_load_counts_reserved_endpoints_and_is_unknown_without_the_gateway() {
+    assert_eq!(online(row()).load, Some(WorkerLoad::Idle));
+    assert_eq!(
+        online(WorkerRow {
+            reserved_endpoints: 1,
+            ..row()
+        })
+        .load,
+        Some(WorkerLoad::Busy)
+    );
+    let full = online(WorkerRow {
+        active_endpoints: 20,
+        reserved_endpoints: 5,
+        ..row()
+    });
+    assert_eq!(full.load, Some(WorkerLoad::Full));
+    let unknown = built(&worker("{}"), 0, Some(pod()), View::Unknown);
+    assert_eq!(unknown.load, Some(WorkerLoad::Unknown));
+    assert_eq!(condition(&unknown, Type::Busy).0, "Unknown");
+    assert_eq!(
+        condition(&unknown, Type::GatewayConnected),
+        ("True", "PodReadiness")
+    );
+}
+
+#[test]
+fn a_reduced_capacity_is_told_with_both_numbers() {
+    let status = online(WorkerRow {
+        effective_capacity: 10,
+        ..row()
+    });
+    let mismatch = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "CapacityMismatch")
+        .unwrap();
+    assert_eq!(mismatch.status, "True");
+    assert!(mismatch.message.contains("25") && mismatch.message.contains("10"));
+}
+
+#[test]
+fn an_older_template_shows() {
+    let mut newer = worker("{}");
+    newer.spec.revision = "def".into();
+    let status = built(&newer, 0, Some(pod()), View::Row(Box::new(row())));
+    assert_eq!(
+        condition(&status, Type::UpToDate),
+        ("False", "OutdatedTemplate")
+    );
+    assert_eq!(status.revision.as_deref(), Some("abc"));
+}
+
+/// An idle pass writes nothing.
+#[test]
+fn the_status_of_an_unchanged_worker_does_not_change() {
+    let mut unchanged = worker("{}");
+    for _ in 0..3 {
+        let status = built(&unchanged, 0, Some(pod()), View::Row(Box::new(row())));
+        unchanged.status = Some(status);
+    }
+    let later = built(&unchanged, 5000, Some(pod()), View::Row(Box::new(row())));
+    assert_eq!(Some(later), unchanged.status);
+}
+
+/// Numbers of endpoints belong to metrics: a call that begins or ends is no write.
+#[test]
+fn the_status_does_not_follow_single_calls() {
+    let busy = |active| {
+        let status = online(WorkerRow {
+            active_endpoints: active,
+            ..row()
+        });
+        serde_json::to_string(&status).unwrap()
+    };
+    assert_eq!(busy(2), busy(9));
+}
