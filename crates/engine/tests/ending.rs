@@ -1,4 +1,5 @@
 //! How runs end: by time, by stop, by a deadline, or without ever starting.
+#![expect(clippy::float_cmp, reason = "counts and copied figures are exact")]
 
 mod common;
 
@@ -83,7 +84,7 @@ fn stop_hangs_up_what_runs() {
     world.run_for(secs(20));
     for site in 0..2 {
         world.with(site, |engine, now| {
-            engine.stop(now, ShareId(1), "asked for")
+            engine.stop(now, ShareId(1), "asked for");
         });
     }
     world.run_until_ended(secs(5));
@@ -176,7 +177,7 @@ fn a_deadline_does_not_wait_for_the_dead() {
     assert!(world.sites[0].engine.is_empty());
 }
 
-/// A call whose BYE is never answered ends as TEARDOWN_ERROR, after the transaction's time.
+/// A call whose BYE is never answered ends as `TEARDOWN_ERROR`, after the transaction's time.
 #[test]
 fn an_unanswered_bye_is_a_teardown_error() {
     let mut world = World::new(2, 6);

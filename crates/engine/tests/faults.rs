@@ -1,4 +1,5 @@
 //! What goes wrong around the engine: ports, threads, audio, the generator itself, bad input.
+#![expect(clippy::float_cmp, reason = "counts and copied figures are exact")]
 
 mod common;
 
@@ -11,6 +12,8 @@ use callmeter_engine::{
 use callmeter_metrics::{Aggregation, CATALOGUE, by_id, id};
 use common::proxy::Proxy;
 use common::{World, ms, secs};
+
+type Spoil<'a> = (&'a str, Box<dyn Fn(&mut Assign) + 'a>);
 
 fn account(user: &str) -> Account {
     Account {
@@ -191,7 +194,7 @@ fn transport_errors_are_counted() {
     assert_eq!(world.sites[1].sum(1, id::TRANSPORT_ERRORS), 0.0);
 }
 
-/// An offer without our codec is refused 488 and ends NEGOTIATION_FAILED at both ends.
+/// An offer without our codec is refused 488 and ends `NEGOTIATION_FAILED` at both ends.
 #[test]
 fn no_common_codec_fails_the_negotiation() {
     let mut world = World::new(2, 7);
@@ -216,7 +219,6 @@ fn no_common_codec_fails_the_negotiation() {
 fn wrong_assignments_are_refused_by_name() {
     let mut world = World::new(1, 8);
     let good = world.plan(0, 1, Role::Caller, 2);
-    type Spoil<'a> = (&'a str, Box<dyn Fn(&mut Assign) + 'a>);
     let cases: Vec<Spoil> = vec![
         (r#"count is "0""#, Box::new(|a| a.count = 0)),
         (
@@ -326,7 +328,7 @@ fn declared_and_emitted_metrics_are_the_same() {
         .insert("pbx.example".to_owned(), [192, 0, 2, 100].into());
     for (site, role) in [(1, Role::Callee), (0, Role::Caller)] {
         let mut plan = world.plan(site, 1, role, 1);
-        plan.registrar.domain = "pbx.example".to_owned();
+        plan.registrar.domain = "pbx.example".into();
         plan.registrar.register = true;
         plan.accounts = vec![account(["ann", "bob"][site])];
         world.assign(site, plan);

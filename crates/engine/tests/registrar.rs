@@ -1,4 +1,5 @@
 //! Registration, names, and calls through a proxy.
+#![expect(clippy::float_cmp, reason = "counts and copied figures are exact")]
 
 mod common;
 
@@ -23,7 +24,7 @@ fn account(user: &str) -> Account {
 /// A share that registers `users` at a registrar known by name.
 fn registering(world: &World, site: usize, role: Role, users: &[&str]) -> Assign {
     let mut plan = world.plan(site, 1, role, users.len() as u32);
-    plan.registrar.domain = "pbx.example".to_owned();
+    plan.registrar.domain = "pbx.example".into();
     plan.registrar.register = true;
     plan.accounts = users.iter().map(|user| account(user)).collect();
     plan
@@ -102,7 +103,7 @@ fn calls_through_a_registrar() {
     assert!(world.sites.iter().all(|site| site.engine.is_empty()));
 }
 
-/// An account the registrar refuses ends REGISTRATION_FAILED; the others go on.
+/// An account the registrar refuses ends `REGISTRATION_FAILED`; the others go on.
 #[test]
 fn a_refused_registration_ends_its_endpoint_only() {
     let mut world = with_proxy(2);
@@ -129,12 +130,12 @@ fn a_refused_registration_ends_its_endpoint_only() {
     assert_eq!(world.sites[1].endpoints(1)[&0], None);
 }
 
-/// A registrar that never answers: REGISTRATION_FAILED after the transaction's time.
+/// A registrar that never answers: `REGISTRATION_FAILED` after the transaction's time.
 #[test]
 fn a_silent_registrar_is_given_up() {
     let mut world = World::new(1, 3);
     let mut plan = registering(&world, 0, Role::Callee, &["bob"]);
-    plan.registrar.domain = "192.0.2.77".to_owned();
+    plan.registrar.domain = "192.0.2.77".into();
     world.assign(0, plan);
     world.run_until_ended(secs(40));
     assert_eq!(

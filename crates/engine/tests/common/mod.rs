@@ -1,8 +1,14 @@
 //! Engines joined by a link in virtual time, with a model of the media threads.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail the test"
+)]
 
 pub(crate) mod media;
 pub(crate) mod proxy;
+mod site;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -11,15 +17,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use callmeter_engine::media::Codec;
 use callmeter_engine::{
-    Assign, Audio, CallPlan, EndpointEvent, Engine, EngineConfig, Flow, Listener, MetricId,
-    Outcome, Output, Phase, Registrar, Role, SampleRow, ShareId, ShareTotals, Transport, What,
+    Assign, Audio, CallPlan, Engine, EngineConfig, Flow, Listener, Output, Registrar, Role,
+    ShareId, Transport,
 };
-use callmeter_metrics::Aggregate;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use media::MediaModel;
 use proxy::Proxy;
+use site::Site;
 
 pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -45,17 +51,6 @@ enum Due {
     },
 }
 
-/// One engine and everything it said.
-pub(crate) struct Site {
-    pub(crate) engine: Engine,
-    pub(crate) ip: IpAddr,
-    pub(crate) ports: HashMap<ShareId, SocketAddr>,
-    pub(crate) events: Vec<EndpointEvent>,
-    pub(crate) rows: Vec<(ShareId, u32, SampleRow)>,
-    pub(crate) ended: Vec<(ShareId, ShareTotals)>,
-    pub(crate) closed: Vec<ShareId>,
-}
-
 /// The link, the engines on it, the clock.
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -70,6 +65,8 @@ pub(crate) struct World {
     pub(crate) dns: bool,
     /// SIP messages put on the wire: from, to, first line.
     pub(crate) wire: Vec<(SocketAddr, SocketAddr, String)>,
+    /// The same as whole texts, by destination.
+    pub(crate) raw: Vec<(SocketAddr, String)>,
     queue: BTreeMap<(Instant, u64), Due>,
     sequence: u64,
     rng: SmallRng,
@@ -107,6 +104,7 @@ impl World {
             names: HashMap::new(),
             dns: true,
             wire: Vec::new(),
+            raw: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             rng: SmallRng::seed_from_u64(seed),
@@ -346,12 +344,10 @@ impl World {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
-        let line = String::from_utf8_lossy(&bytes)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let line = text.lines().next().unwrap_or_default().to_owned();
         self.wire.push((from, to, line));
+        self.raw.push((to, text));
         if self.rng.random_bool(self.loss) {
             return;
         }
@@ -368,137 +364,5 @@ impl World {
     fn push(&mut self, at: Instant, due: Due) {
         self.sequence += 1;
         self.queue.insert((at, self.sequence), due);
-    }
-}
-
-impl Site {
-    /// The contact of each endpoint that is READY, by index.
-    pub(crate) fn contacts(&self, share: u32) -> Vec<String> {
-        self.ready(share)
-            .into_iter()
-            .map(|(contact, _)| contact)
-            .collect()
-    }
-
-    /// The address of record of each endpoint that is READY, by index.
-    pub(crate) fn aors(&self, share: u32) -> Vec<String> {
-        self.ready(share).into_iter().map(|(_, aor)| aor).collect()
-    }
-
-    fn ready(&self, share: u32) -> Vec<(String, String)> {
-        let mut found = BTreeMap::new();
-        for event in self
-            .events
-            .iter()
-            .filter(|event| event.share == ShareId(share))
-        {
-            if let What::Ready { contact, aor } = &event.what {
-                found.insert(event.endpoint, (contact.clone(), aor.clone()));
-            }
-        }
-        found.into_values().collect()
-    }
-
-    /// Outcome, status and detail of every call of a share, in the order they ended.
-    pub(crate) fn calls(&self, share: u32) -> Vec<(Outcome, Option<u16>, String)> {
-        let of_share = self
-            .events
-            .iter()
-            .filter(|event| event.share == ShareId(share));
-        of_share
-            .filter_map(|event| match &event.what {
-                What::CallEnded {
-                    outcome,
-                    sip_status,
-                    detail,
-                    ..
-                } => Some((*outcome, *sip_status, detail.clone())),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Final outcome of every endpoint of a share that has ended, by index.
-    pub(crate) fn endpoints(&self, share: u32) -> BTreeMap<u32, Option<Outcome>> {
-        let of_share = self
-            .events
-            .iter()
-            .filter(|event| event.share == ShareId(share));
-        of_share
-            .filter_map(|event| match &event.what {
-                What::Ended { outcome, .. } => Some((event.endpoint, *outcome)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Phases of one call (0: of the endpoint), in order.
-    pub(crate) fn phases(&self, share: u32, endpoint: u32, call: u32) -> Vec<Phase> {
-        let of_call = self.events.iter().filter(|event| {
-            event.share == ShareId(share) && event.endpoint == endpoint && event.call == call
-        });
-        of_call
-            .filter_map(|event| match event.what {
-                What::Phase(phase) => Some(phase),
-                _ => None,
-            })
-            .collect()
-    }
-
-    pub(crate) fn totals(&self, share: u32) -> &ShareTotals {
-        &self
-            .ended
-            .iter()
-            .find(|(id, _)| *id == ShareId(share))
-            .expect("the share to end")
-            .1
-    }
-
-    /// Every value of a metric of a share, in the order it came.
-    pub(crate) fn values(&self, share: u32, metric: MetricId) -> Vec<f64> {
-        self.rows_of(share)
-            .flat_map(|row| row.values.iter())
-            .filter(|value| value.metric == metric)
-            .map(|value| value.value)
-            .collect()
-    }
-
-    pub(crate) fn sum(&self, share: u32, metric: MetricId) -> f64 {
-        self.values(share, metric).iter().sum()
-    }
-
-    pub(crate) fn rows_of(&self, share: u32) -> impl Iterator<Item = &SampleRow> {
-        self.rows
-            .iter()
-            .filter(move |(id, ..)| *id == ShareId(share))
-            .map(|(_, _, row)| row)
-    }
-
-    /// All rows of a share as the gateway would sum them up; panics on a value out of place.
-    pub(crate) fn aggregate(&self, share: u32) -> Aggregate {
-        let mut aggregate = Aggregate::new();
-        for (_, second, row) in self.rows.iter().filter(|(id, ..)| *id == ShareId(share)) {
-            for value in &row.values {
-                aggregate
-                    .add(*second, row.direction, value.metric, value.value)
-                    .unwrap();
-            }
-        }
-        aggregate
-    }
-
-    /// Rows are unique, and as many as the totals say.
-    pub(crate) fn assert_rows_add_up(&self, share: u32) {
-        let mut seen = std::collections::HashSet::new();
-        let totals = self.totals(share);
-        let mut counted = vec![0_u64; totals.count as usize];
-        for (id, second, row) in &self.rows {
-            if *id == ShareId(share) {
-                let key = (*second, row.endpoint, row.call, row.direction, row.per_call);
-                assert!(seen.insert(key), "row twice: {key:?}");
-                counted[(row.endpoint - totals.first) as usize] += 1;
-            }
-        }
-        assert_eq!(counted, totals.rows_per_endpoint);
     }
 }

@@ -34,7 +34,7 @@ impl Proxy {
         let mut lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
         let first = lines.remove(0);
         if first.starts_with("SIP/2.0") {
-            return self.response(&first, lines, body).into_iter().collect();
+            return response(&first, lines, body).into_iter().collect();
         }
         if first.starts_with("REGISTER") {
             return vec![(from, self.register(&lines))];
@@ -95,19 +95,14 @@ impl Proxy {
         lines.insert(0, via);
         Some((to, assemble(&first, &lines, body)))
     }
+}
 
-    fn response(
-        &self,
-        first: &str,
-        mut lines: Vec<String>,
-        body: &str,
-    ) -> Option<(SocketAddr, Bytes)> {
-        let own = lines.iter().position(|line| line.starts_with("Via:"))?;
-        lines.remove(own);
-        let via = header(&lines, "Via")?;
-        let to = via.split(' ').nth(1)?.split(';').next()?.parse().ok()?;
-        Some((to, assemble(first, &lines, body)))
-    }
+fn response(first: &str, mut lines: Vec<String>, body: &str) -> Option<(SocketAddr, Bytes)> {
+    let own = lines.iter().position(|line| line.starts_with("Via:"))?;
+    lines.remove(own);
+    let via = header(&lines, "Via")?;
+    let to = via.split(' ').nth(1)?.split(';').next()?.parse().ok()?;
+    Some((to, assemble(first, &lines, body)))
 }
 
 fn header<'a>(lines: &'a [String], name: &str) -> Option<&'a str> {
@@ -129,12 +124,14 @@ fn reply(lines: &[String], status: &str, extra: &str) -> Bytes {
     let mut text = format!("SIP/2.0 {status}\r\n");
     for line in lines {
         if line.starts_with("To:") && !line.contains("tag=") {
-            text.push_str(&format!("{line};tag=proxy\r\n"));
+            text.push_str(line);
+            text.push_str(";tag=proxy\r\n");
         } else if ["Via:", "From:", "To:", "Call-ID:", "CSeq:"]
             .iter()
             .any(|n| line.starts_with(n))
         {
-            text.push_str(&format!("{line}\r\n"));
+            text.push_str(line);
+            text.push_str("\r\n");
         }
     }
     text.push_str(extra);

@@ -1,0 +1,230 @@
+//! A far end that is not ours: early media, late offers, hold, its own BYE, odd requests.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use callmeter_engine::media::MediaCommand;
+use callmeter_engine::{Outcome, Phase, Role, ShareId};
+use callmeter_metrics::id;
+use common::{World, ms, secs};
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 5060);
+
+const SDP: &str = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\n\
+                   m=audio 4000 RTP/AVP 8\na=rtpmap:8 PCMA/8000\na=ptime:20\n";
+
+/// A value of a header of the last request or response we sent to the peer.
+fn sent(world: &World, header: &str) -> String {
+    let text = world
+        .raw
+        .iter()
+        .rev()
+        .find(|(to, _)| *to == PEER)
+        .map(|(_, text)| text.as_str());
+    let mut lines = text.unwrap_or_default().lines();
+    let value = lines.find_map(|line| line.strip_prefix(header)?.strip_prefix(": "));
+    value.unwrap_or_default().trim().to_owned()
+}
+
+fn with_body(head: &str, body: &str) -> String {
+    let length = body.replace('\n', "\r\n").len();
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\n"
+    };
+    format!("{head}{kind}Content-Length: {length}\n\n{body}")
+}
+
+/// The peer answers the request we sent last.
+fn respond(world: &mut World, status: &str, body: &str) {
+    let header = |name: &str| format!("{name}: {}\n", sent(world, name));
+    let head = format!(
+        "SIP/2.0 {status}\n{}{}To: {};tag=peer\n{}{}Contact: <sip:peer@{PEER}>\n",
+        header("Via"),
+        header("From"),
+        sent(world, "To"),
+        header("Call-ID"),
+        header("CSeq"),
+    );
+    let to = world.sites[0].ports[&ShareId(1)];
+    world.inject(PEER, to, &with_body(&head, body));
+    world.run_for(ms(20));
+}
+
+/// The peer sends a request of its own to the endpoint.
+fn request(world: &mut World, method: &str, cseq: u32, to_tag: &str, body: &str) {
+    let to = world.sites[0].ports[&ShareId(1)];
+    let head = format!(
+        "{method} sip:group-1-0@{to} SIP/2.0\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bK{method}{cseq}\n\
+         From: <sip:peer@{PEER}>;tag=p1\nTo: <sip:group-1-0@{to}>{to_tag}\nCall-ID: c1@{PEER}\n\
+         CSeq: {cseq} {method}\nMax-Forwards: 70\nContact: <sip:peer@{PEER}>\n"
+    );
+    world.inject(PEER, to, &with_body(&head, body));
+    world.run_for(ms(20));
+}
+
+fn tag_of_ours(world: &World) -> String {
+    let to = sent(world, "To");
+    format!(";tag={}", to.split("tag=").nth(1).unwrap_or_default())
+}
+
+fn starts(world: &World) -> Vec<bool> {
+    let sending = world
+        .media
+        .commands
+        .iter()
+        .filter_map(|(_, _, command)| match command {
+            MediaCommand::Start { start_sending, .. } => Some(*start_sending),
+            _ => None,
+        });
+    sending.collect()
+}
+
+fn stops(world: &World) -> usize {
+    let stop = |c: &MediaCommand| matches!(c, MediaCommand::StopSending { .. });
+    world
+        .media
+        .commands
+        .iter()
+        .filter(|(_, _, command)| stop(command))
+        .count()
+}
+
+fn caller(world: &mut World) {
+    let plan = world.plan(0, 1, Role::Caller, 1);
+    world.assign(0, plan);
+    world.start(0, 1, &[format!("sip:peer@{PEER}")]);
+    world.run_for(ms(20));
+    assert!(sent(world, "CSeq").ends_with("INVITE"));
+}
+
+/// 183 with SDP: heard before the answer, spoken after it; the delay to it is the post-dial delay.
+#[test]
+fn early_media_is_heard_before_the_answer() {
+    let mut world = World::new(1, 1);
+    // The peer sends neither RTP nor RTCP.
+    world.media.deaf_to.insert(8);
+    caller(&mut world);
+    respond(&mut world, "183 Session Progress", SDP);
+    assert_eq!(starts(&world), [false]);
+    world.run_for(secs(2));
+    assert_eq!(world.sites[0].phases(1, 0, 1), [Phase::Calling]);
+    respond(&mut world, "200 OK", SDP);
+    assert_eq!(starts(&world), [false, true]);
+    assert_eq!(world.sites[0].phases(1, 0, 1).last(), Some(&Phase::InCall));
+    assert!(sent(&world, "CSeq").ends_with("ACK"));
+    world.run_for(secs(10));
+    assert!(sent(&world, "CSeq").ends_with("BYE"));
+    respond(&mut world, "200 OK", "");
+    world.run_until_ended(secs(5));
+    let site = &world.sites[0];
+    assert_eq!(site.values(1, id::TIME_TO_RINGING_MS), [], "183 is no 180");
+    assert_eq!(site.values(1, id::POST_DIAL_DELAY_MS).len(), 1);
+    assert_eq!(site.values(1, id::MISSING_AUDIO), [1.0]);
+    assert_eq!(site.totals(1).calls, [(Outcome::CompletedWithWarnings, 1)]);
+}
+
+/// An answer we cannot use: acknowledged, ended by BYE, `NEGOTIATION_FAILED`.
+#[test]
+fn an_unusable_answer_fails_the_negotiation() {
+    let mut world = World::new(1, 2);
+    caller(&mut world);
+    respond(
+        &mut world,
+        "200 OK",
+        &SDP.replace("RTP/AVP 8", "RTP/AVP 18"),
+    );
+    assert!(sent(&world, "CSeq").ends_with("BYE"));
+    respond(&mut world, "200 OK", "");
+    world.run_until_ended(secs(5));
+    assert_eq!(world.sites[0].calls(1)[0].0, Outcome::NegotiationFailed);
+    assert_eq!(starts(&world), Vec::<bool>::new());
+}
+
+/// The peer hangs up first: we stop sending at once and count it as a success.
+#[test]
+fn the_far_end_may_hang_up() {
+    let mut world = World::new(1, 3);
+    let callee = world.plan(0, 1, Role::Callee, 1);
+    world.assign(0, callee);
+    world.start(0, 1, &[]);
+    request(&mut world, "INVITE", 1, "", SDP);
+    world.run_for(secs(1));
+    let tag = tag_of_ours(&world);
+    request(&mut world, "ACK", 1, &tag, "");
+    assert_eq!(starts(&world), [true]);
+    world.run_for(secs(4));
+    request(&mut world, "BYE", 2, &tag, "");
+    assert_eq!(stops(&world), 1);
+    world.run_for(secs(1));
+    assert_eq!(
+        world.sites[0].calls(1)[0].0,
+        Outcome::CompletedWithWarnings,
+        "nothing was heard"
+    );
+    assert_eq!(world.media.open_streams(), 0);
+    let duration = world.sites[0].values(1, id::CALL_DURATION_MS);
+    assert!((duration[0] - 4045.0).abs() < 25.0, "{duration:?}");
+}
+
+/// An INVITE without SDP is answered with our offer; media starts with the answer in the ACK.
+#[test]
+fn a_late_offer_is_ours() {
+    let mut world = World::new(1, 4);
+    let callee = world.plan(0, 1, Role::Callee, 1);
+    world.assign(0, callee);
+    world.start(0, 1, &[]);
+    request(&mut world, "INVITE", 1, "", "");
+    world.run_for(secs(1));
+    assert_eq!(starts(&world), Vec::<bool>::new());
+    assert_eq!(sent(&world, "Content-Type"), "application/sdp");
+    let tag = tag_of_ours(&world);
+    request(&mut world, "ACK", 1, &tag, SDP);
+    assert_eq!(starts(&world), [true]);
+    assert_eq!(world.sites[0].phases(1, 0, 1).last(), Some(&Phase::InCall));
+}
+
+/// Hold stops what we send, resume starts it again, the stream stays.
+#[test]
+fn hold_and_resume_by_the_far_end() {
+    let mut world = World::new(1, 5);
+    let callee = world.plan(0, 1, Role::Callee, 1);
+    world.assign(0, callee);
+    world.start(0, 1, &[]);
+    request(&mut world, "INVITE", 1, "", SDP);
+    world.run_for(secs(1));
+    let tag = tag_of_ours(&world);
+    request(&mut world, "ACK", 1, &tag, "");
+    let hold = SDP.replace("1 1 IN", "1 2 IN") + "a=sendonly\n";
+    request(&mut world, "INVITE", 2, &tag, &hold);
+    assert_eq!((starts(&world), stops(&world)), (vec![true, false], 1));
+    request(&mut world, "ACK", 2, &tag, "");
+    request(
+        &mut world,
+        "INVITE",
+        3,
+        &tag,
+        &SDP.replace("1 1 IN", "1 3 IN"),
+    );
+    assert_eq!(starts(&world), [true, false, true]);
+    request(&mut world, "ACK", 3, &tag, "");
+    request(&mut world, "BYE", 4, &tag, "");
+    world.run_for(secs(2));
+    assert_eq!(world.sites[0].calls(1).len(), 1);
+}
+
+/// Nobody acknowledges our answer: the call ends as TIMEOUT, by our BYE.
+#[test]
+fn an_answer_that_is_never_acknowledged_times_out() {
+    let mut world = World::new(1, 6);
+    let callee = world.plan(0, 1, Role::Callee, 1);
+    world.assign(0, callee);
+    world.start(0, 1, &[]);
+    request(&mut world, "INVITE", 1, "", SDP);
+    world.run_for(secs(34));
+    assert!(sent(&world, "CSeq").ends_with("BYE"));
+    world.run_until_ended(secs(120));
+    assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Timeout, 1)]);
+}
