@@ -1,10 +1,10 @@
-//! `callmeter`: the gateway's REST API from a terminal.
+//! `callmeter`: runs and workers of a gateway from the terminal.
 
 mod args;
 mod client;
+mod commands;
+mod model;
 mod report;
-mod table;
-mod value;
 mod watch;
 
 use std::process::ExitCode;
@@ -13,18 +13,16 @@ use clap::Parser as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        eprintln!("callmeter: a second TLS provider was installed");
+    let provider = rustls::crypto::ring::default_provider();
+    if provider.install_default().is_err() {
+        eprintln!("callmeter: a TLS provider is installed already");
         return ExitCode::FAILURE;
     }
-    match args::Cli::parse().run().await {
+    match commands::run(args::Args::parse()).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("callmeter: {error:#}");
-            ExitCode::from(2)
+            ExitCode::FAILURE
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn runs(runs: &[Value]) -> String {
 
 /// `callmeter workers`.
 pub(crate) fn workers(workers: &[Value]) -> String {
-    let count = |worker: &Value, field: &str| worker[field].as_u64().unwrap_or(0);
+    let count = |worker: &Value, field: &str| worker["capacity"][field].as_u64().unwrap_or(0);
     let rows: Vec<_> = workers
         .iter()
         .map(|worker| {
@@ -60,8 +60,8 @@ pub(crate) fn workers(workers: &[Value]) -> String {
                 text(worker, "/id").to_owned(),
                 text(worker, "/name").to_owned(),
                 text(worker, "/status").to_owned(),
-                count(worker, "effectiveCapacity").to_string(),
-                (count(worker, "activeEndpoints") + count(worker, "reservedEndpoints")).to_string(),
+                count(worker, "effective").to_string(),
+                (count(worker, "active") + count(worker, "reserved")).to_string(),
             ]
         })
         .collect();

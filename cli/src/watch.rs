@@ -1,216 +1,248 @@
-//! `callmeter watch`: a run live in the terminal, then its report.
+//! Follows a run to its end.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
-use crate::client::Client;
-use crate::report;
-use crate::table::table;
-use crate::value::{array, number, shown, text};
+use crate::client::{Client, Refused};
+use crate::model::{Group, LiveGroup, Progress};
 
-const INTERVAL: Duration = Duration::from_secs(1);
-/// A gateway that restarts is back well within this.
-const PATIENCE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_secs(1);
+/// A gateway that restarts is back by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Without a terminal unchanged progress is told this often.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows the run until it is over. Answers 0 if it passed, or had nothing expected of it and
-/// completed whole; else 1.
-pub(crate) async fn watch(client: &Client, run: &str) -> Result<ExitCode> {
-    let mut screen = Screen::new();
-    let mut last_answer = Instant::now();
+/// Shows progress until the run is over; answers with the last state.
+pub(crate) async fn follow(client: &Client, run: &str) -> Result<Progress> {
+    let mut screen = Screen::new(std::io::stdout().is_terminal());
+    let mut poll = tokio::time::interval(POLL);
+    let mut answered = Instant::now();
     loop {
-        match client.get(&format!("/runs/{run}")).await {
-            Ok(state) => {
-                last_answer = Instant::now();
-                let over = ["COMPLETED", "FAILED", "CANNOT_RUN_FOR_NOW"];
-                if over.contains(&text(&state, "/status")) {
-                    break;
+        poll.tick().await;
+        let progress: Progress = match client.get(&format!("/runs/{run}/live")).await {
+            Ok(progress) => progress,
+            Err(error) => {
+                let refused = error
+                    .downcast_ref::<Refused>()
+                    .is_some_and(|r| r.status.is_client_error());
+                if refused || answered.elapsed() >= PATIENCE {
+                    screen.end()?;
+                    bail!(error.context(format!("run {run} cannot be followed")));
                 }
-                let live = client
-                    .get(&format!("/runs/{run}/live"))
-                    .await
-                    .unwrap_or(Value::Null);
-                screen.show(&frame(&state, &live), &summary(&state))?;
+                continue;
             }
-            // No patience with what waiting cannot mend: a wrong key, a run that is not there.
-            Err(error) if last_answer.elapsed() > PATIENCE || !is_outage(&error) => bail!(error),
-            Err(error) => screen.show(&format!("{error:#}\n"), &format!("{error:#}"))?,
-        }
-        sleep(INTERVAL).await;
-    }
-    screen.clear()?;
-    let results = client.get(&format!("/runs/{run}/results")).await?;
-    print!("{}", report::render(&results));
-    let whole = text(&results, "/status") == "COMPLETED" && results["partial"] != true;
-    let as_expected = match text(&results, "/verdict") {
-        "Passed" => true,
-        "Failed" => false,
-        _ => array(&results, "/expects").is_empty(),
-    };
-    Ok(if whole && as_expected {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn is_outage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<reqwest::Error>()
-            .is_some_and(|e| e.is_connect() || e.is_timeout())
-    })
-}
-
-/// One screen of a run: its status, and its groups with the figures of the last whole second.
-fn frame(state: &Value, live: &Value) -> String {
-    let mut out = format!(
-        "Run {} ({}): {}\n",
-        text(state, "/id"),
-        text(state, "/name"),
-        status(state)
-    );
-    let groups = array(state, "/groups");
-    let figures = array(live, "/groups");
-    let row = |(index, group): (usize, &Value)| {
-        let live = figures.get(index).unwrap_or(&Value::Null);
-        let count = |field: &str| shown(number(group, &format!("/{field}")), 0, "");
-        vec![
-            text(group, "/group").to_owned(),
-            count("endpoints"),
-            count("ready"),
-            count("inCall"),
-            count("ended"),
-            count("calls"),
-            count("callsSucceeded"),
-            shown(number(live, "/mos"), 2, ""),
-            shown(number(live, "/jitterMs"), 2, ""),
-            shown(number(live, "/lossPercent"), 2, ""),
-            shown(number(live, "/txLatenessP99Ms"), 2, ""),
-        ]
-    };
-    let rows: Vec<_> = groups.iter().enumerate().map(row).collect();
-    if !rows.is_empty() {
-        let header = [
-            "GROUP",
-            "ENDPOINTS",
-            "READY",
-            "IN CALL",
-            "ENDED",
-            "CALLS",
-            "SUCCEEDED",
-            "MOS",
-            "JITTER ms",
-            "LOSS %",
-            "LATE p99 ms",
-        ];
-        out += &table(&header, &rows);
-    }
-    out
-}
-
-fn status(state: &Value) -> String {
-    let mut out = text(state, "/status").to_owned();
-    if out == "QUEUED" {
-        if let Some(position) = number(state, "/queuePosition").filter(|p| *p > 0.0) {
-            out += &format!(", position {position}");
-        }
-        if let Some(missing) = number(state, "/missingEndpoints").filter(|m| *m > 0.0) {
-            out += &format!(", {missing} endpoints missing");
+        };
+        answered = Instant::now();
+        screen.show(&progress)?;
+        if is_over(&progress.status) {
+            screen.end()?;
+            return Ok(progress);
         }
     }
-    match text(state, "/reason") {
-        "" => out,
-        reason => format!("{out}, {reason}"),
-    }
 }
 
-/// The same in one line, for logs.
-fn summary(state: &Value) -> String {
-    let groups = array(state, "/groups").iter().map(|group| {
-        format!(
-            "{} {}/{} ready, {} in call, {} calls",
-            text(group, "/group"),
-            shown(number(group, "/ready"), 0, ""),
-            shown(number(group, "/endpoints"), 0, ""),
-            shown(number(group, "/inCall"), 0, ""),
-            shown(number(group, "/calls"), 0, ""),
-        )
-    });
-    let mut parts = vec![status(state)];
-    parts.extend(groups);
-    parts.join("; ")
+fn is_over(status: &str) -> bool {
+    matches!(status, "COMPLETED" | "FAILED" | "CANNOT_RUN_FOR_NOW")
 }
 
-/// Redraws in place on a terminal; elsewhere prints a line when something changed.
+/// A terminal is drawn over; elsewhere lines follow each other.
 struct Screen {
     terminal: bool,
     drawn: usize,
     last: String,
+    told: Option<Instant>,
 }
 
 impl Screen {
-    fn new() -> Self {
+    fn new(terminal: bool) -> Self {
         Self {
-            terminal: std::io::stdout().is_terminal(),
+            terminal,
             drawn: 0,
             last: String::new(),
+            told: None,
         }
     }
 
-    fn show(&mut self, frame: &str, line: &str) -> Result<()> {
+    fn show(&mut self, progress: &Progress) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
         if self.terminal {
-            self.clear()?;
-            print!("{frame}");
-            self.drawn = frame.lines().count();
-        } else if self.last != line {
-            println!("{line}");
-            line.clone_into(&mut self.last);
+            let text = block(progress);
+            // Up to the first line drawn, then clear to the end of the screen.
+            if self.drawn > 0 {
+                write!(out, "\x1b[{}A\r\x1b[J", self.drawn)?;
+            }
+            write!(out, "{text}")?;
+            self.drawn = text.lines().count();
+        } else {
+            let head = head(progress);
+            let due = self.told.is_none_or(|told| told.elapsed() >= LINE_EVERY);
+            if head != self.last || due {
+                writeln!(out, "{}", line(progress))?;
+                self.last = head;
+                self.told = Some(Instant::now());
+            }
         }
-        Ok(std::io::stdout().flush()?)
+        out.flush()
     }
 
-    /// Takes the last frame off the terminal.
-    fn clear(&mut self) -> Result<()> {
-        if self.drawn > 0 {
-            print!("\x1b[{}A\x1b[J", self.drawn);
-            self.drawn = 0;
-        }
-        Ok(std::io::stdout().flush()?)
+    fn end(&mut self) -> std::io::Result<()> {
+        self.drawn = 0;
+        writeln!(std::io::stdout().lock())
     }
+}
+
+/// Status and what it waits for.
+fn head(progress: &Progress) -> String {
+    let Progress {
+        id,
+        status,
+        reason,
+        queue,
+        groups: _,
+        verdict: _,
+        live: _,
+    } = progress;
+    let mut text = format!("{status} run {id}");
+    // Writing to a String cannot fail.
+    if let Some(queue) = queue {
+        let _ = write!(
+            text,
+            ", position {} in the queue, {} endpoints missing",
+            queue.position, queue.missing_endpoints
+        );
+    }
+    if !reason.is_empty() {
+        let _ = write!(text, ": {reason}");
+    }
+    text
+}
+
+/// Progress in one line.
+fn line(progress: &Progress) -> String {
+    let mut text = head(progress);
+    let running = matches!(progress.status.as_str(), "RUNNING" | "STOPPING");
+    for group in progress.groups.iter().filter(|_| running) {
+        let Group {
+            name,
+            endpoints,
+            ready,
+            in_call,
+            ended,
+            calls,
+            calls_succeeded,
+        } = group;
+        let _ = write!(
+            text,
+            " | {name}: {ready}/{endpoints} ready, {in_call} in call, {ended} ended, {calls_succeeded}/{calls} calls ok"
+        );
+    }
+    text
+}
+
+/// Progress as a table.
+fn block(progress: &Progress) -> String {
+    let mut text = head(progress);
+    text.push('\n');
+    if let Some(live) = &progress.live {
+        let _ = writeln!(text, "second {}", live.second);
+    }
+    let _ = writeln!(
+        text,
+        "{:<16} {:>9} {:>6} {:>7} {:>6} {:>9} {:>6} {:>9} {:>7} {:>13} {:>10}",
+        "group",
+        "endpoints",
+        "ready",
+        "in call",
+        "ended",
+        "calls ok",
+        "MOS",
+        "jitter ms",
+        "loss %",
+        "sent/received",
+        "late p99"
+    );
+    let none = LiveGroup::default();
+    for (i, group) in progress.groups.iter().enumerate() {
+        let Group {
+            name,
+            endpoints,
+            ready,
+            in_call,
+            ended,
+            calls,
+            calls_succeeded,
+        } = group;
+        let live = progress
+            .live
+            .as_ref()
+            .and_then(|l| l.groups.get(i))
+            .unwrap_or(&none);
+        let LiveGroup {
+            mos,
+            jitter_ms,
+            loss_percent,
+            packets_sent,
+            packets_received,
+            tx_lateness_p99_ms,
+        } = live;
+        let ok = format!("{calls_succeeded}/{calls}");
+        let packets = format!(
+            "{}/{}",
+            number(*packets_sent, 0),
+            number(*packets_received, 0)
+        );
+        let _ = writeln!(
+            text,
+            "{name:<16.16} {endpoints:>9} {ready:>6} {in_call:>7} {ended:>6} {ok:>9} {:>6} {:>9} {:>7} {packets:>13} {:>10}",
+            number(*mos, 2),
+            number(*jitter_ms, 3),
+            number(*loss_percent, 2),
+            number(*tx_lateness_p99_ms, 3),
+        );
+    }
+    text
+}
+
+/// A figure, or a dash if it was not measured.
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    #[test]
-    fn a_waiting_run_shows_its_place_and_what_is_missing() {
-        let state = json!({
-            "id": "r1", "name": "demo", "status": "QUEUED", "reason": "pool demo/fra grows",
-            "queuePosition": 1, "missingEndpoints": 40, "groups": [],
-        });
-        assert_eq!(
-            status(&state),
-            "QUEUED, position 1, 40 endpoints missing, pool demo/fra grows"
-        );
+    fn progress() -> Progress {
+        serde_json::from_str(
+            r#"{"id": "r1", "status": "RUNNING", "reason": "", "queue": null, "verdict": "",
+                "groups": [{"name": "callers", "endpoints": 20, "ready": 20, "inCall": 18, "ended": 0,
+                    "calls": 5, "callsSucceeded": 4, "mos": 4.4, "workers": ["a"]}],
+                "live": {"second": 12, "groups": [{"mos": 4.385, "packetsSent": 900.0, "packetsReceived": 899.0}]}}"#,
+        )
+        .unwrap()
     }
 
     #[test]
-    fn a_running_run_shows_its_groups_with_the_last_second() {
-        let state = json!({
-            "id": "r1", "name": "demo", "status": "RUNNING", "reason": "",
-            "groups": [{"group": "callers", "endpoints": 20, "ready": 20, "inCall": 19, "ended": 0,
-                "calls": 21, "callsSucceeded": 21}],
-        });
-        let live =
-            json!({"second": 7, "groups": [{"mos": 4.38, "jitterMs": 0.03, "lossPercent": 0.0}]});
-        insta::assert_snapshot!(frame(&state, &live));
+    fn a_terminal_shows_a_table() {
+        insta::assert_snapshot!(block(&progress()));
+    }
+
+    #[test]
+    fn elsewhere_a_line_says_the_same() {
+        let text = line(&progress());
+        assert_eq!(
+            text,
+            "RUNNING run r1 | callers: 20/20 ready, 18 in call, 0 ended, 4/5 calls ok"
+        );
+        let queued: Progress = serde_json::from_str(
+            r#"{"id": "r1", "status": "QUEUED", "reason": "pool demo/fra: 40 endpoints asked, 0 free",
+                "queue": {"position": 1, "missingEndpoints": 40}}"#,
+        )
+        .unwrap();
+        let expected = "QUEUED run r1, position 1 in the queue, 40 endpoints missing: pool demo/fra: 40 endpoints asked, 0 free";
+        assert_eq!(line(&queued), expected);
     }
 }

@@ -127,23 +127,24 @@ fn measured(results: &Value) -> Result<()> {
         .as_array()
         .context("no groups in the results")?;
     let group = |name: &str| {
-        groups
-            .iter()
-            .find(|g| g["group"] == name)
-            .with_context(|| format!("no group {name}: {results}"))
+        let found = groups.iter().find(|g| g["name"] == name);
+        found.with_context(|| format!("no group {name}: {results}"))
     };
     let (callers, answerers) = (group("callers")?, group("answerers")?);
-    let calls = callers["calls"].as_u64().unwrap_or(0);
+    let calls = callers["calls"]["total"].as_u64().unwrap_or(0);
     ensure!(calls >= 2 * ENDPOINTS, "{calls} calls: {callers}");
     ensure!(
-        callers["callsSucceeded"].as_u64() == Some(calls),
+        callers["calls"]["succeeded"].as_u64() == Some(calls),
         "a call failed: {callers}"
     );
     for (sender, receiver) in [(callers, answerers), (answerers, callers)] {
-        let sent = sender["packetsSent"].as_u64().unwrap_or(0);
-        let received = receiver["packetsReceived"].as_u64().unwrap_or(0);
+        let (sent, received) = (&sender["packets"]["sent"], &receiver["packets"]["received"]);
         ensure!(
-            sent > 0 && sent == received,
+            sent.as_f64().is_some_and(|sent| sent > 0.0),
+            "nothing sent: {results}"
+        );
+        ensure!(
+            sent == received,
             "{sent} sent, {received} received: {results}"
         );
     }
