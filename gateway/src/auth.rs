@@ -90,7 +90,7 @@ impl Auth {
     pub async fn fleet_caller(&self, metadata: &MetadataMap) -> Result<Caller, AuthError> {
         let header = metadata
             .get("authorization")
-            .map(|value| value.as_encoded_bytes());
+            .map(tonic::metadata::MetadataValue::as_encoded_bytes);
         let secret = bearer(header).ok_or(AuthError::InvalidKey)?;
         if secret.expose().starts_with(ApiKeyText::PREFIX) {
             let caller = self.api_caller(header).await?;

@@ -1,5 +1,6 @@
 //! The gateway: authenticates workers, knows what they do, places tests and keeps the results.
 
+pub mod args;
 pub mod auth;
 pub mod definition;
 pub mod ensure_tls;
@@ -10,6 +11,7 @@ pub mod rest;
 pub mod results;
 pub mod run;
 pub mod scheduler;
+pub mod serve;
 pub mod session;
 pub mod sessions;
 pub mod store;

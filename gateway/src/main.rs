@@ -1,3 +1,25 @@
-//! callmeter-gateway
+//! `callmeter-gateway`: the control plane that workers dial into.
 
-fn main() {}
+use std::process::ExitCode;
+
+use callmeter_gateway::args::Args;
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("callmeter-gateway: a TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    match Args::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain: what was attempted, and why it failed.
+            eprintln!("callmeter-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -27,6 +27,12 @@ use crate::token::bearer;
 
 /// How often a worker sends a heartbeat.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Workers of the previous protocol version are served too.
+const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 1 {
+    PROTOCOL_VERSION - 1
+} else {
+    PROTOCOL_VERSION
+};
 /// The largest message a worker may send.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A connection that says nothing for this long is no worker.
@@ -113,7 +119,7 @@ impl WorkerGateway for WorkerService {
         let header = request
             .metadata()
             .get("authorization")
-            .map(|value| value.as_encoded_bytes());
+            .map(tonic::metadata::MetadataValue::as_encoded_bytes);
         let (token_hash, id) = self.authenticate(header).await?;
         let mut inbound = request.into_inner();
         let hello = first_message(&mut inbound).await?;
@@ -187,12 +193,11 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
         labels,
         resume,
     } = hello;
-    let oldest = (PROTOCOL_VERSION - 1).max(1);
-    if !(oldest..=PROTOCOL_VERSION).contains(&protocol_version) {
+    if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&protocol_version) {
         let gateway = env!("CARGO_PKG_VERSION");
         return Err(Status::failed_precondition(format!(
             "protocol_version: worker {software_version:.32} speaks {protocol_version}; \
-             accepted by gateway {gateway}: {oldest} to {PROTOCOL_VERSION}"
+             accepted by gateway {gateway}: {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}"
         )));
     }
     let length = instance_id.len();

@@ -1,4 +1,11 @@
 //! The fleet API over real TLS on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test"
+)]
 
 mod common;
 

@@ -22,12 +22,15 @@ const CACHED: usize = 1024;
 /// How long the API server may take.
 const REVIEW_WITHIN: Duration = Duration::from_secs(5);
 
+/// User names by digest of their token, with the time of the judgement.
+type Judged = HashMap<Vec<u8>, (Instant, String)>;
+
 /// Judges ServiceAccount tokens by TokenReview; cheap to clone.
 #[derive(Clone)]
 pub struct Reviewer {
     client: kube::Client,
     subjects: Arc<[String]>,
-    cache: Arc<Mutex<HashMap<Vec<u8>, (Instant, String)>>>,
+    cache: Arc<Mutex<Judged>>,
 }
 
 impl Reviewer {

@@ -111,23 +111,20 @@ async fn write_secret(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    match found {
-        Some(found) => {
-            let secret = Secret {
-                data: Some(data.into()),
-                ..found
-            };
-            secrets.replace(name, &params, &secret).await?;
-        }
-        None => {
-            let secret = Secret {
-                metadata: metadata(name),
-                type_: Some("kubernetes.io/tls".to_owned()),
-                data: Some(data.into()),
-                ..Secret::default()
-            };
-            secrets.create(&params, &secret).await?;
-        }
+    if let Some(found) = found {
+        let secret = Secret {
+            data: Some(data.into()),
+            ..found
+        };
+        secrets.replace(name, &params, &secret).await?;
+    } else {
+        let secret = Secret {
+            metadata: metadata(name),
+            type_: Some("kubernetes.io/tls".to_owned()),
+            data: Some(data.into()),
+            ..Secret::default()
+        };
+        secrets.create(&params, &secret).await?;
     }
     Ok(())
 }

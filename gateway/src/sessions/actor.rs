@@ -17,7 +17,7 @@ use super::{
 };
 use crate::link::{InstanceId, Load, RefusalReason, SessionEvent, WorkerId};
 use crate::session::{Accepted, CloseReason, Heartbeat, HelloFacts, Now, Output, Registry};
-use crate::store::{NewWorker, Store, StoreError};
+use crate::store::{NewWorker, Store, StoreError, StoredFence};
 
 /// How often silence and absence are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -263,9 +263,6 @@ impl Actor {
             } => {
                 let lifted = self.registry.unfence(id, instance);
                 let stored = self.settle().await.map_err(SessionsError::Store);
-                if lifted.is_ok() {
-                    tracing::info!(worker = %id, "fence lifted");
-                }
                 let refused = |refused| SessionsError::fence(refused, id, instance);
                 let _ = reply.send(lifted.map_err(refused).and(stored));
             }
@@ -417,8 +414,7 @@ impl Actor {
         reply: Reply<Result<FenceAnswer, SessionsError>>,
     ) {
         match self.registry.fence(now(), id, instance, reason, ends_in_ms) {
-            Ok(seq) => {
-                tracing::info!(worker = %id, fence = seq, reason, ends_in_ms, "worker fenced");
+            Ok(_) => {
                 self.fence_replies.push_back(reply);
                 if let Err(failed) = self.settle().await
                     && let Some(reply) = self.fence_replies.pop_back()
@@ -468,6 +464,7 @@ impl Actor {
                     self.store.end_session(worker, epoch, last_seen_ms).await
                 }
                 Output::StoreFence { worker, seq, fence } => {
+                    self.log_fence(worker, seq, fence.as_ref());
                     self.store.set_fence(worker, seq, fence.as_ref()).await
                 }
                 Output::StoreRefusal { worker, refusal } => {
@@ -487,6 +484,22 @@ impl Actor {
             }
         }
         result
+    }
+
+    fn log_fence(&self, id: WorkerId, fence: u64, set: Option<&StoredFence>) {
+        let name = self.registry.record(id).map_or("", |record| &record.name);
+        let Some(StoredFence {
+            instance,
+            reason,
+            deadline_unix_ms,
+        }) = set
+        else {
+            tracing::info!(worker = %id, name, fence, "fence lifted");
+            return;
+        };
+        tracing::info!(
+            worker = %id, name, %instance, fence, reason, deadline_unix_ms, "worker fenced"
+        );
     }
 
     async fn tell(&mut self, output: Output, stored: bool) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::CreateWorker;
 use crate::keys::NoRandomness;
-use crate::link::InstanceId;
+use crate::link::{InstanceId, WorkerId};
 use crate::session::FenceRefused;
 use crate::store::{DEFAULT_PROJECT, StoreError};
 
@@ -57,7 +57,7 @@ fn current_text(current: Option<InstanceId>) -> String {
 }
 
 impl SessionsError {
-    pub(super) fn fence(refused: FenceRefused, id: impl ToString, given: InstanceId) -> Self {
+    pub(super) fn fence(refused: FenceRefused, id: WorkerId, given: InstanceId) -> Self {
         match refused {
             FenceRefused::NoWorker => Self::NoWorker(id.to_string()),
             FenceRefused::OtherInstance { current } => Self::OtherInstance { given, current },

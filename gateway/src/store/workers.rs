@@ -275,7 +275,8 @@ impl Tenant {
 
 /// Labels as stored.
 pub(super) fn to_json(labels: &BTreeMap<String, String>) -> String {
-    serde_json::Value::from_iter(labels.iter().map(|(k, v)| (k.clone(), v.clone()))).to_string()
+    let labels: serde_json::Value = labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    labels.to_string()
 }
 
 pub(super) fn worker_id(row: &SqliteRow, column: &'static str) -> Result<WorkerId, StoreError> {

@@ -210,12 +210,9 @@ impl Gateway {
                 changes.changed().await.unwrap();
             }
         };
-        if timeout(DEADLINE, reached).await.is_err() {
-            panic!(
-                "{id} is {:?}, not {status:?}",
-                self.sessions.worker(id).map(|info| info.status)
-            );
-        }
+        let reached = timeout(DEADLINE, reached).await;
+        let now = self.sessions.worker(id).map(|info| info.status);
+        assert!(reached.is_ok(), "{id} is {now:?}, not {status:?}");
     }
 
     /// Connects as a process would; the stream after the Welcome.
