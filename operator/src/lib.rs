@@ -2,6 +2,7 @@
 //! gateway.
 
 pub mod args;
+mod calltest;
 mod context;
 pub mod crd;
 mod error;
@@ -15,6 +16,7 @@ mod pool;
 mod ports;
 pub mod rbac;
 mod revision;
+pub mod run;
 mod sizing;
 mod worker;
 mod writes;

@@ -1,6 +1,6 @@
 //! The binary of the operator.
 
-use callmeter_operator::{args, crd, rbac};
+use callmeter_operator::{args, crd, logging, rbac, run};
 use clap::Parser as _;
 
 #[tokio::main]
@@ -8,7 +8,10 @@ async fn main() -> anyhow::Result<()> {
     match args::Cli::parse().command {
         args::Command::Crd { name } => print!("{}", crd::print(name.as_deref())?),
         args::Command::Rbac => print!("{}", rbac::print()?),
-        args::Command::Run(_args) => {}
+        args::Command::Run(args) => {
+            logging::init(&args)?;
+            run::run(*args).await?;
+        }
     }
     Ok(())
 }

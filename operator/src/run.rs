@@ -1,0 +1,424 @@
+//! Puts the parts together and runs them until the process is told to end or loses its lease.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use callmeter_api::{CallMeterWorker, CallTest, WorkerPool, labels};
+use futures::StreamExt as _;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::DeserializeGuard,
+    runtime::{
+        Controller, WatchStreamExt as _,
+        controller::{self, Action},
+        events::{Recorder, Reporter},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use crate::{
+    args::RunArgs,
+    calltest::{self, Tests, Watches},
+    context::{Backoff, Context, Settings, Written},
+    fleet::{self, Fleet, FleetConfig, Index, Triggers},
+    http,
+    lease::{Elector, Leadership},
+    metrics::Metrics,
+    pool::{self, Memory, Pools},
+    worker::{self, Worker},
+    writes::Writer,
+};
+
+/// Objects named for a pass and not yet taken.
+const QUEUE: usize = 1024;
+/// Passes of one controller at a time.
+const CONCURRENCY: u16 = 16;
+/// How long a stopping process waits for its passes.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Runs the operator.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let provider = rustls::crypto::ring::default_provider();
+    // Another part of the process may have been faster with the same one.
+    let _ = provider.install_default();
+    let metrics = Metrics::new().context("register the metrics")?;
+    let stop = CancellationToken::new();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    serve(&args, &metrics, &stop, &mut tasks).await?;
+
+    let client = Client::try_default().await.context("find the API server")?;
+    let leadership = Leadership::default();
+    let mut elector = Elector::new(
+        client.clone(),
+        &args.namespace,
+        args.pod_name.clone(),
+        leadership.clone(),
+    );
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    tokio::select! {
+        () = elector.acquire() => info!(holder = args.pod_name, "holds the lease"),
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        ended = tasks.join_next() => bail!("a server ended: {ended:?}"),
+    }
+    metrics.leader.set(1);
+    start(&args, client, &leadership, &metrics, &stop, &mut tasks);
+
+    let outcome = tokio::select! {
+        () = elector.hold() => Err(anyhow::anyhow!("the lease is lost")),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of the operator ended: {ended:?}")),
+    };
+    metrics.leader.set(0);
+    if let Err(reason) = &outcome {
+        error!(reason = %reason, "ends");
+    } else {
+        info!("was told to end");
+    }
+    stop.cancel();
+    let ended = tokio::time::timeout(SHUTDOWN, async {
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
+    if ended.is_err() {
+        error!("parts of the operator did not end in time");
+    }
+    if outcome.is_ok() {
+        elector.release().await.context("give the lease back")?;
+    }
+    outcome
+}
+
+/// Starts the servers of metrics and health.
+async fn serve(
+    args: &RunArgs,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let bind = async |what: &str, addr| {
+        TcpListener::bind(addr).await.with_context(|| {
+            format!("--{what}: cannot listen on `{addr}`; accepted: a free address and port")
+        })
+    };
+    let metrics_listener = bind("metrics-addr", args.metrics_addr).await?;
+    let health_listener = bind("health-addr", args.health_addr).await?;
+    let (beat, tick) = watch::channel(Instant::now());
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_secs(2));
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => return Ok(()),
+                _ = interval.tick() => drop(beat.send_replace(Instant::now())),
+            }
+        }
+    });
+    let (metrics, stopped) = (metrics.clone(), stop.clone());
+    tasks.spawn(async move {
+        http::metrics(metrics_listener, metrics, stopped)
+            .await
+            .context("serve the metrics")
+    });
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        http::health(health_listener, tick, stopped)
+            .await
+            .context("serve health")
+    });
+    Ok(())
+}
+
+/// Starts watches and controllers.
+fn start(
+    args: &RunArgs,
+    client: Client,
+    leadership: &Leadership,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let fleet = Fleet::new(
+        FleetConfig {
+            url: args.fleet_url.clone(),
+            ca_file: args.fleet_ca_file.clone(),
+            token_file: args.fleet_token_file.clone(),
+        },
+        Index::default(),
+    );
+    let (pools, pool_triggers) = mpsc::channel(QUEUE);
+    let (workers, worker_triggers) = mpsc::channel(QUEUE);
+    let (tests, test_triggers) = mpsc::channel(QUEUE);
+    let triggers = Triggers { pools, workers };
+    let scope = Scope {
+        client: client.clone(),
+        namespace: args.watch_namespace.clone(),
+    };
+
+    let (worker_store, watch_workers) = scope.reflect::<DeserializeGuard<CallMeterWorker>>("");
+    let (pod_store, watch_pods) = scope.reflect::<Pod>(labels::POOL);
+    let shared = Arc::new(Context {
+        client: client.clone(),
+        writer: Writer::new(client.clone(), leadership.clone(), metrics.clone()),
+        settings: Settings {
+            gateway_url: args.gateway_url.clone(),
+            gateway_ca_file: args.gateway_ca_file.clone(),
+            worker_image: args.worker_image.clone(),
+            project: args.project.clone(),
+        },
+        fleet: fleet.clone(),
+        metrics: metrics.clone(),
+        recorder: Recorder::new(
+            client,
+            Reporter {
+                controller: labels::OPERATOR.to_owned(),
+                instance: Some(args.pod_name.clone()),
+            },
+        ),
+        workers: worker_store,
+        pods: pod_store,
+        backoff: Backoff::default(),
+    });
+
+    let pool_of = triggers.clone();
+    spawn(
+        tasks,
+        stop,
+        "watch of workers",
+        forward(watch_workers, move |worker| {
+            let pools = pool_of.pools.clone();
+            let pool = worker.labels().get(labels::POOL).cloned();
+            let namespace = worker.namespace().unwrap_or_default();
+            async move {
+                if let Some(pool) = pool {
+                    let _ = pools.send(ObjectRef::new(&pool).within(&namespace)).await;
+                }
+            }
+        }),
+    );
+    let worker_of = triggers.clone();
+    spawn(
+        tasks,
+        stop,
+        "watch of pods",
+        forward(watch_pods, move |pod| {
+            let workers = worker_of.workers.clone();
+            let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+            async move { drop(workers.send(ObjectRef::new(&name).within(&namespace)).await) }
+        }),
+    );
+    spawn(
+        tasks,
+        stop,
+        "watches of the gateway",
+        fleet::run(fleet, triggers, metrics.clone(), stop.clone()),
+    );
+
+    let pool_controller = scope.controller::<WorkerPool>(pool_triggers);
+    let context = Arc::new(Pools {
+        shared: Arc::clone(&shared),
+        written: Written::default(),
+        store: pool_controller.store(),
+        memory: Memory::default(),
+    });
+    spawn(
+        tasks,
+        stop,
+        "controller of pools",
+        control(
+            pool_controller,
+            pool::reconcile,
+            pool::error_policy,
+            context,
+            stop,
+        ),
+    );
+
+    let worker_controller = scope.controller::<CallMeterWorker>(worker_triggers);
+    let context = Arc::new(Worker {
+        shared: Arc::clone(&shared),
+        written: Written::default(),
+    });
+    spawn(
+        tasks,
+        stop,
+        "controller of workers",
+        control(
+            worker_controller,
+            worker::reconcile,
+            worker::error_policy,
+            context,
+            stop,
+        ),
+    );
+
+    let test_controller = scope.controller::<CallTest>(test_triggers);
+    let context = Arc::new(Tests {
+        shared,
+        written: Written::default(),
+        watches: Watches::new(tests),
+    });
+    spawn(
+        tasks,
+        stop,
+        "controller of tests",
+        control(
+            test_controller,
+            calltest::reconcile,
+            calltest::error_policy,
+            context,
+            stop,
+        ),
+    );
+}
+
+/// Where objects are looked after.
+struct Scope {
+    client: Client,
+    namespace: Option<String>,
+}
+
+impl Scope {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// A store, and the stream that fills it and tells of each object it has taken in.
+    fn reflect<K>(&self, label: &str) -> (Store<K>, impl futures::Stream<Item = K> + Send + use<K>)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (store, writer) = reflector::store::<K>();
+        let config = watcher::Config::default().any_semantic().labels(label);
+        let stream = watcher(self.api::<K>(), config)
+            .default_backoff()
+            .reflect(writer)
+            .touched_objects()
+            .filter_map(|object| async move {
+                object
+                    .inspect_err(|error| debug!(error = %error, "a watch starts anew"))
+                    .ok()
+            });
+        (store, stream)
+    }
+
+    fn controller<K>(
+        &self,
+        triggers: mpsc::Receiver<ObjectRef<DeserializeGuard<K>>>,
+    ) -> Controller<DeserializeGuard<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        Controller::new(
+            self.api::<DeserializeGuard<K>>(),
+            watcher::Config::default().any_semantic(),
+        )
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(ReceiverStream::new(triggers))
+    }
+}
+
+/// Runs a controller until the token is cancelled; passes that have begun are finished.
+fn control<K, C, F>(
+    controller: Controller<DeserializeGuard<K>>,
+    reconcile: fn(Arc<DeserializeGuard<K>>, Arc<C>) -> F,
+    error_policy: fn(Arc<DeserializeGuard<K>>, &crate::error::Error, Arc<C>) -> Action,
+    context: Arc<C>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<K, C, F>
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    C: Send + Sync + 'static,
+    F: Future<Output = Result<Action, crate::error::Error>> + Send + 'static,
+{
+    let stopped = stop.clone();
+    controller
+        .graceful_shutdown_on(async move { stopped.cancelled().await })
+        .run(reconcile, error_policy, context)
+        // Failures are logged where they are judged; the rest are objects that have just gone.
+        .for_each(|passed| async move {
+            if let Err(
+                error @ (controller::Error::QueueError(_) | controller::Error::RunnerError(_)),
+            ) = passed
+            {
+                debug!(error = %error, "a watch of a controller starts anew");
+            }
+        })
+}
+
+async fn forward<K, F>(stream: impl futures::Stream<Item = K>, tell: impl Fn(K) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let mut stream = pin!(stream);
+    while let Some(object) = stream.next().await {
+        tell(object).await;
+    }
+}
+
+/// Owns a part: its end before the token is cancelled ends the process.
+fn spawn(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+    what: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let mut part = pin!(part);
+        tokio::select! {
+            () = &mut part => {}
+            () = stop.cancelled() => {
+                // Controllers end by themselves after their passes, watches at once.
+                if what.starts_with("controller") {
+                    part.await;
+                }
+            }
+        }
+        anyhow::ensure!(stop.is_cancelled(), "the {what} has ended");
+        Ok(())
+    });
+}
