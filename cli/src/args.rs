@@ -76,6 +76,12 @@ pub(crate) enum Command {
     Runs,
     /// List workers
     Workers,
+    /// Print the metric catalogue of this program
+    Metrics {
+        /// As the page of the documentation
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Versions of this program and of the gateway
     Version,
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::args::{Args, Command};
 use crate::client::Client;
-use crate::model::{Report, RunRow, WorkerRow};
-use crate::{report, watch};
+use crate::model::Report;
+use crate::{report, table, watch};
 
 /// Exit codes of a run that is over; `--help` tells them.
 const VERDICT_FAILED: u8 = 3;
@@ -28,9 +28,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         connection,
         command,
     } = args;
-    let client = Client::new(&connection)?;
+    let client = || Client::new(&connection);
     match command {
         Command::Submit { file, name, watch } => {
+            let client = client()?;
             let run = submit(&client, &file, name).await?;
             println!("{run}");
             if watch {
@@ -39,9 +40,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
         }
-        Command::Watch { run } => follow(&client, &run).await,
+        Command::Watch { run } => follow(&client()?, &run).await,
         Command::Report { run, json } => {
-            let value: Value = client.get(&format!("/runs/{run}/results")).await?;
+            let value: Value = client()?.get(&format!("/runs/{run}/results")).await?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&value)?);
             } else {
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Stop { run } => {
-            let _: Value = client
+            let _: Value = client()?
                 .post(
                     &format!("/runs/{run}/stop"),
                     "application/json",
@@ -62,41 +63,24 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Runs => {
-            for RunRow {
-                id,
-                name,
-                status,
-                verdict,
-                created_at,
-                reason,
-            } in client.list("/runs").await?
-            {
-                println!("{id}  {created_at}  {status:<18}  {verdict:<7}  {name}  {reason}");
-            }
+            print!("{}", table::runs(client()?.list("/runs").await?));
             Ok(ExitCode::SUCCESS)
         }
         Command::Workers => {
-            for WorkerRow {
-                id,
-                name,
-                status,
-                pool,
-                region,
-                capacity,
-            } in client.list("/workers").await?
-            {
-                let used = format!(
-                    "{}/{}",
-                    capacity.active + capacity.reserved,
-                    capacity.effective
-                );
-                println!("{id}  {name:<32}  {status:<8}  {used:>9}  {pool}  {region}");
-            }
+            print!("{}", table::workers(client()?.list("/workers").await?));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Metrics { markdown: true } => {
+            print!("{}", callmeter_metrics::catalogue_page());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Metrics { markdown: false } => {
+            print!("{}", table::metrics());
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {
             println!("callmeter {}", env!("CARGO_PKG_VERSION"));
-            let gateway: Value = client.get("/version").await?;
+            let gateway: Value = client()?.get("/version").await?;
             println!(
                 "gateway {}",
                 gateway["version"].as_str().unwrap_or("unknown")
@@ -126,7 +110,9 @@ async fn submit(client: &Client, file: &Path, name: Option<String>) -> Result<St
     };
     let path = match name {
         Some(name) => {
-            let query: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
+            let query = name
+                .bytes()
+                .fold(String::new(), |query, b| query + &format!("%{b:02X}"));
             format!("/runs?name={query}")
         }
         None => "/runs".to_owned(),

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod model;
 mod report;
+mod table;
 mod watch;
 
 use std::process::ExitCode;

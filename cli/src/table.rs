@@ -1,12 +1,11 @@
 //! Lists as aligned columns.
 
 use callmeter_metrics::{CATALOGUE, Metric};
-use serde_json::Value;
 
-use crate::value::text;
+use crate::model::{Capacity, RunRow, WorkerRow};
 
 /// Columns as wide as their widest cell, two spaces apart.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -28,22 +27,19 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// `callmeter runs`.
-pub(crate) fn runs(runs: &[Value]) -> String {
-    let rows: Vec<_> = runs
-        .iter()
-        .map(|run| {
-            [
-                "/id",
-                "/name",
-                "/status",
-                "/verdict",
-                "/createdAt",
-                "/reason",
-            ]
-            .map(|field| text(run, field).to_owned())
-            .to_vec()
-        })
-        .collect();
+pub(crate) fn runs(runs: Vec<RunRow>) -> String {
+    let row = |run: RunRow| {
+        let RunRow {
+            id,
+            name,
+            status,
+            verdict,
+            created_at,
+            reason,
+        } = run;
+        vec![id, name, status, verdict, created_at, reason]
+    };
+    let rows: Vec<_> = runs.into_iter().map(row).collect();
     table(
         &["RUN", "NAME", "STATUS", "VERDICT", "CREATED", "REASON"],
         &rows,
@@ -51,21 +47,31 @@ pub(crate) fn runs(runs: &[Value]) -> String {
 }
 
 /// `callmeter workers`.
-pub(crate) fn workers(workers: &[Value]) -> String {
-    let count = |worker: &Value, field: &str| worker["capacity"][field].as_u64().unwrap_or(0);
-    let rows: Vec<_> = workers
-        .iter()
-        .map(|worker| {
-            vec![
-                text(worker, "/id").to_owned(),
-                text(worker, "/name").to_owned(),
-                text(worker, "/status").to_owned(),
-                count(worker, "effective").to_string(),
-                (count(worker, "active") + count(worker, "reserved")).to_string(),
-            ]
-        })
-        .collect();
-    table(&["WORKER", "NAME", "STATUS", "CAPACITY", "USED"], &rows)
+pub(crate) fn workers(workers: Vec<WorkerRow>) -> String {
+    let row = |worker: WorkerRow| {
+        let WorkerRow {
+            id,
+            name,
+            status,
+            pool,
+            region,
+            capacity,
+        } = worker;
+        let Capacity {
+            effective,
+            active,
+            reserved,
+        } = capacity;
+        let used = (active + reserved).to_string();
+        vec![id, name, status, effective.to_string(), used, pool, region]
+    };
+    let rows: Vec<_> = workers.into_iter().map(row).collect();
+    table(
+        &[
+            "WORKER", "NAME", "STATUS", "CAPACITY", "USED", "POOL", "REGION",
+        ],
+        &rows,
+    )
 }
 
 /// `callmeter metrics`.
