@@ -129,7 +129,7 @@ pub struct CallPlan {
     pub ring: Duration,
     /// A caller calls again when its call has ended, as long as a whole call fits into the run.
     pub repeat: bool,
-    /// Least time between the end of a call and the next one.
+    /// Least time between the end of a call and the next one; after a failed one at least 1 s.
     pub pause: Duration,
 }
 

@@ -35,6 +35,8 @@ pub use config::{EngineConfig, EngineError, HostFigures};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long packets are received after the end of a call (worker.md).
 const LINGER: Duration = Duration::from_millis(200);
+/// Least time between a call that failed and the endpoint's next one.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long callees leave the BYE to their callers at the end of a run; covers the skew of starts.
 const CALLEE_GRACE: Duration = Duration::from_secs(2);
 /// BYE and REGISTER end by their own timers within 32 s each; what is left then is dropped.

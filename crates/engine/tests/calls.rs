@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use callmeter_engine::{Outcome, Phase, Role, RowDirection, ShareId};
 use callmeter_metrics::{OutcomeTotals, derive, emodel, id};
@@ -364,57 +363,4 @@ fn external_calls_go_to_the_longest_idle() {
     assert_eq!(world.sites[1].phases(1, 0, 1).len(), 5);
     assert_eq!(world.sites[1].phases(1, 1, 1).len(), 5);
     assert_eq!(world.sites[1].totals(2).calls, []);
-}
-
-/// An endpoint of both roles calls and is called.
-#[test]
-fn both_roles_at_once() {
-    let mut world = World::new(2, 9);
-    for site in 0..2 {
-        let mut both = world.plan(site, 1, Role::Both, 1);
-        both.start_offsets = vec![secs(site as u64 * 20)];
-        world.assign(site, both);
-    }
-    let peers: Vec<_> = world
-        .sites
-        .iter()
-        .map(|site| site.contacts(1).remove(0))
-        .collect();
-    world.start(0, 1, &peers[1..]);
-    world.start(1, 1, &peers[..1]);
-    world.run_until_ended(secs(90));
-    for site in &world.sites {
-        assert_eq!(site.totals(1).calls, [(Outcome::Success, 2)]);
-        assert_eq!(site.sum(1, id::INVITE_SENT), 1.0);
-        assert_eq!(site.sum(1, id::INVITE_RECEIVED), 1.0);
-    }
-}
-
-/// Repeats keep their pause, and a call that would not fit into the run is not begun.
-#[test]
-fn repeats_fit_into_the_run() {
-    let mut world = World::new(2, 10);
-    let callee = world.plan(1, 1, Role::Callee, 1);
-    world.assign(1, callee);
-    let mut caller = world.plan(0, 1, Role::Caller, 1);
-    caller.call.repeat = true;
-    caller.call.pause = secs(7);
-    caller.duration = secs(49);
-    world.assign(0, caller);
-    let peers = world.sites[1].contacts(1);
-    world.start(1, 1, &[]);
-    let started = world.now;
-    world.start(0, 1, &peers);
-    world.run_until("the callers to end", secs(60), |world| {
-        !world.sites[0].ended.is_empty()
-    });
-    // 11 s a call and 7 s between: at 0, 18 and 36; the fourth would end after 49 s.
-    assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Success, 3)]);
-    assert!(
-        world.now - started < secs(49),
-        "a caller that is done does not wait for the end"
-    );
-    let dials = world.sites[0].values(1, id::CAPS);
-    assert_eq!(dials.iter().sum::<f64>(), 3.0);
-    world.run_for(Duration::from_secs(60));
 }

@@ -6,7 +6,7 @@ use callmeter_metrics::{RowDirection, id};
 use callmeter_sip::sdp::Direction;
 use callmeter_sip::{CallEnd, EndReason};
 
-use super::{Engine, LINGER, PATIENCE};
+use super::{AFTER_FAILURE, Engine, LINGER, PATIENCE};
 use crate::assign::ShareId;
 use crate::call::{Call, Stage as CallStage};
 use crate::event::{Outcome, Phase, What};
@@ -132,7 +132,7 @@ impl Engine {
         };
         self.emit(now, id, index, call.number, ended);
         if outgoing {
-            self.plan_next(call.ended_at.unwrap_or(now), id, index);
+            self.plan_next(call.ended_at.unwrap_or(now), outcome, id, index);
         }
         self.after_call(now, id, index);
     }
@@ -192,12 +192,19 @@ impl Engine {
         }
     }
 
-    /// When the endpoint calls again, if it does.
-    fn plan_next(&mut self, ended: Instant, id: ShareId, index: u32) {
+    /// When the endpoint calls again, if it does. After a failure it waits, so that a far end that
+    /// refuses at once is not stormed.
+    fn plan_next(&mut self, ended: Instant, outcome: Outcome, id: ShareId, index: u32) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
-        let next = ended + share.assign.call.pause;
+        let failed = outcome.severity() > Outcome::CompletedWithWarnings.severity();
+        let least = if failed {
+            AFTER_FAILURE
+        } else {
+            Duration::ZERO
+        };
+        let next = ended + share.assign.call.pause.max(least);
         let again = share.assign.call.repeat && share.fits(next);
         let Some(endpoint) = share.endpoint(index) else {
             return;

@@ -144,6 +144,12 @@ impl Site {
             if *id == ShareId(share) {
                 let key = (*second, row.endpoint, row.call, row.direction, row.per_call);
                 assert!(seen.insert(key), "row twice: {key:?}");
+                let metrics: HashSet<_> = row.values.iter().map(|value| value.metric).collect();
+                assert_eq!(
+                    metrics.len(),
+                    row.values.len(),
+                    "a metric twice: {key:?} {row:?}"
+                );
                 counted[(row.endpoint - totals.first) as usize] += 1;
             }
         }
