@@ -8,6 +8,8 @@ use sdp_types::{Attribute, Connection, Media, Rtcp, RtpMap, Session};
 
 /// Longest description taken, in bytes.
 const MAX_LENGTH: usize = 16_384;
+/// Most payload types and rtpmaps of a stream that are looked at.
+const MAX_FORMATS: usize = 64;
 /// Packet times a peer may ask for, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=120;
 
@@ -253,11 +255,8 @@ fn is_usable(media: &Media) -> bool {
 
 fn negotiate(session: &Session, media: &Media, local: &LocalAudio) -> Result<Negotiated, SdpError> {
     let address = address(media.connections.first().or(session.connection.as_ref()))?;
-    let (send_payload_type, codec) = media
-        .fmt
-        .split_ascii_whitespace()
-        .filter_map(|format| format.parse().ok())
-        .filter_map(|number| Some((number, codec_of(media, number)?)))
+    let (send_payload_type, codec) = formats(media)
+        .into_iter()
         .find(|(_, codec)| local.codecs.contains(codec))
         .ok_or_else(|| SdpError::NoCommonCodec(names(&local.codecs)))?;
     let theirs = Direction::of(&media.attributes)
@@ -287,15 +286,28 @@ fn negotiate(session: &Session, media: &Media, local: &LocalAudio) -> Result<Neg
     })
 }
 
-/// The codec of a payload type: its rtpmap, else the static assignment.
-fn codec_of(media: &Media, number: u8) -> Option<Codec> {
-    let mapped = media
+/// The payload types of a stream that are codecs of ours, in order: by rtpmap, else by the static
+/// assignment.
+fn formats(media: &Media) -> Vec<(u8, Codec)> {
+    let maps: Vec<_> = media
         .attributes_typed::<RtpMap>()
+        .take(MAX_FORMATS)
         .filter_map(Result::ok)
-        .find(|map| map.payload_type == number);
+        .collect();
+    let numbers = media.fmt.split_ascii_whitespace().take(MAX_FORMATS);
+    numbers
+        .filter_map(|number| number.parse().ok())
+        .filter_map(|number| {
+            let map = maps.iter().find(|map| map.payload_type == number);
+            Some((number, codec_of(number, map)?))
+        })
+        .collect()
+}
+
+fn codec_of(number: u8, map: Option<&RtpMap>) -> Option<Codec> {
     [Codec::Pcma, Codec::Pcmu]
         .into_iter()
-        .find(|codec| match &mapped {
+        .find(|codec| match map {
             Some(map) => {
                 map.encoding_name.eq_ignore_ascii_case(codec.name())
                     && map.clock_rate == 8000

@@ -86,6 +86,18 @@ fn offers_within_a_call_are_handed_up() {
         ..ASK
     };
     assert_eq!(kinds(&ask(&mut net, &refresh)), ["200 UPDATE"]);
+    let got = ask(
+        &mut net,
+        &Ask {
+            branch: "up3",
+            cseq: 6,
+            ..refresh
+        },
+    );
+    assert_eq!(
+        header(&got[0], HeaderName::Contact),
+        "<sip:a@192.0.2.1:5060>"
+    );
     // Nothing is repeated: all is acknowledged.
     net.run_for(millis(10_000));
     assert!(net.take_raw(PEER).is_empty());

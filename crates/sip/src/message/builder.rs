@@ -16,7 +16,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// Starts a request.
     pub(crate) fn request(method: Method, uri: &[u8]) -> Self {
-        let mut builder = Self::with_start(method.as_str().as_bytes());
+        let mut builder = Self::with_start(method.as_str().as_bytes(), 768);
         builder.buffer.extend_from_slice(b" ");
         builder.push_value(uri);
         builder.buffer.extend_from_slice(b" SIP/2.0\r\n");
@@ -25,7 +25,7 @@ impl Builder {
 
     /// Starts a response.
     pub(crate) fn response(code: u16, reason: &str) -> Self {
-        let mut builder = Self::with_start(b"SIP/2.0 ");
+        let mut builder = Self::with_start(b"SIP/2.0 ", 512);
         builder.push_fmt(format_args!("{code} "));
         builder.push_value(reason.as_bytes());
         builder.buffer.extend_from_slice(b"\r\n");
@@ -74,8 +74,9 @@ impl Builder {
         self.buffer.freeze()
     }
 
-    fn with_start(start: &[u8]) -> Self {
-        let mut buffer = BytesMut::with_capacity(1024);
+    /// `capacity` is what most messages need: transactions keep the buffer for 32 s.
+    fn with_start(start: &[u8], capacity: usize) -> Self {
+        let mut buffer = BytesMut::with_capacity(capacity);
         buffer.extend_from_slice(start);
         Self { buffer }
     }

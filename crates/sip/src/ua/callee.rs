@@ -323,7 +323,13 @@ impl UserAgent {
     }
 
     /// A response that sets up or keeps the dialog, with Contact and Record-Route.
-    fn dialog_response(&self, call: &Call, offered: &Offered, code: u16, body: &[u8]) -> Bytes {
+    pub(super) fn dialog_response(
+        &self,
+        call: &Call,
+        offered: &Offered,
+        code: u16,
+        body: &[u8],
+    ) -> Bytes {
         let Offered {
             request, source, ..
         } = offered;

@@ -61,45 +61,50 @@ impl UserAgent {
         let ending = matches!(call.state, State::Ending { .. });
         let busy = ringing || call.offer.is_some() || call.unacknowledged.is_some();
         let has_body = !message.body().is_empty();
+        // `None`: an offer for the caller of this stack.
         let code = match method {
-            _ if !in_order => 500,
-            Method::Bye => 200,
-            _ if ending => 481,
-            _ if message.elements(HeaderName::Require).next().is_some() => 420,
-            Method::Info | Method::Options => 200,
-            Method::Invite | Method::Update if !is_sdp(&message) => 415,
-            Method::Update if !has_body => 200,
-            Method::Invite | Method::Update if busy => 500,
-            Method::Invite | Method::Update => 0,
-            _ => 405,
+            _ if !in_order => Some(500),
+            Method::Bye => Some(200),
+            _ if ending => Some(481),
+            _ if message.elements(HeaderName::Require).next().is_some() => Some(420),
+            Method::Info | Method::Options => Some(200),
+            Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
+            Method::Update if !has_body => Some(200),
+            Method::Invite | Method::Update if busy => Some(500),
+            Method::Invite | Method::Update => None,
+            _ => Some(405),
         };
-        if code == 500 {
+        if code == Some(500) {
             self.core
                 .ledger
                 .count(endpoint, |counters| counters.unexpected += 1);
         }
         if matches!(method, Method::Invite | Method::Update)
-            && (code == 0 || code == 200)
+            && code.is_none_or(|code| code == 200)
             && let Some(dialog) = &mut call.dialog
         {
             dialog.refresh_target(&message);
         }
-        if code == 0 {
+        let merge_key = Bytes::new();
+        let offered = Offered {
+            server,
+            request: message,
+            cseq,
+            source: flow,
+            merge_key,
+        };
+        let Some(code) = code else {
             call.give_up_at = Some(now + self.config.ring_timeout);
-            let body = message.body();
-            let merge_key = Bytes::new();
-            call.offer = Some(Offered {
-                server,
-                request: message,
-                cseq,
-                source: flow,
-                merge_key,
-            });
+            let body = offered.request.body();
+            call.offer = Some(offered);
             self.arm(call_key);
             self.call_event(now, call_key, CallEvent::Offer { body });
             return;
-        }
-        let response = self.plain_response(&message, flow, code, None);
+        };
+        let response = match (self.calls.get(&call_key), method, code) {
+            (Some(call), Method::Update, 200) => self.dialog_response(call, &offered, code, b""),
+            _ => self.plain_response(&offered.request, flow, code, None),
+        };
         self.transactions
             .respond(&mut self.core, now, server, code, response);
         if method == Method::Bye && code == 200 {

@@ -6,7 +6,7 @@ pub(crate) mod peer;
 pub(crate) mod server;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -174,11 +174,12 @@ impl Net {
 
     /// Sends a message of a raw peer.
     pub(crate) fn send_raw(&mut self, from: &str, to: &str, text: &str) {
-        self.put(
-            addr(from),
-            addr(to),
-            Bytes::copy_from_slice(text.as_bytes()),
-        );
+        self.send_bytes(from, to, text.as_bytes());
+    }
+
+    /// Sends any bytes of a raw peer.
+    pub(crate) fn send_bytes(&mut self, from: &str, to: &str, bytes: &[u8]) {
+        self.put(addr(from), addr(to), Bytes::copy_from_slice(bytes));
     }
 
     /// What arrived at a raw address since the last look.
@@ -323,6 +324,22 @@ impl Agent {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Calls that have begun and not ended.
+    pub(crate) fn standing(&self) -> usize {
+        let keys: BTreeSet<_> = self
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                UaEvent::Incoming(incoming) => Some(incoming.call),
+                UaEvent::Call { call, .. } => Some(*call),
+                _ => None,
+            })
+            .collect();
+        keys.into_iter()
+            .filter(|call| self.ua.call_times(*call).is_some())
+            .count()
     }
 
     /// The names of call events, in order.

@@ -118,9 +118,9 @@ impl Transactions {
             counters.responses_sent[class_index(status)] += 1;
         });
         core.send(server.flow, response.clone(), server.endpoint);
-        if server.machine.state() != ServerState::Accepted {
-            server.response = response;
-        }
+        // The dialog keeps and repeats a 2xx to INVITE.
+        let kept = server.machine.state() != ServerState::Accepted;
+        server.response = if kept { response } else { Bytes::new() };
         let next = server.machine.next();
         server
             .deadline
