@@ -5,11 +5,15 @@
 //! the task, which in turn waits for the run layer to take its events: not for that loop.
 
 mod actor;
+mod directory;
 mod error;
+mod guard;
 mod outbound;
+mod records;
+mod settle;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use callmeter_proto::WorkerToken;
@@ -19,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keys::Pepper;
 use crate::link::{InstanceId, Load, RefusalReason, SessionEvent, WorkerId, WorkerInfo};
-use crate::session::{Heartbeat, HelloFacts, Now, Registry};
+use crate::session::{HelloFacts, Now, Registry};
 use crate::store::Store;
 use crate::token::mint_worker_token;
 
 use actor::{Actor, Command};
+use directory::Directory;
 pub use error::SessionsError;
-use outbound::{Connection, Connections};
+pub use guard::StreamGuard;
+use outbound::Connections;
 pub use outbound::{NotConnected, Outgoing};
 
 /// Length of the task's queue; callers wait when it is full.
@@ -88,8 +94,6 @@ pub struct FenceAnswer {
 pub struct Admission {
     /// The worker now.
     pub info: Arc<WorkerInfo>,
-    /// Number of the stream.
-    pub epoch: u64,
     /// What to send to the worker after its Welcome.
     pub outgoing: Outgoing,
     /// The run layer's verdicts on the resumed runs.
@@ -105,13 +109,6 @@ pub enum Refused {
     Rules(RefusalReason),
     /// The gateway cannot tell now; the worker tries again.
     Unavailable,
-}
-
-/// The workers as others see them.
-#[derive(Debug)]
-struct Directory {
-    rows: RwLock<HashMap<WorkerId, Arc<WorkerInfo>>>,
-    version: watch::Sender<u64>,
 }
 
 /// Handle to the session layer; cheap to clone.
@@ -138,16 +135,8 @@ impl Sessions {
             store.all_workers().await?,
             store.all_sessions().await?,
         );
-        let rows = registry
-            .infos()
-            .into_iter()
-            .map(|info| (info.id, info))
-            .collect();
+        let directory = Arc::new(Directory::new(registry.infos()));
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let directory = Arc::new(Directory {
-            rows: RwLock::new(rows),
-            version: watch::Sender::new(0),
-        });
         let connections = Arc::new(Connections::default());
         let sessions = Self {
             commands,
@@ -201,7 +190,7 @@ impl Sessions {
 
     /// Wakes whenever a worker changed, appeared or went.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.directory.version.subscribe()
+        self.directory.subscribe()
     }
 
     /// Makes a worker record; with a key that exists, answers with that record and no token.
@@ -344,35 +333,16 @@ impl Sessions {
         hello: HelloFacts,
         resume: Vec<ResumeRun>,
     ) -> Result<Admission, Refused> {
-        let instance = hello.instance;
-        let (connection, outgoing) = Connection::new(instance);
-        let stream = self.clone();
+        let now = now();
         self.ask(|reply| Command::Hello {
             id,
             hello,
             resume,
-            connection,
-            now: now(),
+            now,
             reply,
         })
         .await
         .map_err(|_| Refused::Unavailable)?
-        .map(|(accepted, verdicts)| {
-            let epoch = accepted.epoch;
-            let stream = StreamGuard {
-                id,
-                epoch,
-                instance,
-                sessions: stream,
-            };
-            Admission {
-                info: accepted.info,
-                epoch,
-                outgoing,
-                verdicts,
-                stream,
-            }
-        })
     }
 
     /// Records that an old token of a record was refused.
@@ -394,87 +364,5 @@ impl Sessions {
             .await
             .map_err(|_| SessionsError::Stopping)?;
         answer.await.map_err(|_| SessionsError::Stopping)
-    }
-}
-
-/// The receiving half of a live stream; dropping it tells that the stream ended.
-#[derive(Debug)]
-pub struct StreamGuard {
-    id: WorkerId,
-    epoch: u64,
-    instance: InstanceId,
-    sessions: Sessions,
-}
-
-impl StreamGuard {
-    /// Whose stream it is.
-    pub fn worker(&self) -> (WorkerId, InstanceId) {
-        (self.id, self.instance)
-    }
-
-    /// A heartbeat arrived.
-    pub async fn heartbeat(&self, heartbeat: Heartbeat) {
-        let (id, epoch) = (self.id, self.epoch);
-        // A closed queue means the gateway stops; the stream ends anyway.
-        let _ = self
-            .sessions
-            .commands
-            .send(Command::Heartbeat {
-                id,
-                epoch,
-                heartbeat,
-                now: now(),
-            })
-            .await;
-    }
-
-    /// The worker asks to be drained.
-    pub async fn drain_request(&self, reason: String, ends_in_ms: u64) {
-        let (id, epoch) = (self.id, self.epoch);
-        let _ = self
-            .sessions
-            .commands
-            .send(Command::Drain {
-                id,
-                epoch,
-                reason,
-                ends_in_ms,
-                now: now(),
-            })
-            .await;
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        let command = Command::Disconnected {
-            id: self.id,
-            epoch: self.epoch,
-            now: now(),
-        };
-        // With a full queue the end shows by silence, 60 s later.
-        let _ = self.sessions.commands.try_send(command);
-    }
-}
-
-impl Directory {
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<WorkerId, Arc<WorkerInfo>>> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, info: Arc<WorkerInfo>) {
-        self.rows
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(info.id, info);
-        self.version.send_modify(|version| *version += 1);
-    }
-
-    fn remove(&self, id: WorkerId) {
-        self.rows
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
-        self.version.send_modify(|version| *version += 1);
     }
 }

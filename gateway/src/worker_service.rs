@@ -42,6 +42,7 @@ const VERDICTS_WITHIN: Duration = Duration::from_secs(5);
 /// Limits on what a Hello may carry.
 const MAX_RESUMED: usize = 10_000;
 const MAX_LABELS: usize = 64;
+const MAX_NAME: usize = 253;
 const MAX_TEXT: usize = 512;
 
 /// The service workers dial into.
@@ -137,7 +138,6 @@ impl WorkerGateway for WorkerService {
             })?;
         let Admission {
             info,
-            epoch: _,
             outgoing,
             verdicts,
             stream: guard,
@@ -183,7 +183,7 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
         protocol_version,
         software_version,
         instance_id,
-        name: _,
+        name,
         capacity,
         codecs: _,
         transports: _,
@@ -219,6 +219,12 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
             "resume: {count} runs; accepted: at most {MAX_RESUMED}"
         )));
     }
+    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        let length = name.len();
+        return Err(Status::invalid_argument(format!(
+            "name: {length} bytes; accepted: at most {MAX_NAME} printable bytes"
+        )));
+    }
     let host = host.unwrap_or_default();
     let texts = [
         ("hostname", &host.hostname),
@@ -247,6 +253,7 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
         HelloFacts {
             token_hash,
             instance,
+            name,
             capacity,
             host,
             labels,

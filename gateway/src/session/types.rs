@@ -23,6 +23,8 @@ pub struct HelloFacts {
     pub token_hash: [u8; 32],
     /// Process instance.
     pub instance: InstanceId,
+    /// Name it gave itself; empty: the record's holds (R9).
+    pub name: String,
     /// Capacity it can bear, endpoints; 0: no limit.
     pub capacity: u32,
     /// Where it runs.

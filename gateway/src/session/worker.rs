@@ -43,6 +43,7 @@ pub(super) struct Session {
     pub(super) health: Health,
     pub(super) last_seen_ms: i64,
     pub(super) vitals: Option<Vitals>,
+    name: String,
     capacity: u32,
     host: HostInfo,
     labels: BTreeMap<String, String>,
@@ -56,6 +57,7 @@ impl Session {
             epoch,
             connected: _,
             last_seen_ms,
+            name,
             capacity,
             host,
             labels,
@@ -67,6 +69,7 @@ impl Session {
             health: Health::Good,
             last_seen_ms,
             vitals: None,
+            name,
             capacity,
             host,
             labels,
@@ -77,6 +80,7 @@ impl Session {
         let HelloFacts {
             token_hash: _,
             instance,
+            name,
             capacity,
             host,
             labels,
@@ -91,6 +95,7 @@ impl Session {
             health: Health::Good,
             last_seen_ms: now.unix_ms,
             vitals: None,
+            name,
             capacity,
             host,
             labels,
@@ -104,6 +109,7 @@ impl Session {
             epoch: self.epoch,
             connected: self.is_live(),
             last_seen_ms: self.last_seen_ms,
+            name: self.name.clone(),
             capacity: self.capacity,
             host: self.host.clone(),
             labels: self.labels.clone(),
@@ -172,6 +178,13 @@ impl Worker {
         }
     }
 
+    /// The name the process gave itself, else the record's (R9).
+    fn name(&self) -> &str {
+        let own = self.session.as_ref().map(|session| session.name.as_str());
+        own.filter(|name| !name.is_empty())
+            .unwrap_or(&self.record.name)
+    }
+
     /// MIN(configured, licensed, what the process can bear).
     fn effective_capacity(&self) -> u32 {
         let bears = self
@@ -204,7 +217,7 @@ impl Worker {
         WorkerInfo {
             id: record.id,
             key: record.key.clone(),
-            name: record.name.clone(),
+            name: self.name().to_owned(),
             organisation: record.organisation.clone(),
             project: record.project.clone(),
             region: label(REGION_LABEL),

@@ -40,7 +40,7 @@ pub struct Outgoing {
 }
 
 impl Connection {
-    pub(super) fn new(instance: InstanceId) -> (Self, Outgoing) {
+    pub(super) fn new(instance: InstanceId, epoch: u64) -> (Self, Outgoing) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let (close, closed) = watch::channel(None);
         let outgoing = Outgoing {
@@ -51,7 +51,7 @@ impl Connection {
         (
             Self {
                 instance,
-                epoch: 0,
+                epoch,
                 queue,
                 close,
             },
@@ -142,15 +142,9 @@ pub(super) struct Connections(RwLock<HashMap<WorkerId, Connection>>);
 
 impl Connections {
     /// Makes a stream the live one of its worker.
-    pub(super) fn open(&self, id: WorkerId, epoch: u64, connection: Connection) {
+    pub(super) fn open(&self, id: WorkerId, connection: Connection) {
         let mut connections = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(
-            id,
-            Connection {
-                epoch,
-                ..connection
-            },
-        );
+        connections.insert(id, connection);
     }
 
     /// Ends a stream if it is still the live one.

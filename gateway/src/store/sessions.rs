@@ -21,6 +21,8 @@ pub struct StoredSession {
     pub connected: bool,
     /// Last sign of life, Unix milliseconds.
     pub last_seen_ms: i64,
+    /// Name the process gave itself; empty: the record's holds.
+    pub name: String,
     /// Capacity the process can bear; 0: no limit.
     pub capacity: u32,
     /// Where the process runs.
@@ -51,6 +53,7 @@ impl Store {
                     epoch: row.get::<i64, _>("epoch") as u64,
                     connected: row.get("connected"),
                     last_seen_ms: row.get("last_seen_ms"),
+                    name: row.get("name"),
                     capacity: row.get("capacity"),
                     host: serde_json::from_str(row.get("host")).map_err(|_| corrupt("host"))?,
                     labels: serde_json::from_str(row.get("labels"))
@@ -68,14 +71,15 @@ impl Store {
             column: "host",
         })?;
         sqlx::query(
-            "INSERT OR REPLACE INTO sessions (worker, instance, epoch, connected, last_seen_ms, capacity, host, labels)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO sessions (worker, instance, epoch, connected, last_seen_ms, name, capacity, host, labels)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.worker.to_string())
         .bind(&session.instance.0[..])
         .bind(session.epoch as i64)
         .bind(session.connected)
         .bind(session.last_seen_ms)
+        .bind(&session.name)
         .bind(session.capacity)
         .bind(host)
         .bind(to_json(&session.labels))
