@@ -25,6 +25,12 @@ pub enum Command {
     },
     /// Print the rules that the operator's role needs as YAML.
     Rbac,
+    /// Fail while pools exist, naming them: their workers drain through the operator.
+    UninstallGuard {
+        /// Only this namespace is looked at; absent: all.
+        #[arg(long, env = "WATCH_NAMESPACE")]
+        watch_namespace: Option<String>,
+    },
 }
 
 /// Settings of the controllers.
@@ -66,8 +72,9 @@ pub struct RunArgs {
     /// Where `/healthz` and `/readyz` are served.
     #[arg(long, env = "HEALTH_ADDR", default_value = "0.0.0.0:8081")]
     pub health_addr: SocketAddr,
-    /// What is logged, as a filter like `info,kube=warn`.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    /// Least level of log lines.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info",
+        value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: String,
     /// `json` or `pretty`.
     #[arg(long, env = "LOG_FORMAT", default_value = "json", value_parser = ["json", "pretty"])]

@@ -47,17 +47,17 @@ pub(crate) async fn reconcile(
     };
     context
         .shared
-        .reconcile(CONTROLLER, test, pass(&context, test))
+        .reconcile(CONTROLLER, test, Box::pin(pass(&context, test)))
         .await
 }
 
 /// What to do after a failed pass.
 pub(crate) fn error_policy(
-    guard: Arc<DeserializeGuard<CallTest>>,
+    guard: &DeserializeGuard<CallTest>,
     error: &Error,
-    context: Arc<Tests>,
+    context: &Tests,
 ) -> Action {
-    context.shared.failed(CONTROLLER, guard.as_ref(), error)
+    context.shared.failed(CONTROLLER, guard, error)
 }
 
 async fn pass(context: &Tests, seen: &CallTest) -> Result<Action> {

@@ -131,7 +131,7 @@ impl Context {
             return Action::await_change();
         }
         let wait = self.backoff.failed(&object.uid().unwrap_or_default());
-        if error.status().is_some_and(|status| status.is_conflict()) {
+        if error.status().is_some_and(kube::core::Status::is_conflict) {
             debug!(
                 controller,
                 namespace,

@@ -1,11 +1,11 @@
 //! What can go wrong in a reconcile.
 
 /// Result of a step that may fail.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What was attempted and did not work; the cause is the source.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A request to the API server.
     #[error("{what}")]
     Kube {
@@ -51,7 +51,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` on requests to the API server.
-    pub fn kube(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+    pub(crate) fn kube(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kube {
             what,
             source: Box::new(source),
@@ -59,7 +59,7 @@ impl Error {
     }
 
     /// For `map_err` on requests to the gateway.
-    pub fn gateway(what: &'static str) -> impl FnOnce(tonic::Status) -> Self {
+    pub(crate) fn gateway(what: &'static str) -> impl FnOnce(tonic::Status) -> Self {
         move |source| Self::Gateway {
             what,
             source: Box::new(source),
@@ -67,12 +67,12 @@ impl Error {
     }
 
     /// Whether only a change of the object can help.
-    pub const fn is_permanent(&self) -> bool {
+    pub(crate) const fn is_permanent(&self) -> bool {
         matches!(self, Self::InvalidSpec { .. })
     }
 
     /// The API server's answer, if it gave one.
-    pub fn status(&self) -> Option<&kube::core::Status> {
+    pub(crate) fn status(&self) -> Option<&kube::core::Status> {
         match self {
             Self::Kube { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) => Some(status),
@@ -83,7 +83,7 @@ impl Error {
     }
 
     /// For metrics.
-    pub const fn as_str(&self) -> &'static str {
+    pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Kube { .. } => "kube",
             Self::Gateway { .. } => "gateway",
@@ -95,7 +95,7 @@ impl Error {
     }
 
     /// The message and those of its sources in one line, for logs and conditions.
-    pub fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

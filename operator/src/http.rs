@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 const ALIVE_WITHIN: Duration = Duration::from_secs(15);
 
 /// Serves the metrics until the token is cancelled.
-pub async fn metrics(
+pub(crate) async fn metrics(
     listener: TcpListener,
     metrics: Metrics,
     stop: CancellationToken,
@@ -33,7 +33,7 @@ async fn render(State(metrics): State<Metrics>) -> Result<String, StatusCode> {
 
 /// Serves health until the token is cancelled. A process that waits for the lease is ready: it can
 /// take over.
-pub async fn health(
+pub(crate) async fn health(
     listener: TcpListener,
     tick: watch::Receiver<Instant>,
     stop: CancellationToken,

@@ -20,21 +20,21 @@ use tracing::{info, warn};
 use crate::error::{Error, Result};
 
 /// A lease that was not renewed for this long is anyone's.
-pub const DURATION: Duration = Duration::from_secs(15);
+pub(crate) const DURATION: Duration = Duration::from_secs(15);
 /// A holder that could not renew for this long stops writing and ends.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the lease is renewed or tried for.
-pub const PERIOD: Duration = Duration::from_secs(2);
+pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
 const NAME: &str = "callmeter-operator";
 
 /// Until when this process may write. Shared by everything that writes.
 #[derive(Clone, Debug, Default)]
-pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Leadership(Arc<Mutex<Option<Instant>>>);
 
 impl Leadership {
     /// Refuses when the lease may be another's by now; asked before every write.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match until {
             Some(until) if Instant::now() < until => Ok(()),
@@ -48,7 +48,7 @@ impl Leadership {
 }
 
 /// One candidate for the lease.
-pub struct Elector {
+pub(crate) struct Elector {
     api: Api<Lease>,
     holder: String,
     leadership: Leadership,
@@ -68,7 +68,12 @@ enum Claim {
 
 impl Elector {
     /// A candidate of this name for the lease of a namespace.
-    pub fn new(client: Client, namespace: &str, holder: String, leadership: Leadership) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        holder: String,
+        leadership: Leadership,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             holder,
@@ -78,7 +83,7 @@ impl Elector {
     }
 
     /// Returns once the lease is held.
-    pub async fn acquire(&mut self) {
+    pub(crate) async fn acquire(&mut self) {
         info!(holder = self.holder, "waits for the lease");
         loop {
             match self.attempt().await {
@@ -91,7 +96,7 @@ impl Elector {
     }
 
     /// Renews for as long as that works; returns when the lease is lost.
-    pub async fn hold(&mut self) {
+    pub(crate) async fn hold(&mut self) {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -108,7 +113,7 @@ impl Elector {
     }
 
     /// Gives the lease back, so that another operator need not wait for its end.
-    pub async fn release(&mut self) -> Result<()> {
+    pub(crate) async fn release(&mut self) -> Result<()> {
         self.leadership.set(None);
         let Some(mut lease) = self.get().await? else {
             return Ok(());
@@ -170,7 +175,10 @@ impl Elector {
                 let version = &lease.metadata.resource_version;
                 match &self.foreign {
                     Some((seen, since)) if seen == version => {
-                        let length = spec.lease_duration_seconds.unwrap_or(15).clamp(1, 300);
+                        let length = spec
+                            .lease_duration_seconds
+                            .unwrap_or(DURATION.as_secs() as i32)
+                            .clamp(1, 300);
                         if now.duration_since(*since)
                             < Duration::from_secs(length.unsigned_abs().into())
                         {
@@ -195,7 +203,7 @@ impl Elector {
     fn spec(&self, acquired: Timestamp, renewed: Timestamp, transitions: i32) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(self.holder.clone()),
-            lease_duration_seconds: Some(15),
+            lease_duration_seconds: Some(DURATION.as_secs() as i32),
             acquire_time: Some(MicroTime(acquired)),
             renew_time: Some(MicroTime(renewed)),
             lease_transitions: Some(transitions),

@@ -18,5 +18,6 @@ pub mod rbac;
 mod revision;
 pub mod run;
 mod sizing;
+pub mod uninstall;
 mod worker;
 mod writes;

@@ -1,6 +1,6 @@
 //! The binary of the operator.
 
-use callmeter_operator::{args, crd, logging, rbac, run};
+use callmeter_operator::{args, crd, logging, rbac, run, uninstall};
 use clap::Parser as _;
 
 #[tokio::main]
@@ -8,6 +8,9 @@ async fn main() -> anyhow::Result<()> {
     match args::Cli::parse().command {
         args::Command::Crd { name } => print!("{}", crd::print(name.as_deref())?),
         args::Command::Rbac => print!("{}", rbac::print()?),
+        args::Command::UninstallGuard { watch_namespace } => {
+            uninstall::guard(watch_namespace.as_deref()).await?;
+        }
         args::Command::Run(args) => {
             logging::init(&args)?;
             run::run(*args).await?;

@@ -6,39 +6,39 @@ use prometheus::{
 
 /// All metrics; handles are cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     /// Workers of a pool by state.
-    pub pool_replicas: IntGaugeVec,
+    pub(crate) pool_replicas: IntGaugeVec,
     /// Endpoints of a pool by kind.
-    pub pool_endpoints: IntGaugeVec,
+    pub(crate) pool_endpoints: IntGaugeVec,
     /// Tokens of a pool by state.
-    pub pool_tokens: IntGaugeVec,
+    pub(crate) pool_tokens: IntGaugeVec,
     /// Conditions of a pool: 1 for the status it has.
-    pub pool_condition: IntGaugeVec,
+    pub(crate) pool_condition: IntGaugeVec,
     /// Time of a reconcile.
-    pub reconcile_duration: HistogramVec,
+    pub(crate) reconcile_duration: HistogramVec,
     /// Failed reconciles.
-    pub reconcile_errors: IntCounterVec,
+    pub(crate) reconcile_errors: IntCounterVec,
     /// Time from the request to drain to an empty worker.
-    pub drain_duration: HistogramVec,
+    pub(crate) drain_duration: HistogramVec,
     /// Workers that were still busy at their deadline.
-    pub drain_forced: IntCounterVec,
+    pub(crate) drain_forced: IntCounterVec,
     /// Tokens that were refused.
-    pub token_rejected: IntCounterVec,
+    pub(crate) token_rejected: IntCounterVec,
     /// Decisions on the number of workers.
-    pub scale_decisions: IntCounterVec,
+    pub(crate) scale_decisions: IntCounterVec,
     /// Writes to the API server.
-    pub api_writes: IntCounterVec,
+    pub(crate) api_writes: IntCounterVec,
     /// 1 while this process holds the lease.
-    pub leader: IntGauge,
+    pub(crate) leader: IntGauge,
     /// 1 while the gateway's watches are open.
-    pub gateway_connected: IntGauge,
+    pub(crate) gateway_connected: IntGauge,
 }
 
 impl Metrics {
     /// Registers everything; fails only if a name is given twice.
-    pub fn new() -> prometheus::Result<Self> {
+    pub(crate) fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let metric = IntGaugeVec::new(
@@ -136,7 +136,7 @@ impl Metrics {
     }
 
     /// In the text format of Prometheus.
-    pub fn render(&self) -> prometheus::Result<String> {
+    pub(crate) fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

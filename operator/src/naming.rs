@@ -26,17 +26,17 @@ fn suffix(parts: &[&str]) -> String {
 }
 
 /// Name of the worker that holds an existing token.
-pub fn worker_of_secret(namespace: &str, pool: &str, token: &TokenSecretRef) -> String {
+pub(crate) fn worker_of_secret(namespace: &str, pool: &str, token: &TokenSecretRef) -> String {
     format!("{pool}-{}", suffix(&[namespace, &token.name, &token.key]))
 }
 
 /// Name of the worker in one slot of a pool that has its tokens minted.
-pub fn worker_of_slot(pool: &str, pool_uid: &str, slot: u32) -> String {
+pub(crate) fn worker_of_slot(pool: &str, pool_uid: &str, slot: u32) -> String {
     format!("{pool}-{}", suffix(&[pool_uid, &slot.to_string()]))
 }
 
 /// Name of the Secret of a worker whose token was minted.
-pub fn token_secret(worker: &str) -> String {
+pub(crate) fn token_secret(worker: &str) -> String {
     format!("{worker}-token")
 }
 

@@ -90,17 +90,17 @@ pub(crate) async fn reconcile(
     };
     context
         .shared
-        .reconcile(CONTROLLER, pool, pass(&context, pool))
+        .reconcile(CONTROLLER, pool, Box::pin(pass(&context, pool)))
         .await
 }
 
 /// What to do after a failed pass.
 pub(crate) fn error_policy(
-    guard: Arc<DeserializeGuard<WorkerPool>>,
+    guard: &DeserializeGuard<WorkerPool>,
     error: &Error,
-    context: Arc<Pools>,
+    context: &Pools,
 ) -> Action {
-    context.shared.failed(CONTROLLER, guard.as_ref(), error)
+    context.shared.failed(CONTROLLER, guard, error)
 }
 
 async fn pass(context: &Pools, seen: &WorkerPool) -> Result<Action> {
@@ -207,7 +207,7 @@ async fn register(
             return Some(error.chain());
         }
         context.memory.with(&pool.uid, |memory| {
-            memory.registered = Some((now, live, desired))
+            memory.registered = Some((now, live, desired));
         });
     }
     let compare = context.memory.with(&pool.uid, |memory| {
@@ -249,7 +249,7 @@ async fn report(
 
 /// A pool that cannot be acted on says so and waits for a change.
 async fn refuse(context: &Pools, on: &WorkerPool, error: Error) -> Result<Action> {
-    let status = status::invalid(on, &error.chain(), Time(Timestamp::now()));
+    let status = status::invalid(on, &error.chain(), &Time(Timestamp::now()));
     if on.status.as_ref() != Some(&status) {
         let answer = context
             .shared

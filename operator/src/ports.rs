@@ -8,13 +8,13 @@ use callmeter_api::{
 };
 
 /// Ports of an RTP granule.
-pub const RTP_GRANULE: u32 = 100;
+pub(crate) const RTP_GRANULE: u32 = 100;
 /// Ports of a SIP granule; a worker has one.
-pub const SIP_GRANULE: u32 = 20;
+pub(crate) const SIP_GRANULE: u32 = 20;
 
 /// The blocks that a pool's windows hold for workers of one width.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grid {
+pub(crate) struct Grid {
     rtp: Vec<(u16, u16)>,
     sip: Vec<(u16, u16)>,
     health: Vec<u16>,
@@ -25,13 +25,13 @@ pub struct Grid {
 #[error(
     "spec.network.ports.{window}: holds no block for one worker; widen it or reserve less of it"
 )]
-pub struct WindowTooSmall {
+pub(crate) struct WindowTooSmall {
     /// `rtp`, `sip` or `health`.
-    pub window: &'static str,
+    pub(crate) window: &'static str,
 }
 
 /// RTP granules of a worker: two or four ports per endpoint and the headroom, rounded up.
-pub fn granules(endpoints: u32, media: Media, headroom_percent: u8) -> u32 {
+pub(crate) fn granules(endpoints: u32, media: Media, headroom_percent: u8) -> u32 {
     let ports = u64::from(endpoints) * u64::from(media.ports_per_endpoint());
     let with_headroom = ports * (100 + u64::from(headroom_percent));
     with_headroom.div_ceil(100 * u64::from(RTP_GRANULE)) as u32
@@ -40,7 +40,7 @@ pub fn granules(endpoints: u32, media: Media, headroom_percent: u8) -> u32 {
 impl Grid {
     /// Cuts the windows into blocks. A window that holds one worker's ports but not its headroom
     /// gives one block without it.
-    pub fn new(ports: &Ports, endpoints: u32, media: Media) -> Result<Self, WindowTooSmall> {
+    pub(crate) fn new(ports: &Ports, endpoints: u32, media: Media) -> Result<Self, WindowTooSmall> {
         let (rtp_start, rtp_end) = (u32::from(ports.rtp.start), u32::from(ports.rtp.end));
         let window = (rtp_end + 1).saturating_sub(rtp_start) / RTP_GRANULE;
         let width =
@@ -79,13 +79,13 @@ impl Grid {
 
     /// The block of a worker with a pod network: no other worker has its address, so it is the
     /// first one.
-    pub fn first(&self) -> PortBlock {
+    pub(crate) fn first(&self) -> PortBlock {
         self.least_used(&[])
     }
 
     /// The block with the fewest ports shared with `used`, chosen for each window on its own; the
     /// lowest one of several. Workers so spread over blocks, and any node with room fits.
-    pub fn least_used(&self, used: &[PortBlock]) -> PortBlock {
+    pub(crate) fn least_used(&self, used: &[PortBlock]) -> PortBlock {
         let overlap = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
         let rtp = least(&self.rtp, |run| {
             used.iter()
@@ -110,7 +110,7 @@ impl Grid {
     }
 
     /// Whether a block is one of this grid, so that a worker can keep it.
-    pub fn holds(&self, block: &PortBlock) -> bool {
+    pub(crate) fn holds(&self, block: &PortBlock) -> bool {
         self.rtp.contains(&(block.rtp_start, block.rtp_end))
             && self.sip.contains(&(block.sip_start, block.sip_end))
             && self.health.contains(&block.health)
@@ -118,7 +118,7 @@ impl Grid {
 }
 
 /// The first ports of the granules of a range, which its owner claims on the node.
-pub fn sentinels(first: u16, last: u16, granule: u32) -> impl Iterator<Item = u16> {
+pub(crate) fn sentinels(first: u16, last: u16, granule: u32) -> impl Iterator<Item = u16> {
     (first..=last).step_by(granule as usize)
 }
 

@@ -10,7 +10,7 @@ const HASH_VERSION: u32 = 1;
 /// Hash of the fields of a pool that a running worker cannot change to, 10 hexadecimal characters.
 /// Port windows are left out, since each worker records its own block, and so is what is applied in
 /// place.
-pub fn of(
+pub(crate) fn of(
     template: &PodTemplate,
     capacity: Capacity,
     network: &Network,
@@ -33,11 +33,12 @@ pub fn of(
     });
     let mut text = String::new();
     canonical(&input, &mut text);
-    Sha256::digest(text.as_bytes())
+    let hash = Sha256::digest(text.as_bytes());
+    let bits = hash
         .iter()
         .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
+    format!("{bits:010x}")
 }
 
 /// JSON with the keys of every object sorted.

@@ -1,8 +1,8 @@
 //! Puts the parts together and runs them until the process is told to end or loses its lease.
 
 use std::{
+    fmt::Debug,
     future::Future,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use kube::{
         watcher,
     },
 };
+use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -36,6 +37,7 @@ use crate::{
     args::RunArgs,
     calltest::{self, Tests, Watches},
     context::{Backoff, Context, Settings, Written},
+    error::Error,
     fleet::{self, Fleet, FleetConfig, Index, Triggers},
     http,
     lease::{Elector, Leadership},
@@ -173,11 +175,14 @@ fn start(
         client: client.clone(),
         namespace: args.watch_namespace.clone(),
     };
+    let mut parts = Parts { tasks, stop };
 
-    let (worker_store, watch_workers) = scope.reflect::<DeserializeGuard<CallMeterWorker>>("");
-    let (pod_store, watch_pods) = scope.reflect::<Pod>(labels::POOL);
+    let worker_store = parts.watch_workers(&scope, &triggers);
+    let pod_store = parts.watch_pods(&scope, &triggers);
+    let gateway = fleet::run(fleet.clone(), triggers, metrics.clone(), stop.clone());
+    parts.spawn("watches of the gateway", gateway);
+
     let shared = Arc::new(Context {
-        client: client.clone(),
         writer: Writer::new(client.clone(), leadership.clone(), metrics.clone()),
         settings: Settings {
             gateway_url: args.gateway_url.clone(),
@@ -185,27 +190,80 @@ fn start(
             worker_image: args.worker_image.clone(),
             project: args.project.clone(),
         },
-        fleet: fleet.clone(),
+        fleet,
         metrics: metrics.clone(),
         recorder: Recorder::new(
-            client,
+            client.clone(),
             Reporter {
                 controller: labels::OPERATOR.to_owned(),
                 instance: Some(args.pod_name.clone()),
             },
         ),
+        client,
         workers: worker_store,
         pods: pod_store,
         backoff: Backoff::default(),
     });
+    let controller = scope.controller::<WorkerPool>(pool_triggers);
+    let context = Pools {
+        shared: Arc::clone(&shared),
+        written: Written::default(),
+        store: controller.store(),
+        memory: Memory::default(),
+    };
+    parts.control(
+        "controller of pools",
+        controller,
+        pool::reconcile,
+        pool::error_policy,
+        context,
+    );
 
-    let pool_of = triggers.clone();
-    spawn(
-        tasks,
-        stop,
-        "watch of workers",
-        forward(watch_workers, move |worker| {
-            let pools = pool_of.pools.clone();
+    let controller = scope.controller::<CallMeterWorker>(worker_triggers);
+    let context = Worker {
+        shared: Arc::clone(&shared),
+        written: Written::default(),
+    };
+    parts.control(
+        "controller of workers",
+        controller,
+        worker::reconcile,
+        worker::error_policy,
+        context,
+    );
+
+    let controller = scope.controller::<CallTest>(test_triggers);
+    let context = Tests {
+        shared,
+        written: Written::default(),
+        watches: Watches::new(tests),
+    };
+    parts.control(
+        "controller of tests",
+        controller,
+        calltest::reconcile,
+        calltest::error_policy,
+        context,
+    );
+}
+
+/// The tasks of the operator, each owned and awaited.
+struct Parts<'a> {
+    tasks: &'a mut JoinSet<anyhow::Result<()>>,
+    stop: &'a CancellationToken,
+}
+
+impl Parts<'_> {
+    /// Fills the store of workers; a change of one concerns its pool.
+    fn watch_workers(
+        &mut self,
+        scope: &Scope,
+        triggers: &Triggers,
+    ) -> Store<DeserializeGuard<CallMeterWorker>> {
+        let (store, stream) = scope.reflect::<DeserializeGuard<CallMeterWorker>>("");
+        let pools = triggers.pools.clone();
+        let tell = move |worker: DeserializeGuard<CallMeterWorker>| {
+            let pools = pools.clone();
             let pool = worker.labels().get(labels::POOL).cloned();
             let namespace = worker.namespace().unwrap_or_default();
             async move {
@@ -213,82 +271,72 @@ fn start(
                     let _ = pools.send(ObjectRef::new(&pool).within(&namespace)).await;
                 }
             }
-        }),
-    );
-    let worker_of = triggers.clone();
-    spawn(
-        tasks,
-        stop,
-        "watch of pods",
-        forward(watch_pods, move |pod| {
-            let workers = worker_of.workers.clone();
-            let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
-            async move { drop(workers.send(ObjectRef::new(&name).within(&namespace)).await) }
-        }),
-    );
-    spawn(
-        tasks,
-        stop,
-        "watches of the gateway",
-        fleet::run(fleet, triggers, metrics.clone(), stop.clone()),
-    );
+        };
+        self.spawn("watch of workers", stream.for_each(tell));
+        store
+    }
 
-    let pool_controller = scope.controller::<WorkerPool>(pool_triggers);
-    let context = Arc::new(Pools {
-        shared: Arc::clone(&shared),
-        written: Written::default(),
-        store: pool_controller.store(),
-        memory: Memory::default(),
-    });
-    spawn(
-        tasks,
-        stop,
-        "controller of pools",
-        control(
-            pool_controller,
-            pool::reconcile,
-            pool::error_policy,
-            context,
-            stop,
-        ),
-    );
+    /// Fills the store of pods; a change of one concerns the worker of its name.
+    fn watch_pods(&mut self, scope: &Scope, triggers: &Triggers) -> Store<Pod> {
+        let (store, stream) = scope.reflect::<Pod>(labels::POOL);
+        let workers = triggers.workers.clone();
+        let tell = move |pod: Pod| {
+            let workers = workers.clone();
+            let worker =
+                ObjectRef::new(&pod.name_any()).within(&pod.namespace().unwrap_or_default());
+            async move { drop(workers.send(worker).await) }
+        };
+        self.spawn("watch of pods", stream.for_each(tell));
+        store
+    }
 
-    let worker_controller = scope.controller::<CallMeterWorker>(worker_triggers);
-    let context = Arc::new(Worker {
-        shared: Arc::clone(&shared),
-        written: Written::default(),
-    });
-    spawn(
-        tasks,
-        stop,
-        "controller of workers",
-        control(
-            worker_controller,
-            worker::reconcile,
-            worker::error_policy,
-            context,
-            stop,
-        ),
-    );
+    /// Runs a controller until the process is to end; passes that have begun are finished.
+    fn control<K, C, F>(
+        &mut self,
+        what: &'static str,
+        controller: Controller<DeserializeGuard<K>>,
+        reconcile: fn(Arc<DeserializeGuard<K>>, Arc<C>) -> F,
+        error_policy: fn(&DeserializeGuard<K>, &Error, &C) -> Action,
+        context: C,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        C: Send + Sync + 'static,
+        F: Future<Output = Result<Action, Error>> + Send + 'static,
+    {
+        let stopped = self.stop.clone();
+        let judge = move |object: Arc<_>, error: &Error, context: Arc<C>| {
+            error_policy(&object, error, &context)
+        };
+        let passes = controller
+            .graceful_shutdown_on(async move { stopped.cancelled().await })
+            .run(reconcile, judge, Arc::new(context));
+        // Failed passes are logged where they are judged; the rest are objects that have just gone.
+        let ended = passes.for_each(|passed| async move {
+            if let Err(
+                error @ (controller::Error::QueueError(_) | controller::Error::RunnerError(_)),
+            ) = passed
+            {
+                debug!(error = %error, "a watch of a controller starts anew");
+            }
+        });
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            ended.await;
+            anyhow::ensure!(stop.is_cancelled(), "the {what} has ended");
+            Ok(())
+        });
+    }
 
-    let test_controller = scope.controller::<CallTest>(test_triggers);
-    let context = Arc::new(Tests {
-        shared,
-        written: Written::default(),
-        watches: Watches::new(tests),
-    });
-    spawn(
-        tasks,
-        stop,
-        "controller of tests",
-        control(
-            test_controller,
-            calltest::reconcile,
-            calltest::error_policy,
-            context,
-            stop,
-        ),
-    );
+    /// Runs a part that may be dropped at any point; its own end ends the process.
+    fn spawn(&mut self, what: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                () = part => Err(anyhow::anyhow!("the {what} has ended")),
+            }
+        });
+    }
 }
 
 /// Where objects are looked after.
@@ -313,8 +361,8 @@ impl Scope {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned
+            + Debug
+            + DeserializeOwned
             + Send
             + Sync
             + 'static,
@@ -340,8 +388,8 @@ impl Scope {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned
+            + Debug
+            + DeserializeOwned
             + Send
             + Sync
             + 'static,
@@ -353,72 +401,4 @@ impl Scope {
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_on(ReceiverStream::new(triggers))
     }
-}
-
-/// Runs a controller until the token is cancelled; passes that have begun are finished.
-fn control<K, C, F>(
-    controller: Controller<DeserializeGuard<K>>,
-    reconcile: fn(Arc<DeserializeGuard<K>>, Arc<C>) -> F,
-    error_policy: fn(Arc<DeserializeGuard<K>>, &crate::error::Error, Arc<C>) -> Action,
-    context: Arc<C>,
-    stop: &CancellationToken,
-) -> impl Future<Output = ()> + Send + use<K, C, F>
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-    C: Send + Sync + 'static,
-    F: Future<Output = Result<Action, crate::error::Error>> + Send + 'static,
-{
-    let stopped = stop.clone();
-    controller
-        .graceful_shutdown_on(async move { stopped.cancelled().await })
-        .run(reconcile, error_policy, context)
-        // Failures are logged where they are judged; the rest are objects that have just gone.
-        .for_each(|passed| async move {
-            if let Err(
-                error @ (controller::Error::QueueError(_) | controller::Error::RunnerError(_)),
-            ) = passed
-            {
-                debug!(error = %error, "a watch of a controller starts anew");
-            }
-        })
-}
-
-async fn forward<K, F>(stream: impl futures::Stream<Item = K>, tell: impl Fn(K) -> F)
-where
-    F: Future<Output = ()>,
-{
-    let mut stream = pin!(stream);
-    while let Some(object) = stream.next().await {
-        tell(object).await;
-    }
-}
-
-/// Owns a part: its end before the token is cancelled ends the process.
-fn spawn(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    stop: &CancellationToken,
-    what: &'static str,
-    part: impl Future<Output = ()> + Send + 'static,
-) {
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        let mut part = pin!(part);
-        tokio::select! {
-            () = &mut part => {}
-            () = stop.cancelled() => {
-                // Controllers end by themselves after their passes, watches at once.
-                if what.starts_with("controller") {
-                    part.await;
-                }
-            }
-        }
-        anyhow::ensure!(stop.is_cancelled(), "the {what} has ended");
-        Ok(())
-    });
 }

@@ -54,7 +54,7 @@ const TABLE: [Row; 5] = [
 const VIDEO_CPU: u32 = 4;
 
 /// Requests and limits for a capacity; `None` above the table, where only the user can tell.
-pub fn documented(endpoints: u32, media: Media) -> Option<ResourceRequirements> {
+pub(crate) fn documented(endpoints: u32, media: Media) -> Option<ResourceRequirements> {
     let row = TABLE.iter().find(|row| endpoints <= row.endpoints)?;
     let factor = match media {
         Media::Audio => 1,

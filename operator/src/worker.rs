@@ -2,6 +2,7 @@
 
 mod apply;
 mod build;
+mod claim;
 mod decide;
 mod dereference;
 mod drain;
@@ -45,17 +46,17 @@ pub(crate) async fn reconcile(
     };
     context
         .shared
-        .reconcile(CONTROLLER, worker, pass(&context, worker))
+        .reconcile(CONTROLLER, worker, Box::pin(pass(&context, worker)))
         .await
 }
 
 /// What to do after a failed pass.
 pub(crate) fn error_policy(
-    guard: Arc<DeserializeGuard<CallMeterWorker>>,
+    guard: &DeserializeGuard<CallMeterWorker>,
     error: &Error,
-    context: Arc<Worker>,
+    context: &Worker,
 ) -> Action {
-    context.shared.failed(CONTROLLER, guard.as_ref(), error)
+    context.shared.failed(CONTROLLER, guard, error)
 }
 
 async fn pass(context: &Worker, seen: &CallMeterWorker) -> Result<Action> {

@@ -190,7 +190,7 @@ fn take(status: &mut CallTestStatus, state: &RunState) {
         })
         .collect();
     let done = status.phase.is_some_and(RunPhase::is_final);
-    status.verdict = Verdict::parse(&state.verdict).or(done.then_some(Verdict::Unknown));
+    status.verdict = Verdict::parse(&state.verdict).or_else(|| done.then_some(Verdict::Unknown));
 }
 
 fn group(state: &GroupState) -> GroupStatus {

@@ -37,11 +37,14 @@ pub(crate) struct FleetConfig {
 
 pub(super) type Client = FleetClient<InterceptedService<Channel, Bearer>>;
 
+/// A client, and the CA certificates it was made with.
+type Connected = (Client, Option<Vec<u8>>);
+
 /// The gateway as the controllers see it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Fleet {
     config: Arc<FleetConfig>,
-    client: Arc<Mutex<Option<(Client, Option<Vec<u8>>)>>>,
+    client: Arc<Mutex<Option<Connected>>>,
     index: Index,
 }
 
@@ -267,11 +270,14 @@ fn connect(config: &FleetConfig, ca: Option<&[u8]>) -> Result<Client> {
     ))
 }
 
+/// A token as it is sent, and when it was read.
+type ReadToken = (MetadataValue<Ascii>, Instant);
+
 /// Adds the service account's token to each request.
 #[derive(Clone)]
 pub(super) struct Bearer {
     file: PathBuf,
-    known: Arc<Mutex<Option<(MetadataValue<Ascii>, Instant)>>>,
+    known: Arc<Mutex<Option<ReadToken>>>,
 }
 
 impl Interceptor for Bearer {

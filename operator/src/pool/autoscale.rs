@@ -76,7 +76,7 @@ impl History {
         let left = self
             .0
             .get(1)
-            .map(|(since, _)| window - now.saturating_duration_since(*since));
+            .map(|(since, _)| window.saturating_sub(now.saturating_duration_since(*since)));
         (self.0.front().map_or(needed, |(_, value)| *value), left)
     }
 

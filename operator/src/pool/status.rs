@@ -100,7 +100,7 @@ pub(crate) fn build(
 }
 
 /// The status of a pool that cannot be acted on: what is there stays as it was reported.
-pub(crate) fn invalid(on: &WorkerPool, message: &str, now: Time) -> WorkerPoolStatus {
+pub(crate) fn invalid(on: &WorkerPool, message: &str, now: &Time) -> WorkerPoolStatus {
     let mut status = on.status.clone().unwrap_or_default();
     status.observed_generation = on.metadata.generation;
     status.selector = format!(
@@ -122,7 +122,7 @@ pub(crate) fn invalid(on: &WorkerPool, message: &str, now: Time) -> WorkerPoolSt
             message,
         ));
     }
-    status.conditions = condition::merge(&status.conditions, desired, on.metadata.generation, &now);
+    status.conditions = condition::merge(&status.conditions, desired, on.metadata.generation, now);
     status
 }
 

@@ -137,10 +137,9 @@ pub(crate) fn validate(pool: &WorkerPool, gateway_url: &str) -> Result<Validated
         },
         tokens: source,
         mode: match network.mode {
-            NetworkMode::Pod => WorkerNetworkMode::Pod,
             NetworkMode::HostNetwork => WorkerNetworkMode::HostNetwork,
             NetworkMode::Auto if endpoints > POD_NETWORK_LIMIT => WorkerNetworkMode::HostNetwork,
-            NetworkMode::Auto => WorkerNetworkMode::Pod,
+            NetworkMode::Auto | NetworkMode::Pod => WorkerNetworkMode::Pod,
         },
         revision: revision::of(&template, capacity, &network, &gateway),
         network,

@@ -6,7 +6,7 @@ use callmeter_api::{
     labels,
     worker::{DrainStatus, RestartStatus},
 };
-use callmeter_proto::{Secret as SecretText, fleet as pb};
+use callmeter_proto::fleet as pb;
 use k8s_openapi::{
     api::core::v1::{Pod, Secret},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -18,7 +18,8 @@ use tracing::info;
 
 use super::{
     Worker,
-    build::{build_pod, build_secret},
+    build::build_pod,
+    claim,
     decide::Decision,
     dereference::{Inputs, is_owned_by},
     drain::DrainStep,
@@ -81,7 +82,7 @@ pub(crate) async fn apply(
             applied.skip_status = true;
         }
         Decision::Drain(record, step) => {
-            drain(context, worker, valid, inputs, record, step, &mut applied).await?
+            drain(context, worker, valid, inputs, record, step, &mut applied).await?;
         }
         Decision::Undrain { fenced } => {
             if let Some((id, instance)) = fenced {
@@ -100,13 +101,13 @@ pub(crate) async fn apply(
             applied.drain = None;
         }
         Decision::Mint => {
-            applied.minted = Some(mint(context, valid).await?);
+            applied.minted = Some(claim::mint(context, valid).await?);
             applied.again = Some(SignedDuration::ZERO);
         }
         Decision::CreatePod => create_pod(context, worker, valid, &mut applied).await?,
         Decision::ReplacePod { rotate, why } => {
             if rotate {
-                applied.minted = Some(self::rotate(context, valid).await?);
+                applied.minted = Some(claim::rotate(context, valid).await?);
             }
             delete_pod(context, worker, inputs, Some(1)).await?;
             let tries = worker
@@ -138,7 +139,7 @@ pub(crate) async fn apply(
                 .await;
         }
         Decision::Wait(time) => applied.again = Some(time),
-        Decision::Steady => {}
+        Decision::Steady => claim::update_record(context, worker, valid).await?,
     }
     Ok(applied)
 }
@@ -287,77 +288,6 @@ async fn finish(
         "a worker is gone"
     );
     Ok(())
-}
-
-/// Has the token minted and stored; safe to repeat after a crash at any point. Gives the gateway's
-/// id of the worker.
-async fn mint(context: &Worker, valid: &ValidatedWorker) -> Result<String> {
-    let shared = &context.shared;
-    let (id, token) = shared.fleet.create_worker(record(valid)).await?;
-    let token = match token {
-        Some(token) => token,
-        None => {
-            // The record is there: either the Secret is too, or its token is lost for good.
-            let asked = shared
-                .writer
-                .post("ask for the Secret", &build_secret(valid, None), true)
-                .await?;
-            if matches!(asked, Posted::Exists) {
-                return Ok(id);
-            }
-            shared.fleet.regenerate_token(id.clone()).await?
-        }
-    };
-    store(context, valid, &token).await?;
-    Ok(id)
-}
-
-/// A new token in place of a refused one.
-async fn rotate(context: &Worker, valid: &ValidatedWorker) -> Result<String> {
-    let fleet = &context.shared.fleet;
-    let (id, token) = fleet.create_worker(record(valid)).await?;
-    let token = match token {
-        Some(token) => token,
-        None => fleet.regenerate_token(id.clone()).await?,
-    };
-    store(context, valid, &token).await?;
-    Ok(id)
-}
-
-/// Writes a token that nobody else knows; whatever the Secret held before is dead.
-async fn store(context: &Worker, valid: &ValidatedWorker, token: &SecretText) -> Result<()> {
-    let writer = &context.shared.writer;
-    writer
-        .delete_named::<Secret>("delete the old token", &valid.namespace, &valid.token.name)
-        .await?;
-    match writer
-        .post("store the token", &build_secret(valid, Some(token)), false)
-        .await?
-    {
-        Posted::Created(_) => Ok(()),
-        // Somebody was faster with a Secret of this name: the token in it is not this one.
-        Posted::Exists => Err(Error::InvalidSpec {
-            field: "spec.tokenSecretRef",
-            message: format!(
-                "a Secret `{}` that is not the operator's is in the way",
-                valid.token.name
-            ),
-        }),
-    }
-}
-
-fn record(valid: &ValidatedWorker) -> pb::CreateWorkerRequest {
-    let mut labels = std::collections::HashMap::from([(labels::POOL.to_owned(), valid.pool_key())]);
-    if !valid.region.is_empty() {
-        labels.insert("region".to_owned(), valid.region.clone());
-    }
-    pb::CreateWorkerRequest {
-        key: valid.uid.clone(),
-        project: valid.project.clone(),
-        name: valid.name.clone(),
-        capacity: valid.capacity.endpoints,
-        labels,
-    }
 }
 
 async fn create_pod(

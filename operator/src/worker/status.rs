@@ -1,11 +1,13 @@
 //! What a worker reports; written only when it differs.
 
+mod conditions;
+
 use callmeter_api::{
     CallMeterWorker,
-    condition::{self, Desired, Reason, Status, Type},
+    condition::{self, Reason, Status, Type},
     worker::{
-        CallMeterWorkerStatus, DrainReason, GatewayStatus, PodRef, SignalSource, TokenState,
-        WorkerLoad, WorkerPhase,
+        CallMeterWorkerStatus, GatewayStatus, PodRef, SignalSource, TokenState, WorkerLoad,
+        WorkerPhase,
     },
 };
 use callmeter_proto::fleet::{WorkerRow, WorkerStatus};
@@ -16,7 +18,6 @@ use super::{
     Worker,
     apply::Applied,
     dereference::Inputs,
-    drain,
     token::{self, TokenVerdict},
     validate::ValidatedWorker,
 };
@@ -73,21 +74,16 @@ fn build(
     let own_row = row.filter(|row| pod.is_some_and(|pod| pod.uid == row.pod_uid));
     let link = Link::new(valid, inputs, own_row);
     let load = load(inputs, own_row);
-    let mut conditions = conditions(worker, valid, inputs, applied, &verdict, &link, load);
+    let desired = conditions::conditions(&conditions::Seen {
+        valid,
+        inputs,
+        applied,
+        verdict: &verdict,
+        link: &link,
+        load,
+        row: own_row,
+    });
     let phase = phase(valid, inputs, applied, &verdict, own_row, &link);
-    if applied
-        .drain
-        .as_ref()
-        .is_some_and(|d| drain::is_stuck(d, inputs.now))
-    {
-        let message = "the deadline has passed and the worker is still there; `callmeter.io/force-drain: \"true\"` ends it";
-        conditions.push(Desired::new(
-            Type::DrainStuck,
-            true,
-            Reason::DeadlinePassed,
-            message,
-        ));
-    }
     let known_id = before
         .gateway
         .as_ref()
@@ -130,7 +126,7 @@ fn build(
         },
         conditions: condition::merge(
             &before.conditions,
-            conditions,
+            desired,
             worker.metadata.generation,
             &Time(inputs.now),
         ),
@@ -251,161 +247,6 @@ fn phase(
         WorkerPhase::Offline
     } else {
         WorkerPhase::Starting
-    }
-}
-
-fn conditions(
-    worker: &CallMeterWorker,
-    valid: &ValidatedWorker,
-    inputs: &Inputs,
-    applied: &Applied,
-    verdict: &TokenVerdict,
-    link: &Link,
-    load: WorkerLoad,
-) -> Vec<Desired> {
-    let pod = inputs.pod.as_ref();
-    let row = match &inputs.view {
-        View::Row(row) if pod.is_some_and(|pod| pod.uid == row.pod_uid) => Some(row),
-        _ => None,
-    };
-    let fenced =
-        row.is_some_and(|row| row.fence_seq != 0) || valid.drain_reason.is_some() || valid.deleting;
-    let unhealthy = row.is_some_and(|row| row.status() == WorkerStatus::Error);
-    let ready = match () {
-        () if applied.blocked.is_some() => {
-            let (reason, message) = applied
-                .blocked
-                .clone()
-                .unwrap_or((Reason::NoPod, String::new()));
-            Desired::new(Type::Ready, false, reason, message)
-        }
-        () if pod.is_none() => {
-            Desired::new(Type::Ready, false, Reason::NoPod, "there is no pod yet")
-        }
-        () if verdict.status == Status::False => {
-            Desired::new(Type::Ready, false, verdict.reason, verdict.message)
-        }
-        () if link.connected != Status::True => {
-            Desired::new(Type::Ready, false, link.reason, link.message)
-        }
-        () if fenced => Desired::new(Type::Ready, false, drain_reason(valid), "takes no new work"),
-        () if unhealthy => Desired::new(
-            Type::Ready,
-            false,
-            Reason::Unhealthy,
-            "reports itself as unhealthy",
-        ),
-        () => Desired::new(Type::Ready, true, Reason::Connected, "takes work"),
-    };
-    let mut all = vec![
-        ready,
-        Desired::new(
-            Type::TokenValid,
-            verdict.status,
-            verdict.reason,
-            verdict.message,
-        ),
-        match pod {
-            None => Desired::new(
-                Type::PodScheduled,
-                false,
-                Reason::NoPod,
-                "there is no pod yet",
-            ),
-            Some(pod) => match (&pod.node, &pod.unschedulable) {
-                (Some(_), _) => Desired::new(Type::PodScheduled, true, Reason::Scheduled, ""),
-                (None, Some(why)) => Desired::new(
-                    Type::PodScheduled,
-                    false,
-                    Reason::Unschedulable,
-                    why.clone(),
-                ),
-                (None, None) => {
-                    Desired::new(Type::PodScheduled, Status::Unknown, Reason::NotYetKnown, "")
-                }
-            },
-        },
-        Desired::new(
-            Type::GatewayConnected,
-            link.connected,
-            link.reason,
-            link.message,
-        ),
-        match load {
-            WorkerLoad::Unknown => Desired::new(
-                Type::Busy,
-                Status::Unknown,
-                Reason::GatewayUnreachable,
-                "counts as busy",
-            ),
-            WorkerLoad::Idle => Desired::new(Type::Busy, false, Reason::Idle, ""),
-            WorkerLoad::Busy | WorkerLoad::Full => {
-                Desired::new(Type::Busy, true, Reason::EndpointsInUse, "")
-            }
-        },
-    ];
-    if let Some(revision) = pod.and_then(|pod| pod.revision.as_ref()) {
-        all.push(if *revision == valid.revision {
-            Desired::new(Type::UpToDate, true, Reason::CurrentTemplate, "")
-        } else {
-            let message =
-                "its pod is of an older template; deleting the pod brings the current one";
-            Desired::new(Type::UpToDate, false, Reason::OutdatedTemplate, message)
-        });
-    }
-    if let Some(row) = row.filter(|row| row.connected && row.effective_capacity > 0) {
-        let (asked, granted) = (valid.capacity.endpoints, row.effective_capacity);
-        all.push(if granted < asked {
-            let message = format!("{asked} endpoints asked for, {granted} granted by the gateway");
-            Desired::new(
-                Type::CapacityMismatch,
-                true,
-                Reason::CapacityReduced,
-                message,
-            )
-        } else {
-            Desired::new(Type::CapacityMismatch, false, Reason::CapacityGranted, "")
-        });
-    }
-    let draining = valid.drain_reason.is_some() || valid.deleting;
-    all.push(if draining {
-        let drain = applied.drain.clone().unwrap_or_default();
-        let deadline = drain
-            .deadline
-            .map_or_else(String::new, |time| format!("; deadline {}", time.0));
-        let blockers = if drain.blockers.is_empty() {
-            "nothing is in the way".to_owned()
-        } else {
-            drain.blockers.join(", ")
-        };
-        Desired::new(
-            Type::Draining,
-            true,
-            drain_reason(valid),
-            format!("{blockers}{deadline}"),
-        )
-    } else {
-        Desired::new(Type::Draining, false, Reason::NotDraining, "")
-    });
-    if worker.metadata.deletion_timestamp.is_some() {
-        all.push(Desired::new(
-            Type::Deleting,
-            true,
-            Reason::Deleted,
-            "is drained before it goes",
-        ));
-    }
-    all
-}
-
-fn drain_reason(valid: &ValidatedWorker) -> Reason {
-    match valid.drain_reason {
-        Some(DrainReason::ScaleDown) => Reason::ScaleDown,
-        Some(DrainReason::Update) => Reason::Update,
-        Some(DrainReason::NodeDrain) => Reason::NodeDrain,
-        Some(DrainReason::TokenRotation) => Reason::TokenRotation,
-        Some(DrainReason::User) => Reason::User,
-        None => Reason::Deleted,
     }
 }
 

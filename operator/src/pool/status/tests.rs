@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -16,7 +19,7 @@ fn inputs(members: Vec<Member>) -> Inputs {
         clock: Instant::now(),
         workers: BTreeMap::new(),
         members,
-        elsewhere: Default::default(),
+        elsewhere: BTreeSet::new(),
         blocks: vec![],
         demand: Demand::Fresh {
             active: 3,
@@ -143,7 +146,7 @@ fn what_keeps_a_pool_from_its_number_is_told() {
 #[test]
 fn a_pool_that_cannot_be_acted_on_says_why() {
     let now = Time(Timestamp::from_second(1).unwrap());
-    let status = invalid(&pool(SPEC), "spec.network.ports: no block", now);
+    let status = invalid(&pool(SPEC), "spec.network.ports: no block", &now);
     assert_eq!(
         condition(&status, Type::Degraded),
         ("True", "ValidationFailed")
