@@ -53,7 +53,7 @@ enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Json,
-    Text,
+    Pretty,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,8 +181,8 @@ fn start_log(level: Level, format: Format) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match format {
-        Format::Json => log.json().init(),
-        Format::Text => log.with_ansi(false).init(),
+        Format::Json => log.json().flatten_event(true).init(),
+        Format::Pretty => log.init(),
     }
 }
 

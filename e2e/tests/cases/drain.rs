@@ -96,9 +96,9 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
 fn fences(log: &str) -> Vec<(String, String)> {
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|entry| entry["fields"]["message"] == "worker fenced")
+        .filter(|entry| entry["message"] == "worker fenced")
         .filter_map(|entry| {
-            let worker = entry["fields"]["name"].as_str()?.to_owned();
+            let worker = entry["name"].as_str()?.to_owned();
             Some((worker, entry["timestamp"].as_str()?.to_owned()))
         })
         .collect()
