@@ -2,7 +2,9 @@
 
 mod support;
 
-use callmeter_proto::worker::{Close, Fence, from_worker::Message as Up, to_worker::Message as Down};
+use callmeter_proto::worker::{
+    Close, Fence, from_worker::Message as Up, to_worker::Message as Down,
+};
 use rustix::process::Signal;
 use support::{
     eventually,
@@ -21,21 +23,36 @@ async fn a_wrong_environment_is_named_and_ends_the_process() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "WORKER_TOKEN is required"),
         (&[("WORKER_TOKEN", &token)], "CLOUD_URL is required"),
-        (&[("WORKER_TOKEN", &cloud), ("CLOUD_URL", "localhost")], "WORKER_TOKEN is a cloud worker's"),
+        (
+            &[("WORKER_TOKEN", &cloud), ("CLOUD_URL", "localhost")],
+            "WORKER_TOKEN is a cloud worker's",
+        ),
         (
             &[("WORKER_TOKEN", &token), ("CLOUD_URL", "https://localhost")],
             "CLOUD_URL has a scheme; accepted: host:port",
         ),
         (
-            &[("WORKER_TOKEN", &token), ("CLOUD_URL", "localhost"), ("SIP_IP", "192.0.2.1")],
+            &[
+                ("WORKER_TOKEN", &token),
+                ("CLOUD_URL", "localhost"),
+                ("SIP_IP", "192.0.2.1"),
+            ],
             "SIP_IP cannot be bound",
         ),
         (
-            &[("WORKER_TOKEN", &token), ("CLOUD_URL", "localhost"), ("CLOUD_CA_FILE", "/none.pem")],
+            &[
+                ("WORKER_TOKEN", &token),
+                ("CLOUD_URL", "localhost"),
+                ("CLOUD_CA_FILE", "/none.pem"),
+            ],
             "CLOUD_CA_FILE cannot be read",
         ),
         (
-            &[("WORKER_TOKEN", &token), ("CLOUD_URL", "localhost"), ("CLOUD_CA_FILE", "/etc/passwd")],
+            &[
+                ("WORKER_TOKEN", &token),
+                ("CLOUD_URL", "localhost"),
+                ("CLOUD_CA_FILE", "/etc/passwd"),
+            ],
             "CLOUD_CA_FILE holds no certificate",
         ),
     ];
@@ -43,8 +60,15 @@ async fn a_wrong_environment_is_named_and_ends_the_process() {
         let mut worker = Worker::spawn(variables);
         assert_eq!(worker.exit_code().await, 2, "{wanted}");
         let log = worker.log();
-        assert!(log.contains(wanted) && log.contains("accepted: "), "{wanted}: {log}");
-        assert!(worker.last_words().contains(wanted), "{}", worker.last_words());
+        assert!(
+            log.contains(wanted) && log.contains("accepted: "),
+            "{wanted}: {log}"
+        );
+        assert!(
+            worker.last_words().contains(wanted),
+            "{}",
+            worker.last_words()
+        );
         assert!(!log.contains(TOKEN_BODY) && !worker.last_words().contains(TOKEN_BODY));
         for line in log.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
@@ -70,33 +94,59 @@ async fn a_worker_presents_its_token_and_becomes_healthy() {
     let worker = Worker::spawn(&variables);
     let mut peer = gateway.accept().await;
     // Not accepted yet: unhealthy, but alive.
-    let early = eventually("the health port", async || get(ports.health, "/health").await).await;
+    let early = eventually("the health port", async || {
+        get(ports.health, "/health").await
+    })
+    .await;
     assert_eq!(early.0, 503);
     assert_eq!(get(ports.health, "/live").await.unwrap().0, 200);
     assert_eq!(peer.authorization, format!("Bearer cmw_{TOKEN_BODY}"));
     let hello = &peer.hello;
     assert_eq!(hello.protocol_version, callmeter_proto::PROTOCOL_VERSION);
-    assert_eq!((hello.instance_id.len(), hello.name.as_str()), (16, "dc-frankfurt-01"));
+    assert_eq!(
+        (hello.instance_id.len(), hello.name.as_str()),
+        (16, "dc-frankfurt-01")
+    );
     // R27: 200 RTP ports hold 100 endpoints.
     assert_eq!(hello.capacity, 100);
     assert_eq!(hello.labels["callmeter.io/pool"], "demo/fra");
     let host = hello.host.as_ref().unwrap();
-    assert_eq!((host.pod_name.as_str(), host.node_name.as_str()), ("fra-0", "n-1"));
+    assert_eq!(
+        (host.pod_name.as_str(), host.node_name.as_str()),
+        ("fra-0", "n-1")
+    );
     let rtp = hello.rtp_ports.unwrap();
-    assert_eq!((rtp.first, rtp.last), (ports.rtp_first.into(), ports.rtp_last.into()));
+    assert_eq!(
+        (rtp.first, rtp.last),
+        (ports.rtp_first.into(), ports.rtp_last.into())
+    );
 
     let heartbeat = peer.welcome().await;
-    assert!(heartbeat.healthy && heartbeat.active_endpoints == 0, "{heartbeat:?}");
+    assert!(
+        heartbeat.healthy && heartbeat.active_endpoints == 0,
+        "{heartbeat:?}"
+    );
     assert!(heartbeat.memory_mb > 1.0);
     let (status, body) = get(ports.health, "/health").await.unwrap();
     assert_eq!(status, 200);
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    let fields: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    let fields: Vec<_> = body
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(fields.len(), 3);
-    assert_eq!((body["status"].as_str(), body["connected"].as_bool()), (Some("healthy"), Some(true)));
+    assert_eq!(
+        (body["status"].as_str(), body["connected"].as_bool()),
+        (Some("healthy"), Some(true))
+    );
     assert!(body["uptime"].is_u64());
     let metrics = get(ports.health, "/metrics").await.unwrap().1;
-    assert!(metrics.contains("callmeter_worker_connected 1"), "{metrics}");
+    assert!(
+        metrics.contains("callmeter_worker_connected 1"),
+        "{metrics}"
+    );
     assert_eq!(get(ports.health, "/other").await.unwrap().0, 404);
     drop(worker);
 }
@@ -105,7 +155,9 @@ async fn a_worker_presents_its_token_and_becomes_healthy() {
 #[tokio::test]
 async fn an_invalid_token_ends_the_process_with_its_exact_words() {
     let gateway = TestGateway::start().await;
-    gateway.refuse(Some(Status::unauthenticated("authentication failed: invalid token")));
+    gateway.refuse(Some(Status::unauthenticated(
+        "authentication failed: invalid token",
+    )));
     let mut worker = Worker::spawn(&environment(&gateway, ports::block()));
     assert_eq!(worker.exit_code().await, 3);
     let log = worker.log();
@@ -124,7 +176,9 @@ async fn an_invalid_token_ends_the_process_with_its_exact_words() {
 #[tokio::test]
 async fn disabled_and_duplicate_workers_keep_trying() {
     let mut gateway = TestGateway::start().await;
-    gateway.refuse(Some(Status::permission_denied("authentication failed: worker disabled")));
+    gateway.refuse(Some(Status::permission_denied(
+        "authentication failed: worker disabled",
+    )));
     let ports = ports::block();
     let mut worker = Worker::spawn(&environment(&gateway, ports));
     worker.logs("authentication failed: worker disabled").await;
@@ -132,17 +186,28 @@ async fn disabled_and_duplicate_workers_keep_trying() {
     assert_eq!(get(ports.health, "/live").await.unwrap().0, 200);
     let failures = "callmeter_worker_connection_failures_total{reason=\"worker_disabled\"} 2";
     eventually("a second attempt", async || {
-        get(ports.health, "/metrics").await?.1.contains(failures).then_some(())
+        get(ports.health, "/metrics")
+            .await?
+            .1
+            .contains(failures)
+            .then_some(())
     })
     .await;
-    gateway.refuse(Some(Status::already_exists("authentication failed: duplicate connection")));
-    worker.logs("authentication failed: duplicate connection").await;
+    gateway.refuse(Some(Status::already_exists(
+        "authentication failed: duplicate connection",
+    )));
+    worker
+        .logs("authentication failed: duplicate connection")
+        .await;
     gateway.refuse(None);
     let _peer = gateway.welcome().await;
     assert_eq!(get(ports.health, "/health").await.unwrap().0, 200);
     let log = worker.log();
     for words in ["worker disabled", "duplicate connection"] {
-        let said = log.lines().filter(|l| l.contains(words) && l.contains("ERROR")).count();
+        let said = log
+            .lines()
+            .filter(|l| l.contains(words) && l.contains("ERROR"))
+            .count();
         assert_eq!(said, 1, "{log}");
     }
     assert!(worker.is_running());
@@ -160,7 +225,8 @@ async fn a_lost_gateway_is_found_again() {
     gateway.stop().await;
     let body = eventually("disconnected", async || {
         let (status, body) = get(ports.health, "/health").await?;
-        body.contains("\"connected\":false").then_some((status, body))
+        body.contains("\"connected\":false")
+            .then_some((status, body))
     })
     .await;
     // Within the minute of grace.
@@ -169,7 +235,10 @@ async fn a_lost_gateway_is_found_again() {
     let peer = gateway.welcome().await;
     assert_eq!(peer.hello.instance_id, instance);
     // A close by the gateway is no end, either.
-    peer.send(Down::Close(Close { reason: "restart".into() })).await;
+    peer.send(Down::Close(Close {
+        reason: "restart".into(),
+    }))
+    .await;
     let again = gateway.welcome().await;
     assert_eq!(again.hello.instance_id, instance);
     assert!(worker.log().contains("closed by the gateway: restart"));
@@ -233,7 +302,11 @@ async fn a_taken_health_port_is_reported() {
     let mut worker = Worker::spawn(&environment(&gateway, ports));
     assert_eq!(worker.exit_code().await, 1);
     let wanted = format!("HEALTH_PORT {} cannot be opened", ports.health);
-    assert!(worker.last_words().contains(&wanted), "{}", worker.last_words());
+    assert!(
+        worker.last_words().contains(&wanted),
+        "{}",
+        worker.last_words()
+    );
 }
 
 /// R43: colours for people.

@@ -145,7 +145,24 @@ impl Told {
             .sum()
     }
 
-    /// Names of all metrics that have a value.
+    /// SIP messages sent again or received again, of all endpoints.
+    pub fn retransmissions(&self) -> f64 {
+        let counters: Vec<u32> = ["sip_retransmissions", "sip_retransmissions_recv"]
+            .map(|key| {
+                by_key(key)
+                    .unwrap_or_else(|| panic!("no metric {key}"))
+                    .id
+                    .0
+            })
+            .into();
+        let values = self.rows.iter().flat_map(|row| &row.values);
+        values
+            .filter(|value| counters.contains(&value.metric))
+            .map(|value| value.value)
+            .sum()
+    }
+
+    /// Ids of all metrics that have a value.
     pub fn metrics(&self) -> std::collections::BTreeSet<u32> {
         self.rows
             .iter()

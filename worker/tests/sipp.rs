@@ -1,0 +1,160 @@
+//! Interoperation with SIPp 3.6.1, with RTP, both ways: 20 endpoints with 50 calls each, none
+//! failed, nothing sent twice, every packet accounted for.
+
+mod support;
+
+use std::time::Duration;
+
+use callmeter_proto::worker::{Account, Direction, Outcome, Role};
+use support::{
+    gateway::TestGateway,
+    peer_process::{Sipp, SippTotals, program},
+    ports,
+    process::{Worker, environment},
+    run::{Group, Told, assert_complete, begin, finish},
+};
+
+const ENDPOINTS: u32 = 20;
+const CALLS: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(150);
+
+fn users() -> Vec<Account> {
+    let account = |n: u32| Account {
+        user: format!("u{n}"),
+        ..Account::default()
+    };
+    (0..ENDPOINTS).map(account).collect()
+}
+
+fn calls_of(told: &Told, endpoint: u32) -> usize {
+    use callmeter_proto::worker::endpoint_event::What;
+    let ended = told.events.iter().filter(|event| {
+        event.endpoint == endpoint && matches!(event.what, Some(What::CallEnded(_)))
+    });
+    ended.count()
+}
+
+/// SIPp echoes each packet once: what the worker sent is what it received.
+fn assert_echoed(told: &Told, group: &str, calls: usize, call_seconds: f64) {
+    let sent = told.sum(group, "packets_sent", Direction::Send);
+    let received = told.sum(group, "packets_received", Direction::Recv);
+    assert_eq!(sent, received, "packets of {group}");
+    let least = calls as f64 * (call_seconds * 50.0 - 2.0);
+    assert!(
+        sent >= least,
+        "{sent} packets in {calls} calls, at least {least} wanted"
+    );
+    assert_eq!(told.sum(group, "packets_lost", Direction::Recv), 0.0);
+}
+
+/// R99 to R101: the worker calls, SIPp answers.
+#[tokio::test]
+async fn sipp_answers_a_thousand_calls() {
+    let Some(path) = program("sipp") else { return };
+    let peer_ports = ports::block();
+    let folder = tempfile::tempdir().unwrap();
+    let mut sipp = Sipp::spawn(&path, folder, peer_ports, &["-sn", "uas"]);
+    sipp.listens(peer_ports.sip_first).await;
+
+    let mut gateway = TestGateway::start().await;
+    let _worker = Worker::spawn(&environment(&gateway, ports::block()));
+    let mut peer = gateway.welcome().await;
+    let group = Group {
+        codec: "pcmu",
+        call_ms: 500,
+        repeat: true,
+        run_ms: 40_000,
+        peers: vec![format!("sip:echo@127.0.0.1:{}", peer_ports.sip_first); ENDPOINTS as usize],
+        ..Group::new("callers", Role::Caller, ENDPOINTS)
+    };
+    let mut told = begin(&mut peer, "run-1", &[group]).await;
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_complete(&told);
+    let calls = told.calls("callers").len();
+    for endpoint in 0..ENDPOINTS {
+        let own = calls_of(&told, endpoint);
+        assert!(own >= CALLS, "{own} calls of endpoint {endpoint}");
+    }
+    assert_echoed(&told, "callers", calls, 0.5);
+    assert_eq!(told.retransmissions(), 0.0);
+    let totals = sipp.stop().await;
+    let wanted = SippTotals {
+        successful: calls as u64,
+        failed: 0,
+        retransmissions: 0,
+        unexpected: 0,
+    };
+    assert_eq!(totals, wanted);
+}
+
+/// R100, R101: SIPp calls, the worker answers.
+#[tokio::test]
+async fn sipp_places_a_thousand_calls() {
+    let Some(path) = program("sipp") else { return };
+    let mut gateway = TestGateway::start().await;
+    let own = ports::block();
+    let _worker = Worker::spawn(&environment(&gateway, own));
+    let mut peer = gateway.welcome().await;
+    let group = Group {
+        codec: "pcmu",
+        accounts: users(),
+        run_ms: 62_000,
+        ..Group::new("callees", Role::Callee, ENDPOINTS)
+    };
+    let mut told = begin(&mut peer, "run-1", &[group]).await;
+    let contact = told.contacts("callees")[&0].clone();
+    let port: u16 = contact.rsplit(':').next().unwrap().parse().unwrap();
+
+    let peer_ports = ports::block();
+    let folder = tempfile::tempdir().unwrap();
+    let list: String = (0..ENDPOINTS).map(|n| format!("u{n};\n")).collect();
+    std::fs::write(
+        folder.path().join("users.csv"),
+        format!("SEQUENTIAL\n{list}"),
+    )
+    .unwrap();
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/uac.xml");
+    let remote = format!("127.0.0.1:{port}");
+    let total = (ENDPOINTS as usize * CALLS).to_string();
+    let mut sipp = Sipp::spawn(
+        &path,
+        folder,
+        peer_ports,
+        &[
+            "-sf",
+            scenario,
+            "-inf",
+            "users.csv",
+            "-m",
+            &total,
+            "-r",
+            "20",
+            "-l",
+            "20",
+            &remote,
+        ],
+    );
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_eq!(sipp.0.exit_code().await, Some(0));
+    let wanted = SippTotals {
+        successful: 1000,
+        failed: 0,
+        retransmissions: 0,
+        unexpected: 0,
+    };
+    assert_eq!(sipp.totals(), wanted);
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_complete(&told);
+    let outcomes = told.calls("callees");
+    assert!(
+        outcomes
+            .iter()
+            .all(|(outcome, _)| *outcome == Outcome::Success)
+    );
+    for endpoint in 0..ENDPOINTS {
+        assert_eq!(calls_of(&told, endpoint), CALLS, "endpoint {endpoint}");
+    }
+    assert_echoed(&told, "callees", outcomes.len(), 0.4);
+    assert_eq!(told.retransmissions(), 0.0);
+}

@@ -1,0 +1,160 @@
+//! SIP peers from Debian packages as child processes.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{eventually, ports::Ports};
+
+/// The path of a program; without it the test is skipped with a message, unless everything has
+/// to run (`CALLMETER_E2E=1`).
+pub fn program(name: &str) -> Option<PathBuf> {
+    let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
+    let found = folders
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists());
+    if found.is_none() {
+        let all = std::env::var("CALLMETER_E2E").is_ok_and(|value| value == "1");
+        assert!(
+            !all,
+            "{name} is missing; install it with scripts/prerequisites"
+        );
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// A child process with a folder of its own; killed when dropped.
+pub struct PeerProcess {
+    child: Child,
+    pub folder: TempDir,
+}
+
+impl PeerProcess {
+    /// Starts it in its folder, output to the file `out` there.
+    pub fn spawn(program: &Path, folder: TempDir, arguments: &[String]) -> Self {
+        let out = File::create(folder.path().join("out")).unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("TERM", "dumb")
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().unwrap())
+            .stdout(out)
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// What it printed, and its log of errors if it keeps one.
+    pub fn output(&self) -> String {
+        let read = |name: &str| std::fs::read(self.folder.path().join(name)).unwrap_or_default();
+        let bytes = [read("out"), read("errors.log")].concat();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        eventually("the peer ends", async || child.try_wait().unwrap())
+            .await
+            .code()
+    }
+}
+
+impl Drop for PeerProcess {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- output of the peer ---\n{}", self.output());
+        }
+    }
+}
+
+/// SIPp 3.6.1 with RTP echo on loopback.
+pub struct Sipp(pub PeerProcess);
+
+/// Figures of its statistics file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SippTotals {
+    pub successful: u64,
+    pub failed: u64,
+    pub retransmissions: u64,
+    pub unexpected: u64,
+}
+
+impl Sipp {
+    /// Starts it on the first ports of `ports`, with more arguments of its own.
+    pub fn spawn(path: &Path, folder: TempDir, ports: Ports, more: &[&str]) -> Self {
+        let fixed = [
+            "-i",
+            "127.0.0.1",
+            "-mi",
+            "127.0.0.1",
+            "-nostdin",
+            "-rtp_echo",
+            "-trace_stat",
+            "-stf",
+            "stat.csv",
+            "-fd",
+            "1",
+            "-trace_err",
+            "-error_file",
+            "errors.log",
+            "-buff_size",
+            "4194304",
+        ];
+        let mut arguments: Vec<String> = fixed.map(str::to_owned).into();
+        arguments.extend(["-p".into(), ports.sip_first.to_string()]);
+        arguments.extend(["-mp".into(), ports.rtp_first.to_string()]);
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        Self(PeerProcess::spawn(path, folder, &arguments))
+    }
+
+    /// Waits until its SIP port is open.
+    pub async fn listens(&self, port: u16) {
+        eventually("SIPp listens", async || {
+            std::net::UdpSocket::bind(("127.0.0.1", port))
+                .is_err()
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Asks it to end and reads its last figures.
+    pub async fn stop(&mut self) -> SippTotals {
+        self.0.signal(Signal::USR1);
+        self.0.exit_code().await;
+        self.totals()
+    }
+
+    pub fn totals(&self) -> SippTotals {
+        let table = std::fs::read_to_string(self.0.folder.path().join("stat.csv")).unwrap();
+        let mut lines = table.lines();
+        let names: Vec<_> = lines.next().unwrap().split(';').collect();
+        let last: Vec<_> = lines.next_back().unwrap().split(';').collect();
+        let value = |name: &str| -> u64 {
+            let at = names.iter().position(|column| *column == name);
+            last[at.unwrap_or_else(|| panic!("no column {name}"))]
+                .parse()
+                .unwrap()
+        };
+        SippTotals {
+            successful: value("SuccessfulCall(C)"),
+            failed: value("FailedCall(C)"),
+            retransmissions: value("Retransmissions(C)"),
+            unexpected: value("FailedUnexpectedMessage(C)") + value("OutOfCallMsgs(C)"),
+        }
+    }
+}
