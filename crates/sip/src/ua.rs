@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod event;
 mod register;
+mod screen;
 mod stray;
 mod within;
 

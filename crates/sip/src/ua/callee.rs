@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::call::{Call, Offered, State, Unacknowledged};
 use super::endpoint::contact;
 use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
+use super::screen::{merge_key, refusal_of, response_flow};
 use super::{UaError, UserAgent};
 use crate::compose::{self, ALLOW, tagged};
 use crate::counters::EndpointKey;
@@ -351,60 +352,4 @@ impl UserAgent {
         }
         self.finish_response(builder, body)
     }
-}
-
-/// Where the responses to a request go.
-pub(super) fn response_flow(essentials: &Essentials, flow: Flow) -> Flow {
-    if flow.transport.is_reliable() {
-        return flow;
-    }
-    Flow {
-        remote: essentials.via.response_address(flow.remote),
-        ..flow
-    }
-}
-
-/// The code an INVITE is refused with before anybody is asked: an extension we lack (420), a body
-/// we cannot read (415), no room (486).
-fn refusal_of(message: &Message, full: bool) -> Option<u16> {
-    if message.elements(HeaderName::Require).next().is_some() {
-        return Some(420);
-    }
-    if !is_sdp(message) {
-        return Some(415);
-    }
-    full.then_some(486)
-}
-
-/// Whether a body, if there is one, is plain SDP.
-pub(super) fn is_sdp(message: &Message) -> bool {
-    let encoded = message
-        .value(HeaderName::ContentEncoding)
-        .is_some_and(|encoding| {
-            !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
-        });
-    let value = message
-        .value(HeaderName::ContentType)
-        .unwrap_or(b"application/sdp");
-    let end = value
-        .iter()
-        .position(|&byte| byte == b';')
-        .unwrap_or(value.len());
-    message.body().is_empty()
-        || (!encoded
-            && value[..end]
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"application/sdp"))
-}
-
-/// What a request that came twice by different paths shares (RFC 3261 §8.2.2.2); the Request-URI
-/// counts too, as several endpoints here may be called by one forking proxy.
-fn merge_key(message: &Message, essentials: &Essentials) -> Bytes {
-    let uri = message
-        .request_uri()
-        .map(|uri| uri.as_bytes().to_vec())
-        .unwrap_or_default();
-    let tag = essentials.from.tag().unwrap_or_default();
-    let number = essentials.cseq.number.to_be_bytes();
-    Bytes::from([&essentials.call_id[..], b"\n", &tag, b"\n", &number, &uri].concat())
 }

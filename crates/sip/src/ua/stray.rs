@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::UserAgent;
-use super::callee::response_flow;
+use super::screen::response_flow;
 use crate::compose;
 use crate::counters::class_index;
 use crate::flow::{Flow, LocalId};

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::call::{Offered, State};
-use super::callee::{is_sdp, response_flow};
 use super::event::{CallEvent, CallKey, EndReason};
+use super::screen::{is_sdp, response_flow};
 use super::{UaError, UserAgent};
 use crate::compose;
 use crate::flow::Flow;

@@ -1,9 +1,10 @@
 //! User agents, a test server and raw peers on a lossy network in virtual time.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub(crate) mod peer;
 pub(crate) mod server;
+pub(crate) mod text;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callmeter_sip::message::{HeaderName, Message};
+use callmeter_sip::message::Message;
 use callmeter_sip::{
     CallEnd, CallEvent, CallKey, EndpointConfig, EndpointKey, Flow, Listener, LocalId, Output,
     Transport, UaConfig, UaEvent, UserAgent,
@@ -20,6 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use server::Server;
+pub(crate) use text::{event_name, header, kind, reply};
 
 pub(crate) const LOCAL: LocalId = LocalId(1);
 pub(crate) const OFFER: &[u8] = b"v=0 offer";
@@ -367,36 +369,6 @@ impl Agent {
     }
 }
 
-pub(crate) fn event_name(event: &CallEvent) -> &'static str {
-    match event {
-        CallEvent::Progress { code: 100, .. } => "100",
-        CallEvent::Progress { code: 180, .. } => "180",
-        CallEvent::Progress { .. } => "1xx",
-        CallEvent::Answered { .. } => "answered",
-        CallEvent::Confirmed { .. } => "confirmed",
-        CallEvent::Offer { .. } => "offer",
-        CallEvent::AckMissing => "ack missing",
-        CallEvent::ByeSent => "bye sent",
-        CallEvent::ByeReceived => "bye received",
-        CallEvent::Ended(_) => "ended",
-    }
-}
-
-/// `INVITE` or `200 INVITE`.
-pub(crate) fn kind(message: &Message) -> String {
-    let cseq = String::from_utf8_lossy(message.value(HeaderName::CSeq).unwrap()).into_owned();
-    let method = cseq.split(' ').next_back().unwrap().to_owned();
-    match message.status() {
-        Some(code) => format!("{code} {method}"),
-        None => method,
-    }
-}
-
-/// A header's first value as text.
-pub(crate) fn header(message: &Message, name: HeaderName) -> String {
-    String::from_utf8_lossy(message.value(name).unwrap_or_default()).into_owned()
-}
-
 pub(crate) fn config(aor: &str) -> EndpointConfig {
     EndpointConfig {
         local: LOCAL,
@@ -407,23 +379,4 @@ pub(crate) fn config(aor: &str) -> EndpointConfig {
         route: Vec::new(),
         credentials: None,
     }
-}
-
-/// A response of a raw peer to a request it got, with a To tag and more header lines.
-pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
-    let via = header(request, HeaderName::Via);
-    let from = header(request, HeaderName::From);
-    let to = header(request, HeaderName::To);
-    let to = if to.contains(";tag=") || tag.is_empty() {
-        to
-    } else {
-        format!("{to};tag={tag}")
-    };
-    let call_id = header(request, HeaderName::CallId);
-    let cseq = header(request, HeaderName::CSeq);
-    let length = body.len();
-    format!(
-        "SIP/2.0 {status}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-         CSeq: {cseq}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
-    )
 }

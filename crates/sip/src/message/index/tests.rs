@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::Builder;
+use crate::message::{Builder, UriError};
 
 const INVITE: &str = "INVITE sip:bob@h;x=1 SIP/2.0\r\n\
     v: SIP/2.0/UDP a.example;branch=z9hG4bK1, SIP/2.0/TCP b\r\n\

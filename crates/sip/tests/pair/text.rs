@@ -1,0 +1,53 @@
+//! Messages and events as text.
+
+use callmeter_sip::CallEvent;
+use callmeter_sip::message::{HeaderName, Message};
+
+pub(crate) fn event_name(event: &CallEvent) -> &'static str {
+    match event {
+        CallEvent::Progress { code: 100, .. } => "100",
+        CallEvent::Progress { code: 180, .. } => "180",
+        CallEvent::Progress { .. } => "1xx",
+        CallEvent::Answered { .. } => "answered",
+        CallEvent::Confirmed { .. } => "confirmed",
+        CallEvent::Offer { .. } => "offer",
+        CallEvent::AckMissing => "ack missing",
+        CallEvent::ByeSent => "bye sent",
+        CallEvent::ByeReceived => "bye received",
+        CallEvent::Ended(_) => "ended",
+    }
+}
+
+/// `INVITE` or `200 INVITE`.
+pub(crate) fn kind(message: &Message) -> String {
+    let cseq = String::from_utf8_lossy(message.value(HeaderName::CSeq).unwrap()).into_owned();
+    let method = cseq.split(' ').next_back().unwrap().to_owned();
+    match message.status() {
+        Some(code) => format!("{code} {method}"),
+        None => method,
+    }
+}
+
+/// A header's first value as text.
+pub(crate) fn header(message: &Message, name: HeaderName) -> String {
+    String::from_utf8_lossy(message.value(name).unwrap_or_default()).into_owned()
+}
+
+/// A response of a raw peer to a request it got, with a To tag and more header lines.
+pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
+    let via = header(request, HeaderName::Via);
+    let from = header(request, HeaderName::From);
+    let to = header(request, HeaderName::To);
+    let to = if to.contains(";tag=") || tag.is_empty() {
+        to
+    } else {
+        format!("{to};tag={tag}")
+    };
+    let call_id = header(request, HeaderName::CallId);
+    let cseq = header(request, HeaderName::CSeq);
+    let length = body.len();
+    format!(
+        "SIP/2.0 {status}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+         CSeq: {cseq}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
