@@ -68,7 +68,8 @@ pub struct Registration {
 pub struct Invite {
     /// Request-URI and To.
     pub target: Uri,
-    /// Where the INVITE is sent; `None`: the endpoint's next hop, else the address in `target`.
+    /// Where the INVITE is sent, without the endpoint's Route set; `None`: the endpoint's next hop
+    /// and Route set, else the address in `target`.
     pub next_hop: Option<SocketAddr>,
     /// The SDP offer.
     pub body: Bytes,
