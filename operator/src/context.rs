@@ -62,10 +62,24 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Tells about an object; a lost event is only logged.
+    /// Tells about an object; a lost event is only logged. Events of one object and reason are
+    /// joined into a series that keeps its first note: what the note tells is part of the reason,
+    /// or `about` another object.
     pub(crate) async fn event<K: Resource<DynamicType = ()>>(
         &self,
         on: &K,
+        type_: EventType,
+        reason: &'static str,
+        note: String,
+    ) {
+        self.event_about(on, None, type_, reason, note).await;
+    }
+
+    /// The same with the other object that it is about.
+    pub(crate) async fn event_about<K: Resource<DynamicType = ()>>(
+        &self,
+        on: &K,
+        about: Option<ObjectReference>,
         type_: EventType,
         reason: &'static str,
         note: String,
@@ -75,10 +89,9 @@ impl Context {
             reason: reason.to_owned(),
             note: Some(note),
             action: reason.to_owned(),
-            secondary: None,
+            secondary: about,
         };
-        let reference: ObjectReference = on.object_ref(&());
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
+        if let Err(error) = self.recorder.publish(&event, &on.object_ref(&())).await {
             debug!(error = %error, reason, "an event was not recorded");
         }
     }

@@ -3,7 +3,7 @@
 use callmeter_api::{CallMeterWorker, WorkerPool, labels, worker::DrainReason};
 use callmeter_proto::fleet as pb;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt as _, runtime::events::EventType};
+use kube::{Api, Resource as _, ResourceExt as _, runtime::events::EventType};
 use tracing::info;
 
 use super::{
@@ -101,7 +101,7 @@ async fn make(
     worker: &CallMeterWorker,
 ) -> Result<()> {
     match context.writer.post("make a worker", worker, false).await? {
-        Posted::Created(_) => {
+        Posted::Created(made) => {
             info!(
                 namespace = pool.namespace,
                 pool = pool.name,
@@ -112,7 +112,15 @@ async fn make(
                 "worker {} for the token {}/{}",
                 new.name, new.token.name, new.token.key
             );
-            context.event(on, EventType::Normal, "Created", note).await;
+            context
+                .event_about(
+                    on,
+                    Some(made.object_ref(&())),
+                    EventType::Normal,
+                    "Created",
+                    note,
+                )
+                .await;
             Ok(())
         }
         Posted::Exists => {

@@ -105,11 +105,14 @@ pub(super) async fn write(
             .event(on, EventType::Warning, "ReplicasOverwritten", note)
             .await;
     }
-    if before.is_some() || desired > 0 {
-        shared
-            .event(on, EventType::Normal, "Scaled", decision.text.clone())
-            .await;
-    }
+    let reason = match direction {
+        "up" => "ScaledUp",
+        "down" => "ScaledDown",
+        _ => return Ok(true),
+    };
+    shared
+        .event(on, EventType::Normal, reason, decision.text.clone())
+        .await;
     Ok(true)
 }
 
