@@ -137,6 +137,8 @@ pub enum Decision {
     Place(Vec<Share>),
     /// Goes on waiting.
     Wait {
+        /// Workers and pools could hold it; false: it is too early to judge, or it was possible.
+        possible: bool,
         /// Place in the queue, from 1.
         position: u32,
         /// Endpoints for which no slot is free now.
@@ -176,7 +178,7 @@ pub struct Round {
 /// One round: looks at the runs in queue order (priority, then age) and decides on each.
 ///
 /// `settled` is when every worker and pool that exists has had time to report after a start of the
-/// gateway; no run is called impossible before.
+/// gateway; before that no run is called impossible, but for what a registered pool cannot hold.
 pub fn schedule(
     workers: &[Worker],
     pools: &[Pool],
@@ -280,6 +282,7 @@ impl<'a> Fleet<'a> {
             }
         }
         Decision::Wait {
+            possible,
             position,
             missing,
             reason,
@@ -287,14 +290,19 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// False while a worker or a pool the run needs may not have reported yet.
+    /// False while a worker or a pool the run needs may not have reported yet. What a registered
+    /// pool can come to is known without its workers.
     fn may_judge(&self, run: &RunDemand, settled: Instant) -> bool {
-        let unknown_pool = run.groups.iter().any(|g| match &g.placement {
-            Placement::Pool(key) => self.pool_index(Some(key)).is_none(),
-            _ => false,
-        });
-        self.now >= settled
-            && (!unknown_pool || self.now.saturating_duration_since(run.since) >= POOL_FRESH)
+        let named = |g: &GroupDemand| match &g.placement {
+            Placement::Pool(key) => Some(self.pool_index(Some(key)).is_some()),
+            _ => None,
+        };
+        if run.groups.iter().all(|g| named(g) == Some(true)) {
+            return true;
+        }
+        let waited = self.now.saturating_duration_since(run.since) >= POOL_FRESH;
+        let unknown = run.groups.iter().any(|g| named(g) == Some(false));
+        self.now >= settled && (!unknown || waited)
     }
 
     /// Per worker the set of the run's groups it may carry.

@@ -125,20 +125,22 @@ impl Run {
         match decision {
             Decision::CannotRun { reason } => self.cannot_run(reason, now),
             Decision::Wait {
+                possible,
                 position,
                 missing,
                 reason,
                 pools,
             } => {
-                let first = !waiting.accepted;
+                let accepted = waiting.accepted || possible;
+                let changed = accepted != waiting.accepted;
                 *waiting = Waiting {
-                    accepted: true,
+                    accepted,
                     position,
                     missing,
                     pools,
                 };
                 self.reason = reason;
-                if first {
+                if changed {
                     self.outputs.push_back(Output::Save);
                 }
             }

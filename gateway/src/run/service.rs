@@ -84,7 +84,8 @@ pub struct RunService {
     touched: HashSet<String>,
     /// The scheduler is to look again.
     schedule: bool,
-    /// No run is called impossible before: workers and pools report again after a start.
+    /// No run is called impossible before: workers and pools that were there report again after a
+    /// start.
     settled: Instant,
     demand_sent: Option<Instant>,
     loads: watch::Sender<Arc<HashMap<WorkerId, Load>>>,
@@ -136,13 +137,21 @@ impl RunService {
             reads: JoinSet::new(),
             touched: HashSet::new(),
             schedule: true,
-            settled: now.instant + LOST_AFTER,
+            settled: now.instant,
             demand_sent: None,
             loads,
             demand,
             live,
         };
         service.restore().await?;
+        let known = service
+            .sessions
+            .workers()
+            .iter()
+            .any(|w| w.instance.is_some() && !w.disabled);
+        if known || !service.pools.is_empty() {
+            service.settled = now.instant + LOST_AFTER;
+        }
         Ok((handle, figures, service))
     }
 

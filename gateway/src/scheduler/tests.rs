@@ -116,6 +116,7 @@ fn a_pool_at_zero_makes_the_run_wait_and_names_the_demand() {
         now,
     );
     let Decision::Wait {
+        possible: true,
         position,
         missing,
         pools,
@@ -341,11 +342,26 @@ fn a_named_pool_that_is_not_registered_yet_is_waited_for() {
 }
 
 #[test]
-fn nothing_is_called_impossible_while_a_started_gateway_still_collects() {
+fn only_a_registered_pool_is_judged_while_a_started_gateway_still_collects() {
     let now = Instant::now();
+    let settled = now + Duration::from_secs(1);
+    let big = schedule(
+        &[],
+        &[pool("demo/fra", 10, 1, now)],
+        &[run("r", now, vec![fra(11)])],
+        settled,
+        now,
+    );
+    assert!(matches!(big.decisions[0].1, Decision::CannotRun { .. }));
     let asked = run("r", now, vec![group(1, Placement::Anywhere, None)]);
-    let round = schedule(&[], &[], &[asked], now + Duration::from_secs(1), now);
-    assert!(matches!(round.decisions[0].1, Decision::Wait { .. }));
+    let round = schedule(&[], &[], &[asked], settled, now);
+    assert!(matches!(
+        round.decisions[0].1,
+        Decision::Wait {
+            possible: false,
+            ..
+        }
+    ));
 }
 
 #[test]
