@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -11,6 +11,7 @@ use crate::ensure_tls::EnsureTls;
 use crate::keys::{KeyFiles, Keys};
 use crate::serve::Serve;
 use crate::store::{DEFAULT_ORGANISATION, Role, Store};
+use crate::timestamp;
 
 /// Longest name of an API key, characters.
 const MAX_KEY_NAME: usize = 100;
@@ -82,6 +83,54 @@ enum KeysCommand {
         #[command(flatten)]
         data: Data,
     },
+    /// List the API keys, without their secrets.
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// End an API key at once.
+    Delete {
+        /// Id of the key, as `keys list` shows it.
+        id: String,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+impl KeysCommand {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create { role, name, data } => {
+                let (store, keys) = data.open().await?;
+                let auth = Auth::new(store.clone(), keys.pepper, None);
+                let (key, text) = auth.make_key(DEFAULT_ORGANISATION, &name, role).await?;
+                store.close().await;
+                tracing::info!(key = key.id, name, %role, "API key made; it is shown this once");
+                println!("{}", text.expose());
+            }
+            Self::List { data } => {
+                let (store, _) = data.open().await?;
+                for key in store.tenant(DEFAULT_ORGANISATION).api_keys().await? {
+                    let made = timestamp::text(key.created_ms);
+                    println!("{}  {:7}  {made}  {}", key.id, key.role.as_str(), key.name);
+                }
+                store.close().await;
+            }
+            Self::Delete { id, data } => {
+                let (store, _) = data.open().await?;
+                let ended = store
+                    .tenant(DEFAULT_ORGANISATION)
+                    .delete_api_key(&id)
+                    .await?;
+                store.close().await;
+                if !ended {
+                    bail!("id: \"{id}\" is no API key; accepted: an id of `keys list`");
+                }
+                tracing::info!(key = id, "API key ended");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where the gateway keeps its state.
@@ -109,17 +158,7 @@ impl Args {
         start_log(log_level, log_format);
         match command {
             Command::Serve(serve) => serve.run().await,
-            Command::Keys {
-                command: KeysCommand::Create { role, name, data },
-            } => {
-                let (store, keys) = data.open().await?;
-                let auth = Auth::new(store.clone(), keys.pepper, None);
-                let (key, text) = auth.make_key(DEFAULT_ORGANISATION, &name, role).await?;
-                store.close().await;
-                tracing::info!(key = key.id, name, %role, "API key made; it is shown this once");
-                println!("{}", text.expose());
-                Ok(())
-            }
+            Command::Keys { command } => command.run().await,
             Command::EnsureTls(ensure) => Ok(ensure.run().await?),
         }
     }

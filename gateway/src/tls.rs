@@ -393,3 +393,46 @@ impl AsyncWrite for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::ensure_tls::renewed;
+
+    #[test]
+    fn a_changed_certificate_is_taken_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+        let write = || {
+            let names = ["localhost".to_owned()];
+            let made = renewed(None, &names, SystemTime::now()).unwrap().unwrap();
+            fs::write(&cert, &made.cert).unwrap();
+            fs::write(&key, made.key.expose()).unwrap();
+        };
+        write();
+        let certificate = Certificate::load(&cert, &key).unwrap();
+        let in_use = || certificate.current.read().unwrap().certified.cert.clone();
+        let first = in_use();
+        assert!(!certificate.reload().unwrap());
+        write();
+        assert!(certificate.reload().unwrap());
+        let second = in_use();
+        assert_ne!(first, second);
+        // The key of the pair before: the certificate alone was replaced.
+        let old_key = fs::read(&key).unwrap();
+        write();
+        fs::write(&key, old_key).unwrap();
+        assert!(matches!(
+            certificate.reload(),
+            Err(TlsError::Unusable { .. })
+        ));
+        fs::write(&cert, "x").unwrap();
+        assert!(matches!(
+            certificate.reload(),
+            Err(TlsError::Malformed { .. })
+        ));
+        assert_eq!(in_use(), second);
+    }
+}

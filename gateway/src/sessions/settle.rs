@@ -148,7 +148,10 @@ impl Actor {
             Output::Updated(info) => self.directory.put(info),
             Output::Fenced { worker, seq } if stored => self.read_load(worker, seq).await,
             Output::Lost { worker, instance } => {
-                tracing::warn!(%worker, %instance, "worker process lost");
+                // Of a deleted record nothing is missed.
+                if self.registry.record(worker).is_some() {
+                    tracing::warn!(%worker, %instance, "worker process lost");
+                }
                 self.emit(SessionEvent::Lost {
                     worker_id: worker,
                     instance,

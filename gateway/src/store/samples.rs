@@ -1,9 +1,12 @@
 //! Samples: bulk writing applied once by (run, worker, sequence), and reading back.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
 use super::{Store, StoreError, attempt};
 use crate::link::WorkerId;
+
+/// Rows of one INSERT: the cost of a statement is spread, its variables stay far below the limit.
+const ROWS_PER_STATEMENT: usize = 100;
 
 /// One row of measurements of one endpoint, as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,25 +166,29 @@ pub async fn insert_samples(
         .await
         .map_err(attempt("look up a run"))?;
     let worker = worker.to_string();
-    for row in rows {
-        let flags = i64::from(row.generator_limited) | (i64::from(row.delay_partial) << 1);
-        sqlx::query(
-            "INSERT INTO samples (run, worker, grp, endpoint, second, call, direction, per_call, flags, metrics)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(no)
-        .bind(&worker)
-        .bind(&row.group)
-        .bind(row.endpoint)
-        .bind(row.second)
-        .bind(row.call)
-        .bind(row.direction)
-        .bind(row.per_call)
-        .bind(flags)
-        .bind(encode(&row.values))
-        .execute(&mut **tx)
-        .await
-        .map_err(attempt("store samples"))?;
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO samples (run, worker, grp, endpoint, second, call, direction, per_call, flags, metrics) ",
+        );
+        insert.push_values(rows, |mut values, row| {
+            let flags = i64::from(row.generator_limited) | (i64::from(row.delay_partial) << 1);
+            values
+                .push_bind(no)
+                .push_bind(&worker)
+                .push_bind(&row.group)
+                .push_bind(row.endpoint)
+                .push_bind(row.second)
+                .push_bind(row.call)
+                .push_bind(row.direction)
+                .push_bind(row.per_call)
+                .push_bind(flags)
+                .push_bind(encode(&row.values));
+        });
+        insert
+            .build()
+            .execute(&mut **tx)
+            .await
+            .map_err(attempt("store samples"))?;
     }
     Ok(())
 }
@@ -215,5 +222,79 @@ fn sample(row: &sqlx::sqlite::SqliteRow) -> SampleRow {
         generator_limited: flags & 1 != 0,
         delay_partial: flags & 2 != 0,
         values: decode(row.get("metrics")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewRun;
+
+    fn row(endpoint: u32, second: u32, values: &[(u32, f64)]) -> SampleRow {
+        SampleRow {
+            group: "g".into(),
+            endpoint,
+            second,
+            call: 1,
+            direction: 3,
+            per_call: false,
+            generator_limited: second % 2 == 1,
+            delay_partial: false,
+            values: values.to_vec(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_applied_once_in_order_and_read_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let run = NewRun {
+            id: "r".into(),
+            project: "default".into(),
+            key: String::new(),
+            namespace: String::new(),
+            name: "r".into(),
+            definition: "{}".into(),
+            accounts: None,
+            created_ms: 0,
+        };
+        store.tenant("default").insert_run(&run).await.unwrap();
+        let worker = WorkerId::random();
+        let rows = vec![
+            row(4, 0, &[(1, 0.25), (u32::MAX, f64::MIN)]),
+            row(5, 1, &[]),
+        ];
+        let Applied::Next(mut tx) = store.apply("r", worker, 1).await.unwrap() else {
+            panic!("the first is next");
+        };
+        insert_samples(&mut tx, "r", worker, &rows).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(matches!(
+            store.apply("r", worker, 1).await.unwrap(),
+            Applied::Duplicate
+        ));
+        assert!(matches!(
+            store.apply("r", worker, 3).await.unwrap(),
+            Applied::Gap { expected: 2 }
+        ));
+        // Not committed: not applied.
+        drop(store.apply("r", worker, 2).await.unwrap());
+        assert_eq!(store.applied_seq("r", worker).await.unwrap(), 1);
+        let (read, position) = store.read_samples("r", "g", 0, 10).await.unwrap();
+        assert_eq!(read, rows);
+        assert_eq!(
+            store.read_samples("r", "g", position, 10).await.unwrap().0,
+            []
+        );
+        let counts = store
+            .rows_per_endpoint("r", worker, "g", 3, 3)
+            .await
+            .unwrap();
+        assert_eq!(counts, [0, 1, 1]);
+        let other = store
+            .rows_per_endpoint("r", WorkerId::random(), "g", 3, 3)
+            .await
+            .unwrap();
+        assert_eq!(other, [0, 0, 0], "rows of another worker are not counted");
     }
 }
