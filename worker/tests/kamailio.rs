@@ -1,0 +1,178 @@
+//! Registration and calls through Kamailio with digest challenges, MD5 and SHA-256.
+
+mod support;
+
+use std::time::Duration;
+
+use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, endpoint_event::What};
+use support::{
+    eventually,
+    gateway::TestGateway,
+    peer_process::{PeerProcess, program},
+    ports,
+    process::{Worker, environment},
+    run::{Group, Told, assert_complete, begin, finish},
+};
+
+const ENDPOINTS: u32 = 10;
+const PASSWORD: &str = "planted-sip-password";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Kamailio as registrar and proxy of `pbx.test` on a loopback port; none if it is not installed.
+async fn kamailio(algorithm: &str) -> Option<(PeerProcess, u16)> {
+    let path = program("kamailio")?;
+    let port = ports::block().sip_first;
+    let template = include_str!("peers/kamailio.cfg");
+    let config = template
+        .replace("@PORT@", &port.to_string())
+        .replace("@ALGORITHM@", algorithm)
+        .replace("@PASSWORD@", PASSWORD);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kamailio.cfg"), config).unwrap();
+    let arguments = [
+        "-f",
+        "kamailio.cfg",
+        "-DD",
+        "-E",
+        "-m",
+        "64",
+        "-M",
+        "8",
+        "-Y",
+        ".",
+    ];
+    let process = PeerProcess::spawn(&path, folder, &arguments.map(str::to_owned));
+    eventually("Kamailio listens", async || {
+        std::net::UdpSocket::bind(("127.0.0.1", port))
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    Some((process, port))
+}
+
+fn accounts(prefix: &str, password: &str) -> Vec<Account> {
+    let account = |n: u32| Account {
+        user: format!("{prefix}{n}"),
+        password: password.into(),
+        ..Account::default()
+    };
+    (0..ENDPOINTS).map(account).collect()
+}
+
+fn registrar(port: u16) -> Registrar {
+    Registrar {
+        domain: "pbx.test".into(),
+        outbound_proxy: format!("127.0.0.1:{port}"),
+        transport: "udp".into(),
+        register: true,
+        expires_s: 60,
+        ..Registrar::default()
+    }
+}
+
+async fn run(algorithm: &str, caller_password: &str) -> Option<(Told, String)> {
+    let (_kamailio, port) = kamailio(algorithm).await?;
+    let mut gateway = TestGateway::start().await;
+    let mut variables = environment(&gateway, ports::block());
+    variables.retain(|(name, _)| name != "LOG_LEVEL");
+    variables.push(("LOG_LEVEL".into(), "trace".into()));
+    let worker = Worker::spawn(&variables);
+    let mut peer = gateway.welcome().await;
+    let callees = Group {
+        accounts: accounts("b", PASSWORD),
+        registrar: Some(registrar(port)),
+        run_ms: 7000,
+        ..Group::new("callees", Role::Callee, ENDPOINTS)
+    };
+    let callers = Group {
+        accounts: accounts("a", caller_password),
+        registrar: Some(registrar(port)),
+        peers: (0..ENDPOINTS)
+            .map(|n| format!("sip:b{n}@pbx.test"))
+            .collect(),
+        // Two calls fit, with room for slow set-up; a third does not.
+        call_ms: 3000,
+        repeat: true,
+        run_ms: 7000,
+        ..Group::new("callers", Role::Caller, ENDPOINTS)
+    };
+    let mut told = begin(&mut peer, "run-1", &[callees, callers]).await;
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_complete(&told);
+    let log = worker.log();
+    assert!(!log.contains(PASSWORD), "SIP password in the log");
+    Some((told, log))
+}
+
+async fn calls_through(algorithm: &str) {
+    let Some((told, log)) = run(algorithm, PASSWORD).await else {
+        return;
+    };
+    assert_eq!(told.failed(), Vec::<String>::new());
+    for group in ["callees", "callers"] {
+        let aors = told.events.iter().filter_map(|event| match &event.what {
+            Some(What::Ready(ready)) if event.group == group => Some(ready.aor.clone()),
+            _ => None,
+        });
+        assert_eq!(
+            aors.filter(|aor| aor.contains("@pbx.test")).count() as u32,
+            ENDPOINTS
+        );
+        let accepted = told.sum(group, "reg_success", Direction::None);
+        assert_eq!(accepted, told.sum(group, "reg_attempts", Direction::None));
+        assert!(accepted >= f64::from(ENDPOINTS), "{accepted} registrations");
+        assert!(told.sum(group, "auth_challenges", Direction::None) >= f64::from(ENDPOINTS));
+    }
+    let calls = told.calls("callers").len();
+    assert_eq!(calls, 2 * ENDPOINTS as usize);
+    assert_eq!(told.calls("callees").len(), calls);
+    for (from, to) in [("callers", "callees"), ("callees", "callers")] {
+        let sent = told.sum(from, "packets_sent", Direction::Send);
+        assert_eq!(
+            sent,
+            told.sum(to, "packets_received", Direction::Recv),
+            "{from} to {to}"
+        );
+        assert!(sent > 140.0 * calls as f64);
+    }
+    // Registrations are removed at the end (R105), and answers to challenges do not show.
+    let unregistered = log.matches("Expires: 0").count() + log.matches("expires=0").count();
+    assert!(
+        unregistered >= 2 * ENDPOINTS as usize,
+        "{unregistered} un-REGISTERs"
+    );
+    assert!(log.contains("response=<redacted>") && log.contains("cnonce=<redacted>"));
+    assert!(
+        log.contains(&format!("algorithm={algorithm}")),
+        "no {algorithm} challenge"
+    );
+}
+
+/// R99
+#[tokio::test]
+async fn registers_and_calls_with_md5() {
+    calls_through("MD5").await;
+}
+
+/// R99
+#[tokio::test]
+async fn registers_and_calls_with_sha_256() {
+    calls_through("SHA-256").await;
+}
+
+/// A wrong password ends as REGISTRATION_FAILED, and nothing is dialled.
+#[tokio::test]
+async fn a_wrong_password_is_a_failed_registration() {
+    let Some((told, _)) = run("MD5", "not-the-password").await else {
+        return;
+    };
+    assert_eq!(told.calls("callers").len(), 0);
+    let failed = told.events.iter().filter(|event| match &event.what {
+        Some(What::Ended(end)) => {
+            event.group == "callers" && end.outcome() == Outcome::RegistrationFailed
+        }
+        _ => false,
+    });
+    assert_eq!(failed.count() as u32, ENDPOINTS);
+}
