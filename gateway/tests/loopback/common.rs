@@ -1,6 +1,5 @@
 //! A gateway's session side on loopback, with real TLS, real gRPC and a real database; the run
 //! layer's end of the link is held by the test.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

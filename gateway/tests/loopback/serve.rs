@@ -1,10 +1,4 @@
 //! The whole gateway in one process, plain on loopback: both layers and all three services.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test"
-)]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -188,7 +182,10 @@ async fn one_process_serves_workers_operators_and_people_and_stops_with_streams_
     let online = async {
         loop {
             let next = rows.message().await.unwrap().unwrap();
-            let mut statuses = next.workers.iter().map(|row| row.status());
+            let mut statuses = next
+                .workers
+                .iter()
+                .map(callmeter_proto::fleet::WorkerRow::status);
             if statuses.any(|status| status == WorkerStatus::Online) {
                 break;
             }

@@ -1,0 +1,256 @@
+//! The gateway and workers as processes on loopback, and the REST API as a user calls it.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Waits for a process to be ready.
+const START: Duration = Duration::from_secs(30);
+
+/// A gateway process; killed when dropped. Its folder outlives it for the next one.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) workers: SocketAddr,
+    rest: SocketAddr,
+    log: PathBuf,
+    folder: PathBuf,
+    client: reqwest::Client,
+    key: String,
+}
+
+/// A worker process; killed when dropped.
+pub(crate) struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+/// What the REST API answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// `data` of a success.
+    pub(crate) fn data(mut self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.body["data"].take()
+    }
+}
+
+/// Makes certificates and a first API key in a new folder.
+pub(crate) fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made = gateway_command(folder.path())
+        .args(["ensure-tls", "--san", "127.0.0.1", "--out-dir"])
+        .arg(folder.path().join("tls"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    folder
+}
+
+fn gateway_command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callmeter-gateway"));
+    command.env_clear().env("LOG_LEVEL", "trace").current_dir(folder);
+    command
+}
+
+impl Gateway {
+    /// Starts on the data of a folder. `workers` is the address a previous one had.
+    pub(crate) async fn start(folder: &Path, workers: Option<SocketAddr>) -> Self {
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let made = gateway_command(folder)
+            .args(["keys", "create", "--role", "owner", "--data-dir"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(made.stdout).unwrap();
+        let key = printed.split_whitespace().find(|word| word.starts_with("cmk_")).unwrap().to_owned();
+
+        let starts = std::fs::read_dir(folder).unwrap().count();
+        let log = folder.join(format!("gateway-{starts}.log"));
+        let file = File::create(&log).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let child = gateway_command(folder)
+            .arg("serve")
+            .args(["--data-dir", "data", "--tls-cert", "tls/tls.crt", "--tls-key", "tls/tls.key"])
+            .args(["--workers-addr", &workers.unwrap_or(any).to_string()])
+            .args(["--fleet-addr", &any.to_string(), "--rest-addr", &any.to_string()])
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().unwrap())
+            .stdout(file)
+            .spawn()
+            .unwrap();
+        let pem = std::fs::read(folder.join("tls/ca.crt")).unwrap();
+        let client = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
+            .timeout(START)
+            .build()
+            .unwrap();
+        let (workers, rest) = listeners(&log).await;
+        Self { child, workers, rest, log, folder: folder.to_owned(), client, key }
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(self.client.get(self.url(path))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.request(self.client.post(self.url(path)).body(body)).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}/api/v1{path}", self.rest)
+    }
+
+    async fn request(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.bearer_auth(&self.key).send().await.unwrap();
+        Answer { status: answer.status().as_u16(), body: answer.json().await.unwrap() }
+    }
+
+    /// Submits a definition; answers with the run's id.
+    pub(crate) async fn submit(&self, definition: &str) -> String {
+        let made = self.post("/runs", definition.to_owned()).await.data();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The run once `wanted` holds of it.
+    pub(crate) async fn until(
+        &self,
+        run: &str,
+        within: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + within;
+        loop {
+            let state = self.get(&format!("/runs/{run}")).await.data();
+            if wanted(&state) {
+                return state;
+            }
+            let log = self.log();
+            assert!(Instant::now() < deadline, "the run is not as wanted in {within:?}: {state}\n{log}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The run once it is over.
+    pub(crate) async fn over(&self, run: &str, within: Duration) -> Value {
+        let over = |state: &Value| {
+            matches!(state["status"].as_str(), Some("COMPLETED" | "FAILED" | "CANNOT_RUN_FOR_NOW"))
+        };
+        self.until(run, within, over).await
+    }
+
+    /// Makes a record and starts its process on a loopback address of its own.
+    pub(crate) async fn worker(&self, name: &str, address: &str) -> Worker {
+        let body = format!("{{\"name\": \"{name}\", \"capacity\": 25}}");
+        let made = self.post("/workers", body).await.data();
+        let token = made["token"].as_str().unwrap();
+        let id = made["id"].as_str().unwrap().to_owned();
+        let log = self.folder.join(format!("{name}.log"));
+        let file = File::create(&log).unwrap();
+        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(worker_binary())
+            .env_clear()
+            .env("WORKER_TOKEN", token)
+            .env("CLOUD_URL", self.workers.to_string())
+            .env("CLOUD_CA_FILE", self.folder.join("tls/ca.crt"))
+            .env("HEALTH_PORT", health.to_string())
+            .env("SIP_IP", address)
+            .env("LOG_LEVEL", "trace")
+            .env("TERMINATION_LOG", self.folder.join(format!("{name}.end")))
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().unwrap())
+            .stdout(file)
+            .spawn()
+            .unwrap();
+        let worker = Worker { child, log };
+        let deadline = Instant::now() + START;
+        while self.get(&format!("/workers/{id}")).await.data()["status"] != "ONLINE" {
+            assert!(Instant::now() < deadline, "worker {name} is not ONLINE: {}", worker.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        worker
+    }
+
+    /// Everything it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Killed already, or killed now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Worker {
+    /// Ends it as a lost node does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Everything it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Addresses of the worker and REST listeners, from the log.
+async fn listeners(log: &Path) -> (SocketAddr, SocketAddr) {
+    let deadline = Instant::now() + START;
+    loop {
+        let text = std::fs::read_to_string(log).unwrap();
+        let address = |name: &str| {
+            let line = text.lines().find(|line| line.contains("\"listening\"") && line.contains(name))?;
+            let fields: Value = serde_json::from_str(line).ok()?;
+            fields["fields"]["address"].as_str()?.parse().ok()
+        };
+        if let (Some(workers), Some(rest)) = (address("for workers"), address("of REST")) {
+            return (workers, rest);
+        }
+        assert!(Instant::now() < deadline, "the gateway does not listen: {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The worker beside the gateway, built if it is not up to date.
+fn worker_binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "callmeter-worker"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "callmeter-worker does not build");
+        Path::new(env!("CARGO_BIN_EXE_callmeter-gateway")).with_file_name("callmeter-worker")
+    };
+    BUILT.get_or_init(build).clone()
+}
