@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use reqwest::Method;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
 use crate::case::Case;
@@ -20,7 +20,8 @@ pub struct Rest {
     client: reqwest::Client,
     base: String,
     key: String,
-    _forward: Child,
+    // kubectl ends the forward when it cannot write to its standard output.
+    _forward: (Child, Lines<BufReader<ChildStdout>>),
 }
 
 impl Rest {
@@ -86,7 +87,7 @@ impl Rest {
             client,
             base: format!("https://localhost:{port}/api/v1"),
             key,
-            _forward: forward,
+            _forward: (forward, lines),
         })
     }
 
