@@ -58,14 +58,16 @@ impl Failure {
 /// The variables of this process; what is not UTF-8 is replaced and fails its check.
 pub fn environment() -> Vars {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+    std::env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
 }
 
 /// Runs a worker to its end.
-pub fn run(vars: Vars) -> ExitCode {
+pub fn run(vars: &Vars) -> ExitCode {
     let last_words = vars.get(TERMINATION_LOG).filter(|path| !path.is_empty());
     let last_words = PathBuf::from(last_words.map_or(logging::TERMINATION_LOG, String::as_str));
-    match work(&vars) {
+    match work(vars) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure, &last_words),
     }
@@ -76,8 +78,14 @@ fn work(vars: &Vars) -> Result<(), Failure> {
         Ok(config) => config,
         Err(error) => {
             // The format is taken as far as it is known, so that the line reads like the others.
-            let pretty = vars.get("LOG_FORMAT").is_some_and(|format| format == "pretty");
-            let format = if pretty { LogFormat::Pretty } else { LogFormat::Json };
+            let pretty = vars
+                .get("LOG_FORMAT")
+                .is_some_and(|format| format == "pretty");
+            let format = if pretty {
+                LogFormat::Pretty
+            } else {
+                LogFormat::Json
+            };
             logging::init(tracing::Level::ERROR, format);
             return Err(error.into());
         }

@@ -46,7 +46,10 @@ impl HostReader {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let memory_mb = resident_mb(&status);
         let Some((then, used_then, load_then)) = self.last.replace((now, used, load)) else {
-            return HostSample { memory_mb, ..HostSample::default() };
+            return HostSample {
+                memory_mb,
+                ..HostSample::default()
+            };
         };
         let passed = now.saturating_duration_since(then).as_secs_f64();
         let cpu = used.saturating_sub(used_then).as_secs_f64();
@@ -65,14 +68,18 @@ fn differences(load: &KernelLoad, then: &KernelLoad) -> HostSample {
     HostSample {
         udp_rcvbuf_errors: since(load.udp_rcvbuf_errors, then.udp_rcvbuf_errors),
         throttled_ms: since(load.throttled_us, then.throttled_us).map(|us| us as f64 / 1000.0),
-        steal_percent: stolen.zip(ticks).map(|(stolen, all)| stolen as f64 / all as f64 * 100.0),
+        steal_percent: stolen
+            .zip(ticks)
+            .map(|(stolen, all)| stolen as f64 / all as f64 * 100.0),
         ..HostSample::default()
     }
 }
 
 /// `VmRSS:   1234 kB` of /proc/self/status.
 fn resident_mb(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }
@@ -95,8 +102,14 @@ mod tests {
             steal_ticks: Some(steal),
             total_ticks: Some(total),
         };
-        let sample = differences(&load(Some(9), None, 30, 300), &load(Some(4), Some(7), 10, 100));
-        assert_eq!((sample.udp_rcvbuf_errors, sample.throttled_ms), (Some(5), None));
+        let sample = differences(
+            &load(Some(9), None, 30, 300),
+            &load(Some(4), Some(7), 10, 100),
+        );
+        assert_eq!(
+            (sample.udp_rcvbuf_errors, sample.throttled_ms),
+            (Some(5), None)
+        );
         assert_eq!(sample.steal_percent, Some(10.0));
         let idle = differences(&load(None, Some(2500), 1, 1), &load(None, Some(0), 1, 1));
         assert_eq!((idle.throttled_ms, idle.steal_percent), (Some(2.5), None));
@@ -109,6 +122,10 @@ mod tests {
         let first = reader.read(now);
         assert!(first.memory_mb.is_some_and(|mb| mb > 1.0) && first.cpu_percent.is_none());
         let second = reader.read(now + Duration::from_secs(1));
-        assert!(second.cpu_percent.is_some_and(|cpu| (0.0..10_000.0).contains(&cpu)));
+        assert!(
+            second
+                .cpu_percent
+                .is_some_and(|cpu| (0.0..10_000.0).contains(&cpu))
+        );
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    callmeter_worker::app::run(callmeter_worker::app::environment())
+    callmeter_worker::app::run(&callmeter_worker::app::environment())
 }

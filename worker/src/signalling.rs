@@ -62,9 +62,20 @@ impl SignallingStats {
 
     /// Adds what happened since the call before; one caller only.
     pub fn observe(&self, telemetry: &Telemetry) {
-        let Stats { received, sent, send_errors, .. } = &*self.0;
-        telemetry.sip_messages.with_label_values(&["received"]).inc_by(received.since_last());
-        telemetry.sip_messages.with_label_values(&["sent"]).inc_by(sent.since_last());
+        let Stats {
+            received,
+            sent,
+            send_errors,
+            ..
+        } = &*self.0;
+        telemetry
+            .sip_messages
+            .with_label_values(&["received"])
+            .inc_by(received.since_last());
+        telemetry
+            .sip_messages
+            .with_label_values(&["sent"])
+            .inc_by(sent.since_last());
         telemetry.sip_send_errors.inc_by(send_errors.since_last());
     }
 }
@@ -94,14 +105,25 @@ pub fn start(
         seed: rand::random(),
     };
     let thread = Shard::new(now, parts)?;
-    std::thread::Builder::new().name("signalling-0".into()).spawn(move || {
-        let reason = match thread.run() {
-            Ok(()) => "its control task is gone".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        // Nobody listens only when the process is ending anyway.
-        let _ = failed_in.blocking_send(reason);
-    })?;
-    tokio::spawn(resolver::run(questions, shard.clone(), settings.addresses.sip));
-    Ok(Signalling { shard, reports, stats: SignallingStats(stats), failed })
+    std::thread::Builder::new()
+        .name("signalling-0".into())
+        .spawn(move || {
+            let reason = match thread.run() {
+                Ok(()) => "its control task is gone".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            // Nobody listens only when the process is ending anyway.
+            let _ = failed_in.blocking_send(reason);
+        })?;
+    tokio::spawn(resolver::run(
+        questions,
+        shard.clone(),
+        settings.addresses.sip,
+    ));
+    Ok(Signalling {
+        shard,
+        reports,
+        stats: SignallingStats(stats),
+        failed,
+    })
 }

@@ -154,7 +154,11 @@ impl Vitals {
         if self.stepped_until.is_some_and(|until| now < until) {
             return "the wall clock was stepped by more than 1 s".into();
         }
-        let ports = self.sources.signalling.trouble().or_else(|| self.rtp_trouble.clone());
+        let ports = self
+            .sources
+            .signalling
+            .trouble()
+            .or_else(|| self.rtp_trouble.clone());
         ports.unwrap_or_default()
     }
 
@@ -164,7 +168,8 @@ impl Vitals {
         let bind = |port: u16| -> io::Result<()> { UdpSocket::bind((ip, port)).map(drop) };
         let mut even = (range.first..=range.last).filter(|port| port % 2 == 0);
         let any = self.stats.streams_open > 0
-            || even.any(|port| port < range.last && bind(port).and_then(|()| bind(port + 1)).is_ok());
+            || even
+                .any(|port| port < range.last && bind(port).and_then(|()| bind(port + 1)).is_ok());
         (!any).then(|| format!("no pair of RTP ports of {range} can be bound"))
     }
 }
@@ -173,13 +178,23 @@ fn count_media(telemetry: &Telemetry, stats: &LocalStats, before: &LocalStats) {
     let rtp = |direction| telemetry.rtp_packets.with_label_values(&[direction]);
     rtp("sent").inc_by(stats.packets_sent - before.packets_sent);
     rtp("received").inc_by(stats.packets_received - before.packets_received);
-    telemetry.socket_drops.inc_by(stats.socket_drops - before.socket_drops);
-    telemetry.ring_overflows.inc_by(stats.ring_overflows - before.ring_overflows);
-    telemetry.rtp_send_errors.inc_by(stats.send_errors - before.send_errors);
-    telemetry.rtp_send_skipped.inc_by(stats.send_skipped - before.send_skipped);
+    telemetry
+        .socket_drops
+        .inc_by(stats.socket_drops - before.socket_drops);
+    telemetry
+        .ring_overflows
+        .inc_by(stats.ring_overflows - before.ring_overflows);
+    telemetry
+        .rtp_send_errors
+        .inc_by(stats.send_errors - before.send_errors);
+    telemetry
+        .rtp_send_skipped
+        .inc_by(stats.send_skipped - before.send_skipped);
     telemetry.streams_open.set(stats.streams_open as i64);
     let lateness = stats.lateness.since(&before.lateness);
-    telemetry.tx_lateness_p99_ms.set(p99(&lateness).unwrap_or_default());
+    telemetry
+        .tx_lateness_p99_ms
+        .set(p99(&lateness).unwrap_or_default());
 }
 
 fn p99(lateness: &LatenessHistogram) -> Option<f64> {

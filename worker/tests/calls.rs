@@ -1,5 +1,12 @@
 //! Real calls on loopback: the worker binary, real SIP and RTP, a gateway peer in charge.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy's configuration does not count as tests"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -58,8 +65,12 @@ fn total(ended: &RunEnded, group: &str, outcome: Outcome) -> u64 {
 async fn two_groups_on_one_worker_call_each_other() {
     let (_gateway, _worker, mut peer, ports) = start(&[]).await;
     // Two calls fit, with room for slow set-up; a third does not.
-    let groups =
-        pair(4).map(|group| Group { call_ms: 2000, repeat: true, run_ms: 5000, ..group });
+    let groups = pair(4).map(|group| Group {
+        call_ms: 2000,
+        repeat: true,
+        run_ms: 5000,
+        ..group
+    });
     let mut told = begin(&mut peer, "run-1", &groups).await;
     for contact in told.contacts("callees").values() {
         assert!(contact.contains("127.0.0.1"), "{contact}");
@@ -76,10 +87,7 @@ async fn two_groups_on_one_worker_call_each_other() {
         let received = told.sum(to, "packets_received", Direction::Recv);
         assert_eq!(sent, received, "{from} to {to}");
         // 50 packets a second for each second of call, less one at each end.
-        assert!(
-            sent >= 96.0 * calls as f64,
-            "{sent} packets in {calls} calls"
-        );
+        assert!(sent >= 96 * calls as i64, "{sent} packets in {calls} calls");
     }
     assert!(
         told.metrics().len() >= 40,
@@ -199,6 +207,25 @@ async fn trace_shows_messages_and_never_secrets() {
     for line in log.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
+}
+
+/// R14, R15: RTP is bound to MEDIA_IP, SIP to SIP_IP, and SDP says MEDIA_IP unless told otherwise.
+#[tokio::test]
+async fn media_has_an_address_of_its_own() {
+    let variables = [("LOG_LEVEL", "trace"), ("MEDIA_IP", "127.0.0.2")];
+    let (_gateway, worker, mut peer, ports) = start(&variables).await;
+    let mut told = begin(&mut peer, "run-1", &pair(1)).await;
+    until_in_call(&mut peer, &mut told).await;
+    for socket in udp_sockets(&worker) {
+        let sip = (ports.sip_first..=ports.sip_last).contains(&socket.port());
+        let wanted = if sip { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+        assert_eq!(socket.ip().octets(), wanted, "{socket}");
+    }
+    finish(&mut peer, &mut told, RUN_PATIENCE).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    let log = worker.log();
+    let invite = messages(&log, "INVITE ").next().expect("an INVITE");
+    assert!(invite.contains("c=IN IP4 127.0.0.2"), "{invite}");
 }
 
 /// R124: SIGTERM in a call cuts nothing; a second one neither.

@@ -1,5 +1,12 @@
 //! The real binary against a gateway peer over TLS: start, refusals, reconnects, health, drain.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy's configuration does not count as tests"
+)]
+
 mod support;
 
 use callmeter_proto::worker::{
@@ -247,7 +254,7 @@ async fn a_lost_gateway_is_found_again() {
 /// R90: a gateway of another authority is not trusted, and gets no token.
 #[tokio::test]
 async fn a_gateway_with_a_foreign_certificate_gets_nothing() {
-    let gateway = TestGateway::start().await;
+    let mut gateway = TestGateway::start().await;
     let other = TestGateway::start().await;
     let mut variables = environment(&gateway, ports::block());
     for (name, value) in &mut variables {
@@ -258,6 +265,25 @@ async fn a_gateway_with_a_foreign_certificate_gets_nothing() {
     let worker = Worker::spawn(&variables);
     worker.logs("gateway connection failed").await;
     worker.logs("certificate").await;
+    assert!(gateway.is_untouched());
+}
+
+/// R27: a range too small for 100 endpoints is said, and the gateway is told what it holds.
+#[tokio::test]
+async fn a_small_port_range_lowers_the_capacity() {
+    let mut gateway = TestGateway::start().await;
+    let ports = ports::block();
+    let mut variables = environment(&gateway, ports);
+    let last = (ports.rtp_first + 19).to_string();
+    variables.retain(|(name, _)| name != "RTP_PORT_MAX");
+    variables.push(("RTP_PORT_MAX".into(), last));
+    let worker = Worker::spawn(&variables);
+    let mut peer = gateway.accept().await;
+    assert_eq!(peer.hello.capacity, 10);
+    peer.welcome().await;
+    worker
+        .logs("hold 10 audio endpoints; 100 endpoints need 200 ports")
+        .await;
 }
 
 /// R124: an idle worker asks to be fenced and goes; SIGINT is the same.

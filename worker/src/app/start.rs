@@ -16,7 +16,7 @@ use tokio::{
 
 use super::Failure;
 use crate::{
-    config::{Addresses, Config, ConfigError, PortRange, detect_outbound},
+    config::{Addresses, Config, ConfigError, GatewayAddress, PortRange, detect_outbound},
     control::{Control, Dialer, Exit, Identity, Parts, Session},
     health::{self, Health, HealthServer},
     media::{MediaClient, MediaConfig, MediaPool, Wake},
@@ -51,13 +51,16 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let addresses = addresses(&config).await?;
     let ca_pem = config.ca_file.as_deref().map(read_ca).transpose()?;
-    let part = |what: &str, error: &dyn std::fmt::Display| Failure::Part(format!("{what}: {error}"));
+    let part =
+        |what: &str, error: &dyn std::fmt::Display| Failure::Part(format!("{what}: {error}"));
 
     let health = Arc::new(Health::new(now));
     let telemetry = Arc::new(Telemetry::new().map_err(|error| part("metrics", &error))?);
     let listener = health::bind(config.health_port).await.map_err(|error| {
         let port = config.health_port;
-        Failure::Part(format!("HEALTH_PORT {port} cannot be opened ({error}); accepted: a free port"))
+        Failure::Part(format!(
+            "HEALTH_PORT {port} cannot be opened ({error}); accepted: a free port"
+        ))
     })?;
 
     if let Err(error) = limits::forbid_core_files() {
@@ -66,18 +69,28 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     let files = limits::raise_open_files().map_err(|error| part("limit of open files", &error))?;
     let own_capacity = config.endpoints_by_ports().min(endpoints_by_files(files));
 
-    let waker = signalling::Waker::new().map_err(|error| part("signalling", &error))?;
-    let (media, mut clients) = start_media(&config, addresses, waker.clone())
-        .map_err(|error| part("media", &error))?;
+    let waker = Waker::new().map_err(|error| part("signalling", &error))?;
+    let (media, mut clients) =
+        start_media(&config, addresses, waker.clone()).map_err(|error| part("media", &error))?;
     let client = clients.pop().ok_or_else(|| part("media", &"no client"))?;
-    let settings = signalling::Settings { addresses, sip_ports: config.sip_ports };
-    let signalling::Signalling { shard, reports, stats, mut failed } =
-        signalling::start(settings, &health, client, waker)
-            .map_err(|error| part("signalling", &error))?;
+    let settings = signalling::Settings {
+        addresses,
+        sip_ports: config.sip_ports,
+    };
+    let signalling::Signalling {
+        shard,
+        reports,
+        stats,
+        mut failed,
+    } = signalling::start(settings, &health, client, waker)
+        .map_err(|error| part("signalling", &error))?;
     announce(&config, addresses, own_capacity);
 
     let identity = Identity::new(rand::random(), hello(&config, own_capacity));
-    tracing::info!(instance = hex::encode(identity.instance), "process instance");
+    tracing::info!(
+        instance = hex::encode(identity.instance),
+        "process instance"
+    );
     let dialer = Dialer::new(&config.gateway, config.token.clone(), ca_pem)
         .map_err(|error| part("CLOUD_URL", &error))?;
     let control = Control::new(
@@ -134,23 +147,25 @@ fn endpoints_by_files(files: u64) -> u32 {
 async fn addresses(config: &Config) -> Result<Addresses, Failure> {
     let detected = match config.addresses.sip {
         Some(address) => address,
-        None => {
-            let gateway = &config.gateway;
-            let name = (gateway.host.as_str(), gateway.port);
-            let found = tokio::time::timeout(LOOKUP_WAIT, tokio::net::lookup_host(name)).await;
-            let gateway: Vec<SocketAddr> = match found {
-                Ok(Ok(found)) => found.collect(),
-                // The name may become known later; the default route answers as well.
-                Ok(Err(_)) | Err(_) => Vec::new(),
-            };
-            detect_outbound(&gateway).map_err(|error| Failure::Environment(error.to_string()))?
-        }
+        None => detect(&config.gateway).await?,
     };
     let addresses = Addresses::resolve(config.addresses, detected)?;
     for (variable, address) in [("SIP_IP", addresses.sip), ("MEDIA_IP", addresses.media)] {
         check_local(variable, address)?;
     }
     Ok(addresses)
+}
+
+/// The address this host would use towards the gateway.
+async fn detect(gateway: &GatewayAddress) -> Result<IpAddr, Failure> {
+    let name = (gateway.host.as_str(), gateway.port);
+    let found = tokio::time::timeout(LOOKUP_WAIT, tokio::net::lookup_host(name)).await;
+    let gateway: Vec<SocketAddr> = match found {
+        Ok(Ok(found)) => found.collect(),
+        // The name may become known later; the default route answers as well.
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    detect_outbound(&gateway).map_err(|error| Failure::Environment(error.to_string()))
 }
 
 fn check_local(variable: &'static str, address: IpAddr) -> Result<(), ConfigError> {
@@ -179,8 +194,10 @@ fn read_ca(path: &std::path::Path) -> Result<Vec<u8>, ConfigError> {
 }
 
 fn hello(config: &Config, capacity: u32) -> Hello {
-    let range =
-        |range: PortRange| ProtoRange { first: range.first.into(), last: range.last.into() };
+    let range = |range: PortRange| ProtoRange {
+        first: range.first.into(),
+        last: range.last.into(),
+    };
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Hello {
         name: config.name.clone().unwrap_or_default(),
@@ -222,7 +239,10 @@ fn announce(config: &Config, addresses: Addresses, capacity: u32) {
 /// SIGTERM and SIGINT by name.
 fn signals() -> std::io::Result<mpsc::Receiver<&'static str>> {
     let (sender, receiver) = mpsc::channel(4);
-    let kinds = [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")];
+    let kinds = [
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::interrupt(), "SIGINT"),
+    ];
     for (kind, name) in kinds {
         let mut stream = signal(kind)?;
         let sender = sender.clone();

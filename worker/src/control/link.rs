@@ -30,7 +30,7 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 pub enum LinkEvent {
     /// A message of the gateway.
-    Message(to_worker::Message),
+    Message(Box<to_worker::Message>),
     /// The gateway refused or ended the stream for a reason of its own.
     Refused(Refusal),
     /// The stream could not be opened or broke; the reason is for people.
@@ -105,18 +105,14 @@ impl Dialer {
         }
     }
 
-    /// Lets a stream that was told to end flush what it has queued.
-    pub(super) async fn close(mut self, link: Link, within: Duration) {
-        let Link {
-            outbound, events, ..
-        } = &link;
-        // The sender closes the request stream; the gateway answers by ending its own.
-        let _ = (outbound, events);
-        let mut link = link;
+    /// Ends the request stream once what it has queued is written, and waits for the gateway to
+    /// end its own.
+    pub(super) async fn close(mut self, mut link: Link, within: Duration) {
         let (closed, _) = mpsc::channel(1);
         link.outbound = closed;
-        let drained = async { while link.events.recv().await.is_some() {} };
-        let _ = tokio::time::timeout(within, drained).await;
+        let ended = async { while link.events.recv().await.is_some() {} };
+        // A gateway that does not answer is left behind.
+        let _ = tokio::time::timeout(within, ended).await;
         self.tasks.shutdown().await;
     }
 }
@@ -136,7 +132,11 @@ async fn stream(
                     let Some(message) = message.message else {
                         continue;
                     };
-                    if events.send(LinkEvent::Message(message)).await.is_err() {
+                    if events
+                        .send(LinkEvent::Message(Box::new(message)))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

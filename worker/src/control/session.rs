@@ -50,6 +50,7 @@ pub struct Session {
     commands: VecDeque<Command>,
     notices: VecDeque<Notice>,
     catalogue_version: u32,
+    rows_dropped: u64,
 }
 
 impl Session {
@@ -71,6 +72,7 @@ impl Session {
             commands: VecDeque::new(),
             notices: VecDeque::new(),
             catalogue_version,
+            rows_dropped: 0,
         }
     }
 
@@ -194,7 +196,7 @@ impl Session {
                     .fence(now, fence.ends_in_ms.map(Duration::from_millis));
                 let left = fence
                     .ends_in_ms
-                    .map_or("none".into(), |ms| format!("{} s", ms / 1000));
+                    .map_or_else(|| "none".into(), |ms| format!("{} s", ms / 1000));
                 let note = format!("fenced ({}), deadline {left}", fence.reason);
                 self.notices.push_back(Notice::Work(note));
             }
@@ -231,9 +233,12 @@ impl Session {
                 second,
                 rows,
             } => {
-                run.rows(&name, second, self.catalogue_version, rows);
+                self.rows_dropped += run.rows(&name, second, self.catalogue_version, rows);
             }
-            Report::RowsLost { run: _, rows } => run.delivery.lost_rows(rows),
+            Report::RowsLost { run: _, rows } => {
+                self.rows_dropped += rows;
+                run.delivery.lost_rows(rows);
+            }
             Report::ShareEnded {
                 run: _,
                 group,
@@ -338,6 +343,11 @@ impl Session {
             .values()
             .map(|run| run.delivery.rows_buffered())
             .sum()
+    }
+
+    /// Rows given up since the call before.
+    pub fn take_rows_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.rows_dropped)
     }
 
     fn load(&self) -> Load {

@@ -264,26 +264,24 @@ impl Control {
     }
 
     fn take_event(&mut self, now: Instant, event: LinkEvent) {
+        use to_worker::Message as Down;
         self.heartbeat.heard = now;
-        match event {
-            LinkEvent::Message(to_worker::Message::Welcome(welcome))
-                if matches!(self.link, State::Opening(..)) =>
-            {
-                self.welcome(now, &welcome);
-            }
-            LinkEvent::Message(to_worker::Message::Close(close)) => {
+        let message = match event {
+            LinkEvent::Message(message) => *message,
+            LinkEvent::Refused(refusal) => return self.refused(now, &refusal),
+            LinkEvent::Lost(reason) => return self.lose(now, reason, "lost"),
+        };
+        match (message, &self.link) {
+            (Down::Welcome(welcome), State::Opening(..)) => self.welcome(now, &welcome),
+            (Down::Close(close), _) => {
                 self.lose(
                     now,
                     format!("closed by the gateway: {}", close.reason),
                     "closed",
                 );
             }
-            LinkEvent::Message(message) if matches!(self.link, State::Up(_)) => {
-                self.session.from_gateway(now, message);
-            }
-            LinkEvent::Message(_) => tracing::warn!("ignored: a message before Welcome"),
-            LinkEvent::Refused(refusal) => self.refused(now, &refusal),
-            LinkEvent::Lost(reason) => self.lose(now, reason, "lost"),
+            (message, State::Up(_)) => self.session.from_gateway(now, message),
+            (_, _) => tracing::warn!("ignored: a message before Welcome"),
         }
     }
 
@@ -345,8 +343,7 @@ impl Control {
                 }
             }
             Report::Rows { rows, .. } => self.telemetry.rows.inc_by(rows.len() as u64),
-            Report::RowsLost { rows, .. } => self.telemetry.rows_dropped.inc_by(*rows),
-            Report::ShareEnded { .. } => {}
+            Report::RowsLost { .. } | Report::ShareEnded { .. } => {}
         }
         self.session.from_shards(report);
     }

@@ -20,8 +20,12 @@ pub(super) fn assign(
     sdp_address: IpAddr,
 ) -> Result<engine::Assign, engine::Invalid> {
     let registrar = message.registrar.unwrap_or_default();
-    let audio = message.audio.ok_or_else(|| invalid("audio", "", "codec and packet time"))?;
-    let call = message.call.ok_or_else(|| invalid("call", "", "duration and ring time"))?;
+    let audio = message
+        .audio
+        .ok_or_else(|| invalid("audio", "", "codec and packet time"))?;
+    let call = message
+        .call
+        .ok_or_else(|| invalid("call", "", "duration and ring time"))?;
     let load = message.load.unwrap_or_default();
     Ok(engine::Assign {
         share,
@@ -77,8 +81,18 @@ fn transport(text: &str) -> Result<Transport, engine::Invalid> {
 }
 
 fn account(account: proto::Account) -> engine::Account {
-    let proto::Account { user, password, auth_user, realm } = account;
-    engine::Account { user, password: Password::new(password), auth_user, realm }
+    let proto::Account {
+        user,
+        password,
+        auth_user,
+        realm,
+    } = account;
+    engine::Account {
+        user,
+        password: Password::new(password),
+        auth_user,
+        realm,
+    }
 }
 
 fn read_audio(audio: &proto::Audio) -> Result<engine::Audio, engine::Invalid> {
@@ -94,14 +108,17 @@ fn read_audio(audio: &proto::Audio) -> Result<engine::Audio, engine::Invalid> {
         Codec::Pcmu => 0,
     };
     if payload_type != 0 && payload_type != fixed {
-        return Err(invalid("audio.payload_type", payload_type, "8 for pcma, 0 for pcmu"));
+        return Err(invalid(
+            "audio.payload_type",
+            payload_type,
+            "8 for pcma, 0 for pcmu",
+        ));
     }
     Ok(engine::Audio {
         codec,
         ptime_ms: u16::try_from(audio.ptime_ms)
             .map_err(|_| invalid("audio.ptime_ms", audio.ptime_ms, "10 to 200 in steps of 10"))?,
-        dscp: u8::try_from(audio.dscp)
-            .map_err(|_| invalid("audio.dscp", audio.dscp, "0 to 63"))?,
+        dscp: u8::try_from(audio.dscp).map_err(|_| invalid("audio.dscp", audio.dscp, "0 to 63"))?,
     })
 }
 
@@ -109,27 +126,42 @@ fn millis(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
 }
 
-fn invalid(field: &str, value: impl ToString, accepted: &'static str) -> engine::Invalid {
-    engine::Invalid { field: field.to_owned(), value: value.to_string(), accepted }
+fn invalid(field: &str, value: impl std::fmt::Display, accepted: &'static str) -> engine::Invalid {
+    engine::Invalid {
+        field: field.to_owned(),
+        value: format!("{value}"),
+        accepted,
+    }
 }
 
 /// An event of an endpoint of `group`.
 pub(super) fn event(group: &str, event: engine::EndpointEvent) -> proto::EndpointEvent {
     use proto::endpoint_event::What;
-    let engine::EndpointEvent { share: _, endpoint, call, what, at } = event;
+    let engine::EndpointEvent {
+        share: _,
+        endpoint,
+        call,
+        what,
+        at,
+    } = event;
     let what = match what {
         engine::What::Ready { contact, aor } => What::Ready(proto::Ready { contact, aor }),
         engine::What::Phase(phase) => What::Phase(self::phase(phase).into()),
-        engine::What::CallEnded { outcome, sip_status, detail, outgoing } => {
-            What::CallEnded(proto::CallEnded {
-                outcome: self::outcome(outcome).into(),
-                sip_status: sip_status.unwrap_or_default().into(),
-                detail,
-                outgoing,
-            })
-        }
+        engine::What::CallEnded {
+            outcome,
+            sip_status,
+            detail,
+            outgoing,
+        } => What::CallEnded(proto::CallEnded {
+            outcome: self::outcome(outcome).into(),
+            sip_status: sip_status.unwrap_or_default().into(),
+            detail,
+            outgoing,
+        }),
         engine::What::Ended { outcome, detail } => What::Ended(proto::EndpointEnded {
-            outcome: outcome.map_or(proto::Outcome::Unspecified, self::outcome).into(),
+            outcome: outcome
+                .map_or(proto::Outcome::Unspecified, self::outcome)
+                .into(),
             detail,
         }),
     };
@@ -149,7 +181,10 @@ pub(super) fn refused(group: &str, endpoint: u32, detail: &str) -> proto::Endpoi
     proto::EndpointEvent {
         group: group.to_owned(),
         endpoint,
-        what: Some(What::Ended(proto::EndpointEnded { outcome, detail: detail.to_owned() })),
+        what: Some(What::Ended(proto::EndpointEnded {
+            outcome,
+            detail: detail.to_owned(),
+        })),
         ..proto::EndpointEvent::default()
     }
 }
@@ -196,7 +231,10 @@ pub(super) fn row(group: &str, row: engine::SampleRow) -> proto::SampleRow {
         RowDirection::Send => proto::Direction::Send,
         RowDirection::Recv => proto::Direction::Recv,
     };
-    let value = |v: engine::MetricValue| proto::MetricValue { metric: v.metric.0, value: v.value };
+    let value = |v: engine::MetricValue| proto::MetricValue {
+        metric: v.metric.0,
+        value: v.value,
+    };
     proto::SampleRow {
         group: group.to_owned(),
         endpoint,
@@ -211,7 +249,10 @@ pub(super) fn row(group: &str, row: engine::SampleRow) -> proto::SampleRow {
 
 /// Calls of a share by outcome.
 pub(super) fn calls(calls: Vec<(engine::Outcome, u64)>) -> Vec<proto::OutcomeCount> {
-    let count = |(outcome, calls)| proto::OutcomeCount { outcome: self::outcome(outcome).into(), calls };
+    let count = |(outcome, calls)| proto::OutcomeCount {
+        outcome: self::outcome(outcome).into(),
+        calls,
+    };
     calls.into_iter().map(count).collect()
 }
 
@@ -227,15 +268,24 @@ mod tests {
             first: 4,
             count: 2,
             role: proto::Role::Caller.into(),
-            registrar: Some(proto::Registrar { transport: "udp".into(), ..Default::default() }),
+            registrar: Some(proto::Registrar {
+                transport: "udp".into(),
+                ..Default::default()
+            }),
             audio: Some(proto::Audio {
                 codec: "pcma".into(),
                 payload_type: 8,
                 ptime_ms: 20,
                 dscp: 46,
             }),
-            load: Some(proto::Load { start_offsets_ms: vec![0, 500] }),
-            call: Some(proto::Call { duration_ms: 30_000, ring_ms: 2000, ..Default::default() }),
+            load: Some(proto::Load {
+                start_offsets_ms: vec![0, 500],
+            }),
+            call: Some(proto::Call {
+                duration_ms: 30_000,
+                ring_ms: 2000,
+                ..Default::default()
+            }),
             duration_ms: 60_000,
             ..Default::default()
         }
@@ -251,9 +301,22 @@ mod tests {
     #[test]
     fn an_assignment_is_read_in_full() {
         let assign = read(message()).unwrap();
-        assert_eq!((assign.first, assign.count, assign.role), (4, 2, engine::Role::Caller));
-        assert_eq!(assign.audio, engine::Audio { codec: Codec::Pcma, ptime_ms: 20, dscp: 46 });
-        assert_eq!(assign.start_offsets, [Duration::ZERO, Duration::from_millis(500)]);
+        assert_eq!(
+            (assign.first, assign.count, assign.role),
+            (4, 2, engine::Role::Caller)
+        );
+        assert_eq!(
+            assign.audio,
+            engine::Audio {
+                codec: Codec::Pcma,
+                ptime_ms: 20,
+                dscp: 46
+            }
+        );
+        assert_eq!(
+            assign.start_offsets,
+            [Duration::ZERO, Duration::from_millis(500)]
+        );
         assert_eq!(assign.call.duration, Duration::from_secs(30));
         assert_eq!(assign.duration, Duration::from_secs(60));
         assert_eq!(assign.start_within, DEFAULT_START_WITHIN);
@@ -264,13 +327,28 @@ mod tests {
     fn what_cannot_be_read_is_refused_by_field() {
         type Change = fn(&mut proto::Assign);
         let cases: [(Change, &str); 7] = [
-            (|m| m.role = 0, "role is \"0\"; accepted: caller, callee or both"),
+            (
+                |m| m.role = 0,
+                "role is \"0\"; accepted: caller, callee or both",
+            ),
             (|m| m.audio = None, "audio is"),
             (|m| m.call = None, "call is"),
-            (|m| m.audio.as_mut().unwrap().codec = "opus".into(), "audio.codec is \"opus\""),
-            (|m| m.audio.as_mut().unwrap().payload_type = 9, "audio.payload_type is \"9\""),
-            (|m| m.registrar.as_mut().unwrap().transport = "sctp".into(), "registrar.transport"),
-            (|m| m.registrar.as_mut().unwrap().port = 70_000, "registrar.port is \"70000\""),
+            (
+                |m| m.audio.as_mut().unwrap().codec = "opus".into(),
+                "audio.codec is \"opus\"",
+            ),
+            (
+                |m| m.audio.as_mut().unwrap().payload_type = 9,
+                "audio.payload_type is \"9\"",
+            ),
+            (
+                |m| m.registrar.as_mut().unwrap().transport = "sctp".into(),
+                "registrar.transport",
+            ),
+            (
+                |m| m.registrar.as_mut().unwrap().port = 70_000,
+                "registrar.port is \"70000\"",
+            ),
         ];
         for (change, wanted) in cases {
             let mut changed = message();
@@ -285,8 +363,14 @@ mod tests {
     fn a_password_shows_in_no_debug_output() {
         let mut message = message();
         let password = "hunter2".to_owned();
-        message.accounts =
-            vec![proto::Account { user: "u".into(), password, ..Default::default() }; 2];
+        message.accounts = vec![
+            proto::Account {
+                user: "u".into(),
+                password,
+                ..Default::default()
+            };
+            2
+        ];
         let shown = format!("{message:?} {:?}", read(message.clone()).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
     }

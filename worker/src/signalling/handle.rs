@@ -20,7 +20,11 @@ const QUEUE: usize = 1024;
 pub(super) enum ShardInput {
     Command(Command),
     Host(HostFigures),
-    Resolved { share: ShareId, host: String, found: Result<IpAddr, String> },
+    Resolved {
+        share: ShareId,
+        host: String,
+        found: Result<IpAddr, String>,
+    },
 }
 
 /// Wakes a thread that waits in epoll.
@@ -84,7 +88,10 @@ impl ShardHandle {
     /// A place in the queue; none while the shard is that far behind.
     pub fn room(&self) -> Option<Room<'_>> {
         let permit = self.inputs.try_reserve().ok()?;
-        Some(Room { permit, waker: &self.waker })
+        Some(Room {
+            permit,
+            waker: &self.waker,
+        })
     }
 
     /// Tells the generator's own figures; a shard that is that far behind misses them.

@@ -52,7 +52,11 @@ impl Idle {
 
     /// Answers what has arrived.
     pub(super) fn receive(&mut self, now: Instant, remote: SocketAddr, bytes: Bytes) {
-        let flow = Flow { local: LOCAL, transport: Transport::Udp, remote };
+        let flow = Flow {
+            local: LOCAL,
+            transport: Transport::Udp,
+            remote,
+        };
         self.agent.handle_input(now, flow, bytes);
         self.send();
     }

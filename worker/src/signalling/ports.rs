@@ -27,7 +27,10 @@ pub(super) struct SipPorts {
 impl SipPorts {
     /// All ports of `range` are free.
     pub(super) fn new(range: PortRange) -> Self {
-        Self { range, taken: BTreeSet::new() }
+        Self {
+            range,
+            taken: BTreeSet::new(),
+        }
     }
 
     /// Takes the lowest free port that `bind` can open; ports others hold are skipped.
@@ -52,7 +55,12 @@ impl SipPorts {
                 }
             }
         }
-        Err(NoSipPort { range: self.range, ours: self.taken.len(), foreign, last })
+        Err(NoSipPort {
+            range: self.range,
+            ours: self.taken.len(),
+            foreign,
+            last,
+        })
     }
 
     /// The port is free from now on.
@@ -71,31 +79,46 @@ mod tests {
     use super::*;
 
     fn ports() -> SipPorts {
-        SipPorts::new(PortRange { first: 5060, last: 5062 })
+        SipPorts::new(PortRange {
+            first: 5060,
+            last: 5062,
+        })
     }
 
-    fn any(_: u16) -> io::Result<()> {
-        Ok(())
+    fn taken(ports: &mut SipPorts) -> Result<u16, String> {
+        ports
+            .take(|_| Ok(()))
+            .map(|(port, ())| port)
+            .map_err(|error| error.to_string())
     }
 
     /// R17, R18
     #[test]
     fn the_lowest_free_port_is_taken_and_none_outside_the_range() {
         let mut ports = ports();
-        let taken: Vec<_> = (0..3).map(|_| ports.take(any).unwrap().0).collect();
-        assert_eq!(taken, [5060, 5061, 5062]);
-        let refused = ports.take(any).unwrap_err().to_string();
-        assert!(refused.contains("5060-5062") && refused.contains("3 used by groups"), "{refused}");
+        let first: Vec<_> = (0..3).map(|_| taken(&mut ports).unwrap()).collect();
+        assert_eq!(first, [5060, 5061, 5062]);
+        let refused = taken(&mut ports).unwrap_err();
+        assert!(
+            refused.contains("5060-5062") && refused.contains("3 used by groups"),
+            "{refused}"
+        );
         ports.release(5061);
         assert!(!ports.is_taken(5061) && ports.is_taken(5060));
-        assert_eq!(ports.take(any).unwrap().0, 5061);
+        assert_eq!(taken(&mut ports).unwrap(), 5061);
     }
 
     /// R30
     #[test]
     fn ports_of_other_processes_are_skipped() {
         let mut ports = ports();
-        let busy = |port| if port == 5060 { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(()) };
+        let busy = |port| {
+            if port == 5060 {
+                Err(io::ErrorKind::AddrInUse.into())
+            } else {
+                Ok(())
+            }
+        };
         assert_eq!(ports.take(busy).unwrap().0, 5061);
         let never = |_| Err::<(), _>(io::ErrorKind::AddrInUse.into());
         let refused = ports.take(never).unwrap_err().to_string();

@@ -22,7 +22,12 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(queue: mpsc::Sender<Report>) -> Self {
-        Self { queue, backlog: VecDeque::new(), backlog_rows: 0, lost: BTreeMap::new() }
+        Self {
+            queue,
+            backlog: VecDeque::new(),
+            backlog_rows: 0,
+            lost: BTreeMap::new(),
+        }
     }
 
     /// Sends in order, or keeps for [`Reports::flush`]; rows past the limit are given up.
@@ -37,7 +42,10 @@ impl Reports {
         if let Report::ShareEnded { run, .. } = &report
             && let Some(rows) = self.lost.remove(run)
         {
-            self.keep(Report::RowsLost { run: run.clone(), rows });
+            self.keep(Report::RowsLost {
+                run: run.clone(),
+                rows,
+            });
         }
         self.keep(report);
         self.flush();
@@ -84,11 +92,20 @@ mod tests {
     use super::*;
 
     fn rows(count: usize) -> Report {
-        Report::Rows { run: "r".into(), second: 0, rows: vec![SampleRow::default(); count] }
+        Report::Rows {
+            run: "r".into(),
+            second: 0,
+            rows: vec![SampleRow::default(); count],
+        }
     }
 
     fn ended() -> Report {
-        Report::ShareEnded { run: "r".into(), group: "g".into(), first: 0, calls: vec![] }
+        Report::ShareEnded {
+            run: "r".into(),
+            group: "g".into(),
+            first: 0,
+            calls: vec![],
+        }
     }
 
     #[test]

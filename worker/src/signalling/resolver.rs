@@ -25,16 +25,14 @@ pub(super) struct Question {
 }
 
 /// Answers questions until their queue closes, with addresses of the IP version of `own`.
-pub(super) async fn run(
-    mut questions: mpsc::Receiver<Question>,
-    shard: ShardHandle,
-    own: IpAddr,
-) {
+pub(super) async fn run(mut questions: mpsc::Receiver<Question>, shard: ShardHandle, own: IpAddr) {
     let slots = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = JoinSet::new();
     while let Some(question) = questions.recv().await {
         while tasks.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let shard = shard.clone();
         tasks.spawn(async move {
             let Question { share, host } = question;
@@ -42,7 +40,9 @@ pub(super) async fn run(
             if let Err(reason) = &found {
                 tracing::warn!(host, reason, "name not resolved");
             }
-            shard.send(ShardInput::Resolved { share, host, found }).await;
+            shard
+                .send(ShardInput::Resolved { share, host, found })
+                .await;
             drop(slot);
         });
     }

@@ -154,9 +154,17 @@ impl Shard {
     }
 
     fn next_timeout(&self, now: Instant) -> Instant {
-        let longest = now + if self.reports.is_behind() { BEHIND_WAIT } else { LONGEST_WAIT };
+        let longest = now
+            + if self.reports.is_behind() {
+                BEHIND_WAIT
+            } else {
+                LONGEST_WAIT
+            };
         let idle = self.idle.as_ref().and_then(Idle::next_timeout);
-        [self.engine.next_timeout(), idle].into_iter().flatten().fold(longest, Instant::min)
+        [self.engine.next_timeout(), idle]
+            .into_iter()
+            .flatten()
+            .fold(longest, Instant::min)
     }
 
     fn take(&mut self, now: Instant, input: ShardInput) {
@@ -174,13 +182,21 @@ impl Shard {
 
     fn receive(&mut self, now: Instant, id: ShareId) {
         for _ in 0..BURST {
-            let Some(share) = self.shares.get(&id) else { return };
-            let Some((remote, bytes)) = self.receiver.receive(&share.socket) else { return };
+            let Some(share) = self.shares.get(&id) else {
+                return;
+            };
+            let Some((remote, bytes)) = self.receiver.receive(&share.socket) else {
+                return;
+            };
             self.stats.received.add(1);
             if tracing::enabled!(tracing::Level::TRACE) {
                 tracing::trace!(%remote, port = share.port, "SIP received\n{}", trace::masked(&bytes));
             }
-            let flow = Flow { local: id.local(), transport: Transport::Udp, remote };
+            let flow = Flow {
+                local: id.local(),
+                transport: Transport::Udp,
+                remote,
+            };
             self.engine.handle_sip(now, flow, bytes);
         }
     }
@@ -188,7 +204,9 @@ impl Shard {
     fn receive_idle(&mut self, now: Instant) {
         for _ in 0..BURST {
             let Some(idle) = &mut self.idle else { return };
-            let Some((remote, bytes)) = self.receiver.receive(idle.socket()) else { return };
+            let Some((remote, bytes)) = self.receiver.receive(idle.socket()) else {
+                return;
+            };
             self.stats.received.add(1);
             if tracing::enabled!(tracing::Level::TRACE) {
                 tracing::trace!(%remote, "SIP received while idle\n{}", trace::masked(&bytes));
@@ -201,7 +219,11 @@ impl Shard {
     fn drain_outputs(&mut self, now: Instant) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Transmit { flow, bytes, endpoint } => {
+                Output::Transmit {
+                    flow,
+                    bytes,
+                    endpoint,
+                } => {
                     if !self.transmit(flow.local, flow.remote, &bytes) {
                         self.engine.transport_error(endpoint);
                     }
@@ -216,7 +238,11 @@ impl Shard {
                     }
                 }
                 Output::Event(event) => self.report_event(event),
-                Output::Rows { share, second, rows } => self.report_rows(share, second, rows),
+                Output::Rows {
+                    share,
+                    second,
+                    rows,
+                } => self.report_rows(share, second, rows),
                 Output::ShareEnded { share, totals } => self.report_end(share, totals),
                 Output::ShareClosed { share } => self.close(share),
             }
@@ -225,7 +251,9 @@ impl Shard {
     }
 
     fn transmit(&self, local: LocalId, remote: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(share) = self.shares.get(&ShareId(local.0)) else { return false };
+        let Some(share) = self.shares.get(&ShareId(local.0)) else {
+            return false;
+        };
         if tracing::enabled!(tracing::Level::TRACE) {
             tracing::trace!(%remote, port = share.port, "SIP sent\n{}", trace::masked(bytes));
         }
@@ -244,6 +272,9 @@ impl Shard {
 
     fn advertised(&self) -> Advertised {
         let addresses = self.settings.addresses;
-        Advertised { bound: addresses.sip, external: addresses.external }
+        Advertised {
+            bound: addresses.sip,
+            external: addresses.external,
+        }
     }
 }

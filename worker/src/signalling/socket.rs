@@ -40,7 +40,9 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new() -> Self {
-        Self { buffer: vec![0; DATAGRAM] }
+        Self {
+            buffer: vec![0; DATAGRAM],
+        }
     }
 
     /// The next datagram; none when nothing waits.

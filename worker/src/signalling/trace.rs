@@ -24,14 +24,16 @@ pub(super) fn masked(message: &[u8]) -> String {
 /// The next value to mask from `from` on: where it begins and ends.
 fn next_secret(text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
     let first_of = |name: &&str| {
-        let found = lower[from..].match_indices(*name);
-        found.filter_map(|(at, _)| value_of(lower, from + at, name.len())).next()
+        let mut found = lower[from..].match_indices(*name);
+        found.find_map(|(at, _)| value_of(lower, from + at, name.len()))
     };
     let value = MASKED.iter().filter_map(first_of).min()?;
     let rest = &text[value..];
     let length = match rest.strip_prefix('"') {
         Some(quoted) => quoted.find('"').map_or(rest.len(), |at| at + 2),
-        None => rest.find([',', '\r', '\n', ' ', '\t']).unwrap_or(rest.len()),
+        None => rest
+            .find([',', '\r', '\n', ' ', '\t'])
+            .unwrap_or(rest.len()),
     };
     Some((value, value + length))
 }
@@ -43,7 +45,9 @@ fn value_of(lower: &str, at: usize, length: usize) -> Option<usize> {
     if before.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         return None;
     }
-    let rest = lower[at + length..].trim_start_matches([' ', '\t']).strip_prefix('=')?;
+    let rest = lower[at + length..]
+        .trim_start_matches([' ', '\t'])
+        .strip_prefix('=')?;
     Some(lower.len() - rest.trim_start_matches([' ', '\t']).len())
 }
 
@@ -61,7 +65,14 @@ mod tests {
         for secret in ["0123abcd", "c0ffee", "token", "\"x\""] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        for kept in ["REGISTER sip:pbx", "username=\"u\"", "nonce=\"n\"", "nc=00000001", "qop=auth", "v=0"] {
+        for kept in [
+            "REGISTER sip:pbx",
+            "username=\"u\"",
+            "nonce=\"n\"",
+            "nc=00000001",
+            "qop=auth",
+            "v=0",
+        ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
     }

@@ -138,6 +138,11 @@ impl TestGateway {
             .unwrap()
     }
 
+    /// Whether no stream got as far as its Hello.
+    pub fn is_untouched(&mut self) -> bool {
+        self.accepted.try_recv().is_err()
+    }
+
     /// The next stream, welcomed, and its first heartbeat.
     pub async fn welcome(&mut self) -> Peer {
         let mut peer = self.accept().await;

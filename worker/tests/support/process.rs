@@ -103,9 +103,8 @@ impl Worker {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(super::PATIENCE, waited).await.is_err() {
-            panic!("not in the log: {text}\n{}", self.log());
-        }
+        let logged = tokio::time::timeout(super::PATIENCE, waited).await;
+        assert!(logged.is_ok(), "not in the log: {text}\n{}", self.log());
     }
 }
 

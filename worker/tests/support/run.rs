@@ -131,7 +131,7 @@ impl Told {
     }
 
     /// Sum of a counter metric over all rows of a group.
-    pub fn sum(&self, group: &str, key: &str, direction: Direction) -> f64 {
+    pub fn sum(&self, group: &str, key: &str, direction: Direction) -> i64 {
         let id = by_key(key)
             .unwrap_or_else(|| panic!("no metric {key}"))
             .id
@@ -139,14 +139,16 @@ impl Told {
         let mine =
             |row: &&SampleRow| row.group == group && row.direction() == direction && !row.per_call;
         let values = self.rows.iter().filter(mine).flat_map(|row| &row.values);
-        values
-            .filter(|value| value.metric == id)
-            .map(|value| value.value)
-            .sum()
+        whole(
+            values
+                .filter(|value| value.metric == id)
+                .map(|value| value.value)
+                .sum(),
+        )
     }
 
     /// SIP messages sent again or received again, of all endpoints.
-    pub fn retransmissions(&self) -> f64 {
+    pub fn retransmissions(&self) -> i64 {
         let counters: Vec<u32> = ["sip_retransmissions", "sip_retransmissions_recv"]
             .map(|key| {
                 by_key(key)
@@ -156,10 +158,8 @@ impl Told {
             })
             .into();
         let values = self.rows.iter().flat_map(|row| &row.values);
-        values
-            .filter(|value| counters.contains(&value.metric))
-            .map(|value| value.value)
-            .sum()
+        let wanted = values.filter(|value| counters.contains(&value.metric));
+        whole(wanted.map(|value| value.value).sum())
     }
 
     /// Ids of all metrics that have a value.
@@ -170,6 +170,12 @@ impl Told {
             .map(|value| value.metric)
             .collect()
     }
+}
+
+/// A counter is a whole number.
+fn whole(value: f64) -> i64 {
+    assert!(value.fract().abs() < f64::EPSILON, "{value}");
+    value as i64
 }
 
 /// Assigns the groups, waits until every answering endpoint is READY or has ended, and starts
@@ -240,9 +246,11 @@ pub async fn finish(peer: &mut Peer, told: &mut Told, patience: std::time::Durat
             told.take(&message);
         }
     };
-    if tokio::time::timeout(patience, read).await.is_err() {
-        panic!("the run has not ended within {patience:?}: {told:?}");
-    }
+    let ended = tokio::time::timeout(patience, read).await;
+    assert!(
+        ended.is_ok(),
+        "the run has not ended within {patience:?}: {told:?}"
+    );
     told.ended.clone().expect("read until it came")
 }
 

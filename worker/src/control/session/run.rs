@@ -111,13 +111,14 @@ impl Run {
         });
     }
 
+    /// Queues the rows of one second; says how many were given up.
     pub(super) fn rows(
         &mut self,
         run: &str,
         second: u32,
         catalogue_version: u32,
         rows: Vec<SampleRow>,
-    ) {
+    ) -> u64 {
         let owners: Vec<_> = rows
             .iter()
             .map(|row| (row.group.clone(), row.endpoint))
@@ -125,11 +126,12 @@ impl Run {
         let kept = self
             .delivery
             .push_rows(run, second, catalogue_version, rows);
-        for (group, endpoint) in owners.into_iter().take(kept) {
-            if let Some((first, share)) = self.share_of(&group, endpoint) {
+        for (group, endpoint) in &owners[..kept] {
+            if let Some((first, share)) = self.share_of(group, *endpoint) {
                 share.rows[(endpoint - first) as usize] += 1;
             }
         }
+        (owners.len() - kept) as u64
     }
 
     pub(super) fn share_ended(&mut self, group: &str, first: u32, calls: Vec<OutcomeCount>) {

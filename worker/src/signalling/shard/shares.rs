@@ -76,24 +76,42 @@ impl Shard {
             .map_err(|invalid| invalid.to_string())?;
         tracing::info!(run = share.run, group = share.group, port, "share placed");
         self.shares.insert(id, share);
-        self.engine.assign(now, assign).map_err(|error| error.to_string())
+        self.engine
+            .assign(now, assign)
+            .map_err(|error| error.to_string())
     }
 
     /// Ends endpoints that never began: each is reported, and the share with them.
     fn refuse(&mut self, run: String, group: String, first: u32, count: u32, reason: &str) {
         let detail = format!("group {group} refused: {reason}");
         let endpoints = first..first.saturating_add(count);
-        let events = endpoints.map(|index| convert::refused(&group, index, &detail)).collect();
-        self.reports.push(Report::Events { run: run.clone(), events });
-        self.reports.push(Report::ShareEnded { run, group, first, calls: Vec::new() });
+        let events = endpoints
+            .map(|index| convert::refused(&group, index, &detail))
+            .collect();
+        self.reports.push(Report::Events {
+            run: run.clone(),
+            events,
+        });
+        self.reports.push(Report::ShareEnded {
+            run,
+            group,
+            first,
+            calls: Vec::new(),
+        });
     }
 
     pub(super) fn start(&mut self, now: Instant, run: &str, peers: Vec<GroupPeers>) {
         let mut peers = peers;
         for id in self.shares_of(run) {
-            let Some(share) = self.shares.get(&id) else { continue };
-            let mine = |given: &GroupPeers| given.group == share.group && given.first == share.first;
-            let given = peers.iter().position(mine).map(|at| peers.swap_remove(at).peers);
+            let Some(share) = self.shares.get(&id) else {
+                continue;
+            };
+            let mine =
+                |given: &GroupPeers| given.group == share.group && given.first == share.first;
+            let given = peers
+                .iter()
+                .position(mine)
+                .map(|at| peers.swap_remove(at).peers);
             if let Err(error) = self.engine.start(now, id, given.unwrap_or_default()) {
                 tracing::warn!(run, group = share.group, %error, "share not started");
                 self.engine.stop(now, id, &error.to_string());
@@ -111,7 +129,10 @@ impl Shard {
     }
 
     fn shares_of(&self, run: &str) -> Vec<ShareId> {
-        let open = self.shares.iter().filter(|(_, share)| share.run == run && !share.ended);
+        let open = self
+            .shares
+            .iter()
+            .filter(|(_, share)| share.run == run && !share.ended);
         let mut ids: Vec<_> = open.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
@@ -119,7 +140,9 @@ impl Shard {
 
     /// Events of one run go together until something else is to be said.
     pub(super) fn report_event(&mut self, event: EndpointEvent) {
-        let Some(share) = self.shares.get(&event.share) else { return };
+        let Some(share) = self.shares.get(&event.share) else {
+            return;
+        };
         let message = convert::event(&share.group, event);
         match &mut self.events {
             Some((run, events)) if *run == share.run => events.push(message),
@@ -139,16 +162,32 @@ impl Shard {
 
     pub(super) fn report_rows(&mut self, id: ShareId, second: u32, rows: Vec<SampleRow>) {
         self.flush_events();
-        let Some(share) = self.shares.get(&id) else { return };
-        let rows = rows.into_iter().map(|row| convert::row(&share.group, row)).collect();
-        self.reports.push(Report::Rows { run: share.run.clone(), second, rows });
+        let Some(share) = self.shares.get(&id) else {
+            return;
+        };
+        let rows = rows
+            .into_iter()
+            .map(|row| convert::row(&share.group, row))
+            .collect();
+        self.reports.push(Report::Rows {
+            run: share.run.clone(),
+            second,
+            rows,
+        });
     }
 
     pub(super) fn report_end(&mut self, id: ShareId, totals: ShareTotals) {
         self.flush_events();
-        let Some(share) = self.shares.get_mut(&id) else { return };
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
         share.ended = true;
-        tracing::info!(run = share.run, group = share.group, port = share.port, "share ended");
+        tracing::info!(
+            run = share.run,
+            group = share.group,
+            port = share.port,
+            "share ended"
+        );
         self.reports.push(Report::ShareEnded {
             run: share.run.clone(),
             group: share.group.clone(),
@@ -161,7 +200,12 @@ impl Shard {
     pub(super) fn close(&mut self, id: ShareId) {
         if let Some(share) = self.shares.remove(&id) {
             self.ports.release(share.port);
-            tracing::debug!(run = share.run, group = share.group, port = share.port, "port free");
+            tracing::debug!(
+                run = share.run,
+                group = share.group,
+                port = share.port,
+                "port free"
+            );
         }
     }
 
