@@ -27,7 +27,7 @@ fn document(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    /// `make crds` writes them anew.
+    /// `make generate` writes them anew.
     #[test]
     fn the_checked_in_definitions_are_the_generated_ones() {
         for crd in crds() {

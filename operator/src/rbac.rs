@@ -64,6 +64,8 @@ pub fn print() -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// R7
@@ -77,5 +79,48 @@ mod tests {
             }
         }
         assert!(RULES.is_sorted());
+    }
+
+    fn grants(rules: &[PolicyRule]) -> BTreeSet<(String, String, String)> {
+        let mut grants = BTreeSet::new();
+        for rule in rules {
+            for group in rule.api_groups.iter().flatten() {
+                for resource in rule.resources.iter().flatten() {
+                    grants.extend(
+                        rule.verbs
+                            .iter()
+                            .map(|verb| (group.clone(), resource.clone(), verb.clone())),
+                    );
+                }
+            }
+        }
+        grants
+    }
+
+    #[test]
+    fn the_chart_grants_these_rules_and_no_others() {
+        let path = format!(
+            "{}/../charts/callmeter/templates/_helpers.tpl",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let helpers = std::fs::read_to_string(path).unwrap();
+        let (_, after) = helpers
+            .split_once("{{- define \"callmeter.operatorRules\" -}}")
+            .unwrap();
+        let body: String = after
+            .lines()
+            .scan(0, |depth, line| {
+                if line.starts_with("{{- if") {
+                    *depth += 1;
+                } else if line.starts_with("{{- end") {
+                    *depth -= 1;
+                }
+                (*depth >= 0).then_some(line)
+            })
+            .filter(|line| !line.starts_with("{{"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let granted: Vec<PolicyRule> = serde_yaml::from_str(&body).unwrap();
+        assert_eq!(grants(&granted), grants(&rules(RULES)));
     }
 }

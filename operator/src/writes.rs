@@ -309,3 +309,6 @@ fn patch_body<K: Written>(on: &K, mut fields: Value) -> (String, String, Value) 
     }
     (namespace, name, fields)
 }
+
+#[cfg(test)]
+mod tests;

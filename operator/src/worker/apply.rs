@@ -156,6 +156,23 @@ async fn drain(
     let reason = valid
         .drain_reason
         .map_or("Deleted", callmeter_api::worker::DrainReason::as_str);
+    let waits_for = |record: &DrainStatus| record.blockers.first().cloned();
+    let known = worker
+        .status
+        .as_ref()
+        .and_then(|status| waits_for(status.drain.as_ref()?));
+    if let Some(blocker) = waits_for(&record).filter(|blocker| known.as_ref() != Some(blocker)) {
+        let about = deadline(&record);
+        context
+            .shared
+            .event(
+                worker,
+                EventType::Normal,
+                "DrainWaiting",
+                format!("{blocker}{about}"),
+            )
+            .await;
+    }
     match step {
         DrainStep::Record => applied.again = Some(SignedDuration::ZERO),
         DrainStep::Fence {
@@ -220,6 +237,13 @@ async fn drain(
     }
     applied.drain = Some(record);
     Ok(())
+}
+
+fn deadline(record: &DrainStatus) -> String {
+    record
+        .deadline
+        .as_ref()
+        .map_or_else(String::new, |time| format!("; deadline {}", time.0))
 }
 
 /// Ends what the worker has outside the cluster, its Secret, and then the object.
