@@ -1,6 +1,9 @@
 //! The custom resources on a real API server: schemas, rules, scale, server-side apply. Runs where
 //! `KUBECONFIG` is set and says so where it is not; everything is made in a namespace of its own.
 
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::{collections::BTreeMap, env, future::Future, time::Duration};
 
 use callmeter_api::{WorkerPool, crds};
