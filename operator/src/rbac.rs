@@ -107,7 +107,7 @@ mod tests {
         let (_, after) = helpers
             .split_once("{{- define \"callmeter.operatorRules\" -}}")
             .unwrap();
-        let body: String = after
+        let body: Vec<&str> = after
             .lines()
             .scan(0, |depth, line| {
                 if line.starts_with("{{- if") {
@@ -118,9 +118,8 @@ mod tests {
                 (*depth >= 0).then_some(line)
             })
             .filter(|line| !line.starts_with("{{"))
-            .map(|line| format!("{line}\n"))
             .collect();
-        let granted: Vec<PolicyRule> = serde_yaml::from_str(&body).unwrap();
+        let granted: Vec<PolicyRule> = serde_yaml::from_str(&body.join("\n")).unwrap();
         assert_eq!(grants(&granted), grants(&rules(RULES)));
     }
 }
