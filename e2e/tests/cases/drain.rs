@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{direct_test, on_system_node, pool, run};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 const START: Duration = Duration::from_secs(90);
+const CALL_SECONDS: i64 = 22;
 
 #[tokio::test]
 async fn scale_down_under_calls_cuts_none() -> Result<()> {
@@ -19,8 +21,14 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
         case.await_online("fra", 3, START).await?;
 
         // Three callers and three answerers on workers of two endpoints: each worker carries two.
-        case.apply(&direct_test("calls", "fra", 3, "30s", "22s"))
-            .await?;
+        case.apply(&direct_test(
+            "calls",
+            "fra",
+            3,
+            "30s",
+            &format!("{CALL_SECONDS}s"),
+        ))
+        .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         let busy = "waited for every worker to be busy";
         callmeter_e2e::eventually(busy, Duration::from_secs(20), || async {
@@ -49,13 +57,14 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
             "partial: {}",
             done["status"]
         );
-        let ended = done["status"]["endedAt"]
+        // Every call starts with the run and lasts this long: a pod deleted earlier cut one.
+        let started = done["status"]["startedAt"]
             .as_str()
-            .context("no endedAt")?
-            .to_owned();
+            .context("no startedAt")?;
+        let ended = instant(started)? + SignedDuration::from_secs(CALL_SECONDS);
         case.await_online("fra", 1, Duration::from_secs(60)).await?;
 
-        // The observer: the two pods were deleted once each, after the run had ended, by the
+        // The observer: the two pods were deleted once each, after their calls had ended, by the
         // operator, and the gateway had fenced both before.
         let Some(observer) = &case.observer else {
             eprintln!("not run: the order of fence, calls and delete needs the audit log");
@@ -74,18 +83,14 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
         let fences = fences(&case.gateway_log().await?);
         for event in &deleted {
             ensure!(
-                instant(&event.at)? >= instant(&ended)?,
+                instant(&event.at)? >= ended,
                 "pod {} deleted at {}, before the calls had ended at {ended}",
                 event.name,
                 event.at
             );
             let fenced = fences.iter().find(|(worker, _)| *worker == event.name);
             let (_, at) = fenced.with_context(|| format!("{} was never fenced", event.name))?;
-            ensure!(
-                instant(at)? < instant(&ended)?,
-                "{} fenced only at {at}",
-                event.name
-            );
+            ensure!(instant(at)? < ended, "{} fenced only at {at}", event.name);
         }
         Ok(())
     })
