@@ -15,6 +15,7 @@ mod outbox;
 mod ports;
 mod stats;
 mod thread;
+mod trace;
 mod tracks;
 mod wheel;
 

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use support::{
     eventually,
     gateway::{Peer, TestGateway},
+    inspect::{messages, open_descriptors, udp_addresses, udp_ports, udp_sockets},
     ports::{self, Ports},
     process::{TOKEN_BODY, Worker, environment, get},
     run::{Group, Told, assert_complete, begin, finish},
@@ -63,7 +64,7 @@ fn total(ended: &RunEnded, group: &str, outcome: Outcome) -> u64 {
 /// other end, totals equal to what was sent.
 #[tokio::test]
 async fn two_groups_on_one_worker_call_each_other() {
-    let (_gateway, _worker, mut peer, ports) = start(&[]).await;
+    let (_gateway, worker, mut peer, ports) = start(&[]).await;
     // Two calls fit, with room for slow set-up; a third does not.
     let groups = pair(4).map(|group| Group {
         call_ms: 2000,
@@ -89,6 +90,11 @@ async fn two_groups_on_one_worker_call_each_other() {
         // 50 packets a second for each second of call, less one at each end.
         assert!(sent >= 96 * calls as i64, "{sent} packets in {calls} calls");
     }
+    let log = worker.log();
+    assert!(
+        !log.contains("RTP packet") && !log.contains("INVITE "),
+        "trace below trace"
+    );
     assert!(
         told.metrics().len() >= 40,
         "{} metrics",
@@ -226,6 +232,11 @@ async fn media_has_an_address_of_its_own() {
     let log = worker.log();
     let invite = messages(&log, "INVITE ").next().expect("an INVITE");
     assert!(invite.contains("c=IN IP4 127.0.0.2"), "{invite}");
+    // R40: each packet both ways, at trace only.
+    for direction in ["sent", "received"] {
+        let packet = format!("\"message\":\"RTP packet\",\"direction\":\"{direction}\"");
+        assert!(log.matches(&packet).count() >= 90, "{direction}");
+    }
 }
 
 /// R124: SIGTERM in a call cuts nothing; a second one neither.
@@ -437,62 +448,4 @@ async fn highest_seq(told: &mut Told, peer: &mut Peer) -> u64 {
         }
     })
     .await
-}
-
-/// Texts of logged messages that begin with `start`.
-fn messages<'a>(log: &'a str, start: &'a str) -> impl Iterator<Item = String> + 'a {
-    log.lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|line| line["message"].as_str().map(str::to_owned))
-        .filter_map(|text| text.split_once('\n').map(|(_, sip)| sip.to_owned()))
-        .filter(move |sip| sip.starts_with(start))
-}
-
-fn open_descriptors(worker: &Worker) -> usize {
-    std::fs::read_dir(worker.proc_folder().join("fd"))
-        .unwrap()
-        .count()
-}
-
-fn udp_sockets(worker: &Worker) -> Vec<std::net::SocketAddrV4> {
-    let folder = worker.proc_folder();
-    let links = std::fs::read_dir(folder.join("fd")).unwrap();
-    let inodes: Vec<String> = links
-        .filter_map(|link| std::fs::read_link(link.ok()?.path()).ok())
-        .filter_map(|link| {
-            let name = link.to_string_lossy().into_owned();
-            Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
-        })
-        .collect();
-    let table = std::fs::read_to_string(folder.join("net/udp")).unwrap();
-    let sockets = table.lines().skip(1).filter_map(|line| {
-        let columns: Vec<_> = line.split_whitespace().collect();
-        let (ip, port) = columns[1].split_once(':')?;
-        let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
-        let port = u16::from_str_radix(port, 16).ok()?;
-        inodes
-            .iter()
-            .any(|inode| inode == columns[9])
-            .then(|| std::net::SocketAddrV4::new(ip.into(), port))
-    });
-    sockets.collect()
-}
-
-fn udp_ports(worker: &Worker) -> Vec<u16> {
-    let mut ports: Vec<_> = udp_sockets(worker)
-        .iter()
-        .map(std::net::SocketAddrV4::port)
-        .collect();
-    ports.sort_unstable();
-    ports
-}
-
-fn udp_addresses(worker: &Worker) -> Vec<std::net::IpAddr> {
-    let mut addresses: Vec<_> = udp_sockets(worker)
-        .iter()
-        .map(|s| (*s.ip()).into())
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use callmeter_proto::worker::{
-    Ack, DrainRequest, FromWorker, Hello, Welcome, from_worker::Message, to_worker,
+    Ack, Assign, DrainRequest, FromWorker, Hello, Welcome, from_worker::Message, to_worker,
 };
 pub use identity::Identity;
 use run::Run;
@@ -27,6 +27,8 @@ use crate::signalling::{Command, Report, StopCause};
 
 /// Past this time without a gateway endpoints end with outcome TIMEOUT.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(60);
+/// No host has ports for more endpoints in one share.
+const MOST_ENDPOINTS: u32 = 65_536;
 
 /// Something an operator should read in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,30 +148,7 @@ impl Session {
     pub fn from_gateway(&mut self, now: Instant, message: to_worker::Message) {
         use to_worker::Message as Down;
         match message {
-            Down::Assign(assign) => {
-                let (name, seq) = (assign.run.clone(), assign.seq);
-                let known = self.runs.contains_key(&name);
-                if !known && seq != 1 {
-                    self.ignore(format!(
-                        "assignment {seq} of run {name}, which is not known"
-                    ));
-                    return;
-                }
-                let run = self
-                    .runs
-                    .entry(name.clone())
-                    .or_insert_with(|| Run::new(now));
-                if run.delivery.incoming(seq) == Incoming::Apply {
-                    let note = format!(
-                        "run {name}: group {} assigned, {} endpoints",
-                        assign.group, assign.count
-                    );
-                    self.notices.push_back(Notice::Work(note));
-                    run.assign(now, &assign);
-                    self.commands.push_back(Command::Assign(Box::new(assign)));
-                }
-                self.confirm(&name, seq);
-            }
+            Down::Assign(assign) => self.assign(now, assign),
             Down::Start(start) => {
                 if self.apply(&start.run, start.seq) {
                     if let Some(run) = self.runs.get_mut(&start.run) {
@@ -348,6 +327,33 @@ impl Session {
     /// Rows given up since the call before.
     pub fn take_rows_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.rows_dropped)
+    }
+
+    fn assign(&mut self, now: Instant, assign: Assign) {
+        let (name, seq) = (assign.run.clone(), assign.seq);
+        if !self.runs.contains_key(&name) && seq != 1 {
+            self.ignore(format!(
+                "assignment {seq} of run {name}, which is not known"
+            ));
+            return;
+        }
+        let fresh = || Run::new(now);
+        let run = self.runs.entry(name.clone()).or_insert_with(fresh);
+        if run.delivery.incoming(seq) == Incoming::Apply {
+            let Assign { group, count, .. } = &assign;
+            if *count > MOST_ENDPOINTS {
+                let note = format!(
+                    "group {group} of run {name}: {count} endpoints; accepted: at most {MOST_ENDPOINTS}"
+                );
+                self.notices.push_back(Notice::Ignored(note));
+            } else {
+                let note = format!("run {name}: group {group} assigned, {count} endpoints");
+                self.notices.push_back(Notice::Work(note));
+                run.assign(now, &assign);
+                self.commands.push_back(Command::Assign(Box::new(assign)));
+            }
+        }
+        self.confirm(&name, seq);
     }
 
     fn load(&self) -> Load {

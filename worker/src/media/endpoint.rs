@@ -7,6 +7,7 @@ use callmeter_media::{Cursor, Track};
 use callmeter_rtp::{Datagram, HEADER_LEN, RtpStream, Time};
 
 use super::stats::ThreadStats;
+use super::trace;
 use super::wheel::Place;
 use crate::sys::clock::{Scale, monotonic};
 use crate::sys::socket::{ControlBuffer, MediaSocket, Received};
@@ -188,6 +189,7 @@ impl Endpoint {
         let Some(from) = received.from else {
             return Taken::Datagram;
         };
+        trace::packet("received", &self.rtp, from, &io.receive[..received.len]);
         let datagram = Datagram {
             at,
             from,
@@ -268,6 +270,7 @@ fn send_packet(
         live.stream.sent(due, at, payload.len());
         stats.late(at.nanos_since(due));
         stats.packets_sent.add(1);
+        trace::packet("sent", socket, live.remote, &io.send[..end]);
     } else {
         live.stream.send_failed();
         stats.send_errors.add(1);

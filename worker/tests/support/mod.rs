@@ -8,6 +8,7 @@
 )]
 
 pub mod gateway;
+pub mod inspect;
 pub mod peer_process;
 pub mod ports;
 pub mod process;
