@@ -23,10 +23,12 @@ stage() {
     return $status
 }
 
-# The binaries of the product, in the profile that tests use.
+# The binaries of the product, in the profile that tests use. What runs tests as well builds all
+# targets of the workspace at once, so that each dependency is built with one set of features.
 build_binaries() {
-    cargo build --manifest-path "$root/Cargo.toml" --locked \
-        -p callmeter -p callmeter-gateway -p callmeter-operator -p callmeter-worker
+    local what=(-p callmeter -p callmeter-gateway -p callmeter-operator -p callmeter-worker)
+    [ "${CALLMETER_BUILD:-}" != all ] || what=(--workspace --all-targets)
+    cargo build --manifest-path "$root/Cargo.toml" --locked "${what[@]}"
 }
 
 # Starts the cluster, or takes the one KUBECONFIG points at; exports what its users need.
