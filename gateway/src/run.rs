@@ -19,6 +19,8 @@ mod restore;
 pub mod secrets;
 pub mod service;
 mod state;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use restore::StoredRun;

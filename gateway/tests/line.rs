@@ -1,6 +1,11 @@
 //! The line without Kubernetes: a test over REST, two workers that call each other, a report. Real
 //! processes on loopback.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test"
+)]
 
 mod processes;
 
@@ -20,7 +25,7 @@ groups:
   - name: answerers
     endpoints: 10
     role: callee
-    registrar: {domain: line.test, register: false}
+    registrar: {domain: 127.0.0.1, register: false}
     accounts: {pattern: 'answerer{n}', password: planted-7f3a9c51e2}
     call: {ringFor: 300ms}
   - name: callers
@@ -37,23 +42,35 @@ expect:
 /// No `group` of a report has this name, or the figure is not there: the report is shown.
 fn figure(report: &Value, group: &str, pointer: &str) -> f64 {
     let groups = report["groups"].as_array().unwrap();
-    let found = groups.iter().find(|g| g["name"] == group).and_then(|g| g.pointer(pointer)?.as_f64());
+    let found = groups
+        .iter()
+        .find(|g| g["name"] == group)
+        .and_then(|g| g.pointer(pointer)?.as_f64());
     found.unwrap_or_else(|| panic!("no {pointer} of {group}: {report:#}"))
 }
 
 /// A metric of a group by key, direction and statistic.
 fn metric(report: &Value, group: &str, key: &str, direction: &str, stat: &str) -> f64 {
     let groups = report["groups"].as_array().unwrap();
-    let metrics = groups.iter().find(|g| g["name"] == group).unwrap()["metrics"].as_array().unwrap();
-    let found = metrics.iter().find(|m| m["metric"] == key && m["direction"] == direction);
-    found.and_then(|m| m[stat].as_f64()).unwrap_or_else(|| panic!("no {stat} of {key}: {report:#}"))
+    let metrics = groups.iter().find(|g| g["name"] == group).unwrap()["metrics"]
+        .as_array()
+        .unwrap();
+    let found = metrics
+        .iter()
+        .find(|m| m["metric"] == key && m["direction"] == direction);
+    found
+        .and_then(|m| m[stat].as_f64())
+        .unwrap_or_else(|| panic!("no {stat} of {key}: {report:#}"))
 }
 
 /// MOS of G.711 without loss by the full formula of ITU-T G.107, worked out apart from our code at
 /// four delays; between them it is close to straight.
 fn mos_at(delay_ms: f64) -> f64 {
     const POINTS: [(f64, f64); 4] = [(0.0, 4.41), (40.0, 4.385), (60.0, 4.375), (100.0, 4.355)];
-    let pair = POINTS.windows(2).find(|p| delay_ms <= p[1].0).expect("a delay on loopback");
+    let pair = POINTS
+        .windows(2)
+        .find(|p| delay_ms <= p[1].0)
+        .expect("a delay on loopback");
     let [(from, high), (to, low)] = [pair[0], pair[1]];
     high + (low - high) * (delay_ms - from) / (to - from)
 }
@@ -61,7 +78,11 @@ fn mos_at(delay_ms: f64) -> f64 {
 /// What a whole, undisturbed run of [`DIRECT`] shows.
 fn assert_measured(report: &Value) {
     assert_eq!(report["status"], "COMPLETED", "{report:#}");
-    assert_eq!((&report["partial"], &report["verdict"]), (&false.into(), &"Passed".into()), "{report:#}");
+    assert_eq!(
+        (&report["partial"], &report["verdict"]),
+        (&false.into(), &"Passed".into()),
+        "{report:#}"
+    );
     for (sender, receiver) in [("callers", "answerers"), ("answerers", "callers")] {
         let calls = figure(report, sender, "/calls/total");
         assert!(calls >= 2.0 * ENDPOINTS as f64, "{calls} calls");
@@ -73,7 +94,10 @@ fn assert_measured(report: &Value) {
         assert_eq!(figure(report, receiver, "/packets/lost"), 0.0);
         let delay = metric(report, receiver, "one_way_delay_ms", "recv", "mean");
         let mos = metric(report, receiver, "mos", "recv", "mean");
-        assert!((mos - mos_at(delay)).abs() < 0.02, "MOS {mos} at {delay} ms");
+        assert!(
+            (mos - mos_at(delay)).abs() < 0.02,
+            "MOS {mos} at {delay} ms"
+        );
         assert!(figure(report, sender, "/generator/seconds") > 0.0);
         assert!(figure(report, sender, "/generator/txLatenessP99Ms") >= 0.0);
     }
@@ -89,8 +113,10 @@ fn assert_measured(report: &Value) {
 async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
     let folder = folder();
     let gateway = Gateway::start(folder.path(), None).await;
-    let workers =
-        [gateway.worker("line-a", "127.77.1.1").await, gateway.worker("line-b", "127.77.1.2").await];
+    let workers = [
+        gateway.worker("line-a", "127.77.1.1").await,
+        gateway.worker("line-b", "127.77.1.2").await,
+    ];
 
     let run = gateway.submit(DIRECT).await;
     let talking = |state: &Value| {
@@ -98,8 +124,16 @@ async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
         state["status"] == "RUNNING" && groups.iter().all(|g| g["inCall"] == ENDPOINTS)
     };
     let running = gateway.until(&run, WITHIN, talking).await;
-    let on: Vec<&Value> = running["groups"].as_array().unwrap().iter().map(|g| &g["workers"]).collect();
-    assert!(on[0] != on[1], "groups that call each other are on different workers: {on:?}");
+    let on: Vec<&Value> = running["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| &g["workers"])
+        .collect();
+    assert!(
+        on[0] != on[1],
+        "groups that call each other are on different workers: {on:?}"
+    );
     let busy = gateway.get("/workers").await.data();
     for worker in busy.as_array().unwrap() {
         assert_eq!(worker["capacity"]["active"], ENDPOINTS, "{worker}");
@@ -107,7 +141,10 @@ async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
     let live = gateway.get(&format!("/runs/{run}/live")).await.data();
     assert_eq!(live["id"], run.as_str());
     let early = gateway.get(&format!("/runs/{run}/results")).await;
-    assert_eq!((early.status, &early.body["error"]["code"]), (409, &"CONFLICT".into()));
+    assert_eq!(
+        (early.status, &early.body["error"]["code"]),
+        (409, &"CONFLICT".into())
+    );
 
     let over = gateway.over(&run, WITHIN).await;
     assert_eq!(over["status"], "COMPLETED", "{over:#}");
@@ -117,13 +154,24 @@ async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
         assert_eq!(worker["capacity"]["active"], 0, "{worker}");
     }
 
-    let logs = [gateway.log(), workers[0].log(), workers[1].log(), over.to_string()];
+    let logs = [
+        gateway.log(),
+        workers[0].log(),
+        workers[1].log(),
+        over.to_string(),
+    ];
     assert!(logs[0].contains(&run), "the gateway logs at trace");
-    assert!(logs.iter().all(|text| !text.contains("planted-7f3a9c51e2")), "the password shows");
+    assert!(
+        logs.iter().all(|text| !text.contains("planted-7f3a9c51e2")),
+        "the password shows"
+    );
     for file in ["callmeter.db", "callmeter.db-wal"] {
         let bytes = std::fs::read(folder.path().join("data").join(file)).unwrap_or_default();
         let planted = b"planted-7f3a9c51e2";
-        assert!(!bytes.windows(planted.len()).any(|w| w == planted), "the password is in {file}");
+        assert!(
+            !bytes.windows(planted.len()).any(|w| w == planted),
+            "the password is in {file}"
+        );
     }
 }
 
@@ -132,11 +180,17 @@ async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
 async fn a_run_survives_a_crash_of_the_gateway() {
     let folder = folder();
     let gateway = Gateway::start(folder.path(), None).await;
-    let _workers =
-        [gateway.worker("crash-a", "127.77.2.1").await, gateway.worker("crash-b", "127.77.2.2").await];
+    let _workers = [
+        gateway.worker("crash-a", "127.77.2.1").await,
+        gateway.worker("crash-b", "127.77.2.2").await,
+    ];
     let run = gateway.submit(DIRECT).await;
     let placed = |state: &Value| {
-        state["groups"].as_array().unwrap().iter().all(|g| g["calls"].as_u64() >= Some(1))
+        state["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|g| g["calls"].as_u64() >= Some(1))
     };
     gateway.until(&run, WITHIN, placed).await;
     let address = gateway.workers;
@@ -155,22 +209,42 @@ async fn a_lost_worker_fails_a_run_that_has_nobody_else() {
     let gateway = Gateway::start(folder.path(), None).await;
     let a = gateway.worker("lost-a", "127.77.3.1").await;
     let b = gateway.worker("lost-b", "127.77.3.2").await;
-    let run = gateway.submit(&DIRECT.replacen("duration: 8s", "duration: 10m", 1)).await;
+    let run = gateway
+        .submit(&DIRECT.replacen("duration: 8s", "duration: 10m", 1))
+        .await;
     let talking = |state: &Value| {
-        state["groups"].as_array().unwrap().iter().all(|g| g["inCall"].as_u64() >= Some(1))
+        state["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|g| g["inCall"].as_u64() >= Some(1))
     };
     let state = gateway.until(&run, WITHIN, talking).await;
     let answerers = state["groups"][0]["workers"][0].as_str().unwrap();
-    let (gone, _left) = if answerers == "lost-a" { (a, b) } else { (b, a) };
+    let (gone, _left) = if answerers == "lost-a" {
+        (a, b)
+    } else {
+        (b, a)
+    };
     gone.kill();
 
     let over = gateway.over(&run, Duration::from_secs(120)).await;
-    assert_eq!((&over["status"], &over["verdict"]), (&"FAILED".into(), &"Unknown".into()), "{over:#}");
+    assert_eq!(
+        (&over["status"], &over["verdict"]),
+        (&"FAILED".into(), &"Unknown".into()),
+        "{over:#}"
+    );
     let reason = format!("group answerers lost all its endpoints with worker {answerers}");
     assert_eq!(over["reason"], reason.as_str());
     let partial = &over["partialReasons"][0];
-    assert_eq!((&partial["cause"], &partial["worker"]), (&"WorkerLost".into(), &answerers.into()));
-    assert_eq!((&partial["group"], &partial["endpoints"]), (&"answerers".into(), &ENDPOINTS.into()));
+    assert_eq!(
+        (&partial["cause"], &partial["worker"]),
+        (&"WorkerLost".into(), &answerers.into())
+    );
+    assert_eq!(
+        (&partial["group"], &partial["endpoints"]),
+        (&"answerers".into(), &ENDPOINTS.into())
+    );
     let report = gateway.get(&format!("/runs/{run}/results")).await.data();
     assert_eq!(report["partial"], true);
     assert!(figure(&report, "callers", "/packets/received") > 0.0);
@@ -181,14 +255,27 @@ async fn a_lost_worker_fails_a_run_that_has_nobody_else() {
 async fn a_run_can_be_stopped_and_an_impossible_one_is_refused() {
     let folder = folder();
     let gateway = Gateway::start(folder.path(), None).await;
-    let _workers =
-        [gateway.worker("stop-a", "127.77.4.1").await, gateway.worker("stop-b", "127.77.4.2").await];
-    let run = gateway.submit(&DIRECT.replacen("duration: 8s", "duration: 10m", 1)).await;
+    let _workers = [
+        gateway.worker("stop-a", "127.77.4.1").await,
+        gateway.worker("stop-b", "127.77.4.2").await,
+    ];
+    let run = gateway
+        .submit(&DIRECT.replacen("duration: 8s", "duration: 10m", 1))
+        .await;
     let talking = |state: &Value| state["groups"][0]["inCall"].as_u64() >= Some(1);
     gateway.until(&run, WITHIN, talking).await;
-    gateway.post(&format!("/runs/{run}/stop"), "{\"reason\": \"seen enough\"}").await.data();
+    gateway
+        .post(
+            &format!("/runs/{run}/stop"),
+            "{\"reason\": \"seen enough\"}",
+        )
+        .await
+        .data();
     let over = gateway.over(&run, WITHIN).await;
-    assert_eq!((&over["status"], &over["reason"]), (&"COMPLETED".into(), &"stopped: seen enough".into()));
+    assert_eq!(
+        (&over["status"], &over["reason"]),
+        (&"COMPLETED".into(), &"stopped: seen enough".into())
+    );
     assert_eq!(over["partial"], false, "{over:#}");
 
     let big = gateway.submit("{duration: 5s, groups: [{name: big, endpoints: 51, role: callee, target: {external: true}}]}").await;

@@ -16,13 +16,25 @@ pub const WORKER_DISABLED: &str = "authentication failed: worker disabled";
 pub const DUPLICATE_CONNECTION: &str = "authentication failed: duplicate connection";
 
 /// `callmeter.worker.v1`: between a worker and the gateway.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod worker {
     tonic::include_proto!("callmeter.worker.v1");
 }
 
 /// `callmeter.fleet.v1`: between the operator and the gateway.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod fleet {
     tonic::include_proto!("callmeter.fleet.v1");
 }

@@ -138,6 +138,7 @@ fn limits(
             )
         }
         None if named => format!("{up} ONLINE, the pool is not registered"),
+        None if held > 0 => format!("{up} ONLINE with {held}, no pool that can grow"),
         None => format!("{up} ONLINE, no pool that can grow"),
     }
 }

@@ -59,7 +59,10 @@ pub(crate) fn folder() -> TempDir {
 
 fn gateway_command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callmeter-gateway"));
-    command.env_clear().env("LOG_LEVEL", "trace").current_dir(folder);
+    command
+        .env_clear()
+        .env("LOG_LEVEL", "trace")
+        .current_dir(folder);
     command
 }
 
@@ -74,7 +77,11 @@ impl Gateway {
             .output()
             .unwrap();
         let printed = String::from_utf8(made.stdout).unwrap();
-        let key = printed.split_whitespace().find(|word| word.starts_with("cmk_")).unwrap().to_owned();
+        let key = printed
+            .split_whitespace()
+            .find(|word| word.starts_with("cmk_"))
+            .unwrap()
+            .to_owned();
 
         let starts = std::fs::read_dir(folder).unwrap().count();
         let log = folder.join(format!("gateway-{starts}.log"));
@@ -82,14 +89,28 @@ impl Gateway {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let child = gateway_command(folder)
             .arg("serve")
-            .args(["--data-dir", "data", "--tls-cert", "tls/tls.crt", "--tls-key", "tls/tls.key"])
+            .args([
+                "--data-dir",
+                "data",
+                "--tls-cert",
+                "tls/tls.crt",
+                "--tls-key",
+                "tls/tls.key",
+            ])
             .args(["--workers-addr", &workers.unwrap_or(any).to_string()])
-            .args(["--fleet-addr", &any.to_string(), "--rest-addr", &any.to_string()])
+            .args([
+                "--fleet-addr",
+                &any.to_string(),
+                "--rest-addr",
+                &any.to_string(),
+            ])
             .stdin(Stdio::null())
             .stderr(file.try_clone().unwrap())
             .stdout(file)
             .spawn()
             .unwrap();
+        // Fails only if another test of this process has done it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let pem = std::fs::read(folder.join("tls/ca.crt")).unwrap();
         let client = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
@@ -97,7 +118,15 @@ impl Gateway {
             .build()
             .unwrap();
         let (workers, rest) = listeners(&log).await;
-        Self { child, workers, rest, log, folder: folder.to_owned(), client, key }
+        Self {
+            child,
+            workers,
+            rest,
+            log,
+            folder: folder.to_owned(),
+            client,
+            key,
+        }
     }
 
     /// Ends it as a crash does.
@@ -111,7 +140,8 @@ impl Gateway {
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        self.request(self.client.post(self.url(path)).body(body)).await
+        self.request(self.client.post(self.url(path)).body(body))
+            .await
     }
 
     fn url(&self, path: &str) -> String {
@@ -120,7 +150,10 @@ impl Gateway {
 
     async fn request(&self, request: reqwest::RequestBuilder) -> Answer {
         let answer = request.bearer_auth(&self.key).send().await.unwrap();
-        Answer { status: answer.status().as_u16(), body: answer.json().await.unwrap() }
+        Answer {
+            status: answer.status().as_u16(),
+            body: answer.json().await.unwrap(),
+        }
     }
 
     /// Submits a definition; answers with the run's id.
@@ -142,18 +175,19 @@ impl Gateway {
             if wanted(&state) {
                 return state;
             }
-            let log = self.log();
-            assert!(Instant::now() < deadline, "the run is not as wanted in {within:?}: {state}\n{log}");
+            let late = Instant::now() >= deadline;
+            assert!(
+                !late && !is_over(&state),
+                "the run is not as wanted in {within:?}: {state:#}\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// The run once it is over.
     pub(crate) async fn over(&self, run: &str, within: Duration) -> Value {
-        let over = |state: &Value| {
-            matches!(state["status"].as_str(), Some("COMPLETED" | "FAILED" | "CANNOT_RUN_FOR_NOW"))
-        };
-        self.until(run, within, over).await
+        self.until(run, within, is_over).await
     }
 
     /// Makes a record and starts its process on a loopback address of its own.
@@ -164,7 +198,11 @@ impl Gateway {
         let id = made["id"].as_str().unwrap().to_owned();
         let log = self.folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
-        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let health = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = Command::new(worker_binary())
             .env_clear()
             .env("WORKER_TOKEN", token)
@@ -182,7 +220,11 @@ impl Gateway {
         let worker = Worker { child, log };
         let deadline = Instant::now() + START;
         while self.get(&format!("/workers/{id}")).await.data()["status"] != "ONLINE" {
-            assert!(Instant::now() < deadline, "worker {name} is not ONLINE: {}", worker.log());
+            assert!(
+                Instant::now() < deadline,
+                "worker {name} is not ONLINE: {}",
+                worker.log()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         worker
@@ -222,20 +264,32 @@ impl Drop for Worker {
     }
 }
 
+fn is_over(state: &Value) -> bool {
+    matches!(
+        state["status"].as_str(),
+        Some("COMPLETED" | "FAILED" | "CANNOT_RUN_FOR_NOW")
+    )
+}
+
 /// Addresses of the worker and REST listeners, from the log.
 async fn listeners(log: &Path) -> (SocketAddr, SocketAddr) {
     let deadline = Instant::now() + START;
     loop {
         let text = std::fs::read_to_string(log).unwrap();
         let address = |name: &str| {
-            let line = text.lines().find(|line| line.contains("\"listening\"") && line.contains(name))?;
+            let line = text
+                .lines()
+                .find(|line| line.contains("\"listening\"") && line.contains(name))?;
             let fields: Value = serde_json::from_str(line).ok()?;
-            fields["fields"]["address"].as_str()?.parse().ok()
+            fields["address"].as_str()?.parse().ok()
         };
         if let (Some(workers), Some(rest)) = (address("for workers"), address("of REST")) {
             return (workers, rest);
         }
-        assert!(Instant::now() < deadline, "the gateway does not listen: {text}");
+        assert!(
+            Instant::now() < deadline,
+            "the gateway does not listen: {text}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,7 +1,9 @@
 //! The next step of a worker: a pure function of its object and what is seen.
 
 use callmeter_api::{
-    CallMeterWorker, labels,
+    CallMeterWorker,
+    condition::{Reason, Type},
+    labels,
     pool::OnTimeout,
     worker::{DrainStatus, TokenState},
 };
@@ -120,7 +122,7 @@ pub(crate) fn decide(
         return Decision::DeleteEndedPod;
     }
     let verdict = token::judge(Some(pod), view);
-    if valid.claimed && verdict.reason == callmeter_api::condition::Reason::SecretMissing {
+    if valid.claimed && verdict.reason == Reason::SecretMissing {
         return Decision::Mint;
     }
     if verdict.needs_restart()
@@ -128,9 +130,15 @@ pub(crate) fn decide(
     {
         let tries = status.restarts.map_or(0, |restarts| restarts.consecutive);
         let wait = SignedDuration::from_secs((10_i64 << tries.min(3)).min(60));
-        let left = exit
-            .at
-            .map_or(SignedDuration::ZERO, |at| (at + wait).duration_since(*now));
+        // Since the refusal was first seen: a kubelet may start the container again and again.
+        let refused = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == Type::TokenValid.as_str() && c.status == "False");
+        let since = refused.map(|c| c.last_transition_time.0).or(exit.at);
+        let left = since.map_or(SignedDuration::ZERO, |since| {
+            (since + wait).duration_since(*now)
+        });
         return if left <= SignedDuration::ZERO {
             Decision::ReplacePod {
                 rotate: valid.claimed,

@@ -115,7 +115,9 @@ pub(crate) fn advance(input: &DrainInput<'_>) -> (DrainStatus, DrainStep) {
         grace: None,
         forced: false,
     };
-    if !input.own_gateway || pod.ended {
+    // Where no process is there is nothing to fence and nothing to lose; one that starts meanwhile
+    // has the pod's own grace.
+    if !input.own_gateway || pod.ended || !pod.running {
         return (status, by_signal);
     }
     let row = match input.view {

@@ -19,7 +19,8 @@ pub(crate) struct PodFacts {
     pub(crate) node: Option<String>,
     pub(crate) host_ip: Option<String>,
     pub(crate) ready: bool,
-    pub(crate) started: bool,
+    /// There is a process.
+    pub(crate) running: bool,
     /// Why no node takes it.
     pub(crate) unschedulable: Option<String>,
     /// Why its container does not start, as the kubelet calls it, with its message.
@@ -66,7 +67,9 @@ impl PodFacts {
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             host_ip: status.host_ip,
             ready: container.as_ref().is_some_and(|c| c.ready),
-            started: container.as_ref().is_some_and(|c| c.started == Some(true)),
+            running: container
+                .as_ref()
+                .is_some_and(|c| c.state.as_ref().is_some_and(|s| s.running.is_some())),
             unschedulable,
             waiting,
             exit: container.as_ref().and_then(exit),

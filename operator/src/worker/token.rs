@@ -135,7 +135,7 @@ pub(crate) mod tests {
             node: Some("n1".into()),
             host_ip: Some("10.0.0.1".into()),
             ready: true,
-            started: true,
+            running: true,
             unschedulable: None,
             waiting: None,
             exit: None,

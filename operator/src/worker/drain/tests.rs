@@ -222,6 +222,17 @@ fn a_worker_that_never_connected_ends_by_signal() {
 }
 
 #[test]
+fn a_worker_without_a_process_goes_though_the_gateway_is_silent() {
+    let mut case = Case::new();
+    case.pod = Some(PodFacts {
+        running: false,
+        ..pod()
+    });
+    assert_eq!(case.step(0, &View::Unknown), DrainStep::Record);
+    assert_eq!(case.step(0, &View::Unknown), SIGNAL);
+}
+
+#[test]
 fn a_pod_that_ends_is_waited_for() {
     let mut case = Case::new();
     case.fence();
