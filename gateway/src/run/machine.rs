@@ -8,7 +8,7 @@ use callmeter_proto::worker::{self, to_worker};
 
 use super::assign::{self, READY_WITHIN};
 use super::state::{Endpoint, Link, Output, PlacedShare, Run, RunIdentity, Stage, Waiting};
-use crate::definition::{Credentials, ValidatedTest};
+use crate::definition::{Credentials, Group, ValidatedTest};
 use crate::link::{InstanceId, Load, WorkerId};
 use crate::scheduler::{Decision, GroupDemand, RunDemand};
 use crate::session::Now;
@@ -92,7 +92,7 @@ impl Run {
         let Stage::Waiting(waiting) = &self.stage else {
             return None;
         };
-        let group = |(i, g): (usize, &crate::definition::Group)| GroupDemand {
+        let group = |(i, g): (usize, &Group)| GroupDemand {
             endpoints: g.endpoints,
             placement: g.placement.clone(),
             calls: match g.target {
@@ -332,7 +332,7 @@ impl Run {
             return self.over(phase, now);
         }
         if let Stage::Callees { .. } = self.stage {
-            match self.unsettled(|g| g.answers()) {
+            match self.unsettled(Group::answers) {
                 None => self.begin_callers(now),
                 Some(waits) => self.reason = waits,
             }
@@ -417,7 +417,7 @@ impl Run {
     }
 
     /// What readiness the run waits for; none: nothing.
-    fn unsettled(&self, of: impl Fn(&crate::definition::Group) -> bool) -> Option<String> {
+    fn unsettled(&self, of: impl Fn(&Group) -> bool) -> Option<String> {
         let waits = self
             .test
             .groups

@@ -1,6 +1,7 @@
 //! The SIP accounts of a run: read from Secrets at dispatch, kept in memory only.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -54,10 +55,12 @@ impl AccountReader {
                     first,
                 } => {
                     let key = (namespace.as_str(), name.as_str());
-                    if !secrets.contains_key(&key) {
-                        secrets.insert(key, self.secret(namespace, name).await.map_err(of_group)?);
-                    }
-                    let rows = secrets.get(&key).map(Vec::as_slice).unwrap_or_default();
+                    let rows = match secrets.entry(key) {
+                        Entry::Occupied(read) => read.into_mut(),
+                        Entry::Vacant(unread) => {
+                            unread.insert(self.secret(namespace, name).await.map_err(of_group)?)
+                        }
+                    };
                     definition::accounts_of_group(rows, *first, group.endpoints).map_err(|e| {
                         of_group(format!("Secret {namespace}/{name}, key {KEY}: {e}"))
                     })?

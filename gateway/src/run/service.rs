@@ -79,7 +79,7 @@ pub struct RunService {
     runs: HashMap<String, Entry>,
     /// By organisation and key, with the time of the registration.
     pools: BTreeMap<(String, String), (PoolRegistration, Instant)>,
-    reads: JoinSet<(String, Result<Vec<Vec<Credentials>>, String>)>,
+    reads: JoinSet<(String, AccountsRead)>,
     /// Runs that were touched since the last round of outputs.
     touched: HashSet<String>,
     /// The scheduler is to look again.
@@ -92,6 +92,9 @@ pub struct RunService {
     demand: watch::Sender<Arc<Demand>>,
     live: watch::Sender<Arc<HashMap<(String, String), LiveFigures>>>,
 }
+
+/// The accounts of each group of a run, or why they cannot be read.
+type AccountsRead = Result<Vec<Vec<Credentials>>, String>;
 
 /// One run of the task.
 #[derive(Debug)]

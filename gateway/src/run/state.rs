@@ -246,6 +246,8 @@ pub struct OutcomeRow {
 }
 
 /// What [`super::Run`] wants done, in this order.
+// Few exist at a time, and most are messages: a box would only add an allocation to each.
+#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Store the run and its links before anything after this.

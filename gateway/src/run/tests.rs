@@ -204,7 +204,7 @@ impl Bench {
         worker: u8,
         group: &str,
         count: u32,
-        ended: worker::RunEnded,
+        ended: &worker::RunEnded,
         differ: u32,
     ) {
         self.seq[usize::from(worker)] += 1;
@@ -218,7 +218,7 @@ impl Bench {
             seq,
             run: "run".into(),
             shares: vec![share],
-            ..ended
+            ..ended.clone()
         };
         self.run
             .apply_run_ended(id(worker), &ended, &[differ], self.now);
@@ -232,8 +232,8 @@ impl Bench {
         for endpoint in 0..3 {
             self.end(2, "callers", endpoint, Outcome::Success);
         }
-        self.run_ended(1, "answerers", 2, worker::RunEnded::default(), 0);
-        self.run_ended(2, "callers", 3, worker::RunEnded::default(), 0);
+        self.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
+        self.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
     }
 
     fn load(&self, worker: u8) -> Load {
@@ -533,7 +533,7 @@ fn a_group_that_lost_all_its_endpoints_fails_the_run_and_stops_the_rest() {
             (0, 0, Outcome::Timeout)
         ]
     );
-    bench.run_ended(2, "callers", 3, worker::RunEnded::default(), 0);
+    bench.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
     assert_eq!(bench.run.status(), RunPhase::Failed);
     assert_eq!(
         bench.run.reason,
@@ -566,7 +566,7 @@ fn a_group_with_another_worker_goes_on_partially() {
     bench.ready(2, "callers", 3);
     assert_eq!(bench.run.status(), RunPhase::Running);
     assert!(bench.run.started_ms.is_some());
-    bench.run_ended(2, "callers", 3, worker::RunEnded::default(), 0);
+    bench.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
     assert_eq!(
         (bench.run.status(), bench.run.partial.len()),
         (RunPhase::Completed, 1)
@@ -597,8 +597,8 @@ fn totals_that_differ_and_calls_that_were_cut_make_the_run_partial() {
         ),
     ] {
         let mut bench = Bench::started(TEST);
-        bench.run_ended(1, "answerers", 2, worker::RunEnded::default(), 0);
-        bench.run_ended(2, "callers", 3, ended, differ);
+        bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
+        bench.run_ended(2, "callers", 3, &ended, differ);
         assert_eq!(bench.run.status(), RunPhase::Completed);
         let [partial] = bench.run.partial.as_slice() else {
             panic!("{:?}", bench.run.partial)
@@ -621,7 +621,7 @@ fn a_stop_reaches_who_was_told_of_the_run_and_nobody_else() {
         (bench.run.status(), bench.load(2)),
         (RunPhase::Stopping, Load::default())
     );
-    bench.run_ended(1, "answerers", 2, worker::RunEnded::default(), 0);
+    bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
     assert_eq!(
         (bench.run.status(), bench.run.reason.as_str()),
         (RunPhase::Completed, "stopped: enough")
@@ -651,7 +651,7 @@ fn a_run_that_does_not_end_is_stopped_and_then_given_up() {
     assert!(bench.told().is_empty());
     bench.pass(1);
     assert_eq!(bench.told(), ["1: stop #3", "2: stop #3"]);
-    bench.run_ended(1, "answerers", 2, worker::RunEnded::default(), 0);
+    bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
     bench.pass(60);
     assert_eq!(bench.run.status(), RunPhase::Failed);
     assert_eq!(bench.run.partial[0].cause, Cause::WorkerLost);
@@ -697,9 +697,9 @@ fn a_restart_at_any_stage_changes_nothing() {
         |b| b.run.confirmed(id(2), INSTANCE, 2),
         |b| b.event(2, "callers", 0, 1, What::Phase(Phase::Incall.into())),
         |b| b.end(2, "callers", 0, Outcome::Success),
-        |b| b.run_ended(2, "callers", 3, worker::RunEnded::default(), 1),
+        |b| b.run_ended(2, "callers", 3, &worker::RunEnded::default(), 1),
         |b| b.run.stop("enough", b.now),
-        |b| b.run_ended(1, "answerers", 2, worker::RunEnded::default(), 0),
+        |b| b.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0),
     ];
     let mut bench = Bench::dispatched(TEST);
     for (n, step) in steps.iter().enumerate() {

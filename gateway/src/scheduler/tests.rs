@@ -107,7 +107,7 @@ fn without_any_worker_a_run_is_refused_with_the_reason() {
 fn a_pool_at_zero_makes_the_run_wait_and_names_the_demand() {
     let now = Instant::now();
     let pools = [pool("demo/fra", 25, 2, now)];
-    let since = now - Duration::from_secs(5);
+    let since = now.checked_sub(Duration::from_secs(5)).unwrap();
     let round = schedule(
         &[],
         &pools,
@@ -267,7 +267,7 @@ fn a_small_run_passes_only_where_it_does_not_delay_the_big_one() {
     let now = Instant::now();
     let pools = [pool("demo/fra", 10, 3, now)];
     let workers = [worker("a", "demo/fra", 10, 0), worker("x", "", 10, 0)];
-    let ago = |s| now - Duration::from_secs(s);
+    let ago = |s| now.checked_sub(Duration::from_secs(s)).unwrap();
     let big = run("big", ago(9), vec![fra(20)]);
     let same = run("same", ago(8), vec![fra(5)]);
     let other = run(
@@ -409,23 +409,25 @@ fn fleets() -> impl Strategy<Value = Vec<Worker>> {
     })
 }
 
+/// Endpoints, placement, and the group that is called.
+type GroupShape = (u32, Placement, usize);
+
 fn queues(now: Instant) -> impl Strategy<Value = Vec<RunDemand>> {
     let groups = prop::collection::vec((1..40u32, placements(), 0..4usize), 1..4);
     prop::collection::vec((groups, 0..900u64, any::<bool>()), 0..6).prop_map(move |runs| {
-        let build =
-            |(i, (groups, age, accepted)): (usize, (Vec<(u32, Placement, usize)>, u64, bool))| {
-                let count = groups.len();
-                let groups = groups
-                    .into_iter()
-                    .map(|(n, placement, calls)| {
-                        group(n, placement, Some(calls).filter(|&c| c < count))
-                    })
-                    .collect();
-                RunDemand {
-                    accepted,
-                    ..run(&format!("run{i}"), now - Duration::from_secs(age), groups)
-                }
-            };
+        let build = |(i, (groups, age, accepted)): (usize, (Vec<GroupShape>, u64, bool))| {
+            let count = groups.len();
+            let groups = groups
+                .into_iter()
+                .map(|(n, placement, calls)| {
+                    group(n, placement, Some(calls).filter(|&c| c < count))
+                })
+                .collect();
+            RunDemand {
+                accepted,
+                ..run(&format!("run{i}"), now - Duration::from_secs(age), groups)
+            }
+        };
         runs.into_iter().enumerate().map(build).collect()
     })
 }
