@@ -98,5 +98,5 @@ async fn version(access: Access) -> Answer {
 /// The metric catalogue.
 async fn metrics(access: Access, page: Page) -> Answer {
     access.at_least(Role::Viewer)?;
-    page.of(&CATALOGUE)
+    Ok(page.of(&CATALOGUE))
 }

@@ -24,11 +24,12 @@ pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<i64, D::Error
 
 #[cfg(test)]
 mod tests {
+    #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+    struct At(#[serde(with = "super")] i64);
+
     #[test]
     fn milliseconds_are_read_back() {
         assert_eq!(super::text(1_795_253_000_123), "2026-11-21T09:23:20.123Z");
-        #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
-        struct At(#[serde(with = "super")] i64);
         let json = serde_json::to_string(&At(5)).unwrap();
         assert_eq!(json, "\"1970-01-01T00:00:00.005Z\"");
         assert_eq!(serde_json::from_str::<At>(&json).unwrap(), At(5));

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test"
+    clippy::float_cmp,
+    reason = "a test; what it compares are whole numbers"
 )]
 
 mod processes;

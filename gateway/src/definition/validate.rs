@@ -367,8 +367,8 @@ impl Check<'_> {
 
     fn audio(&mut self, at: &str, audio: Option<&api::Audio>) -> Audio {
         let api::Audio { codec, ptime, dscp } = audio.cloned().unwrap_or_default();
-        let ptime_ms = ptime.map_or(
-            u64::from(DEFAULT_PTIME_MS),
+        let ptime_ms = ptime.map_or_else(
+            || u64::from(DEFAULT_PTIME_MS),
             callmeter_api::Duration::as_millis,
         );
         if ![10, 20, 30, 40, 60].contains(&ptime_ms) {

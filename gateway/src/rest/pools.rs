@@ -17,7 +17,7 @@ pub(super) async fn list(State(state): State<RestState>, access: Access, page: P
         .iter()
         .filter(|((organisation, _), _)| *organisation == caller.organisation);
     let rows: Vec<Value> = own.map(|(_, demand)| row(demand)).collect();
-    page.of(&rows)
+    Ok(page.of(&rows))
 }
 
 fn row(demand: &PoolDemand) -> Value {

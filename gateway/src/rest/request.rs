@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::{Answer, ApiError, Data};
+use super::answer::{ApiError, Data};
 use super::{MAX_BODY, RestState};
 use crate::auth::Caller;
 use crate::definition;
@@ -108,15 +108,10 @@ impl Page {
     }
 
     /// This page of a whole list.
-    pub(super) fn of<T: Serialize>(self, rows: &[T]) -> Answer {
+    pub(super) fn of<T: Serialize>(self, rows: &[T]) -> Data {
         let from = rows.len().min(self.offset() as usize);
         let to = rows.len().min(from + self.per_page as usize);
-        Ok(Data::page(
-            &rows[from..to],
-            self.page,
-            self.per_page,
-            rows.len() as u64,
-        ))
+        Data::page(&rows[from..to], self.page, self.per_page, rows.len() as u64)
     }
 }
 

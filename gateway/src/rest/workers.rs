@@ -29,7 +29,7 @@ pub(super) async fn list(State(state): State<RestState>, access: Access, page: P
     let caller = access.at_least(Role::Viewer)?;
     let workers = state.sessions.workers_of(&caller.organisation);
     let rows: Vec<Value> = workers.iter().map(|worker| row(worker, &state)).collect();
-    page.of(&rows)
+    Ok(page.of(&rows))
 }
 
 /// Answers with the token, this once (R60).

@@ -425,7 +425,11 @@ fn queues(now: Instant) -> impl Strategy<Value = Vec<RunDemand>> {
                 .collect();
             RunDemand {
                 accepted,
-                ..run(&format!("run{i}"), now - Duration::from_secs(age), groups)
+                ..run(
+                    &format!("run{i}"),
+                    now.checked_sub(Duration::from_secs(age)).unwrap(),
+                    groups,
+                )
             }
         };
         runs.into_iter().enumerate().map(build).collect()
