@@ -7,6 +7,8 @@ mod answer;
 mod pools;
 mod request;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use axum::Router;

@@ -2,6 +2,8 @@
 
 mod live;
 mod report;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::BTreeMap;

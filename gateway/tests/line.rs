@@ -50,6 +50,13 @@ fn figure(report: &Value, group: &str, pointer: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {pointer} of {group}: {report:#}"))
 }
 
+/// A whole number of a report.
+fn count(report: &Value, group: &str, pointer: &str) -> u64 {
+    let figure = figure(report, group, pointer);
+    assert!(figure >= 0.0 && figure.fract() < f64::EPSILON, "{pointer} of {group}: {figure}");
+    figure as u64
+}
+
 /// A metric of a group by key, direction and statistic.
 fn metric(report: &Value, group: &str, key: &str, direction: &str, stat: &str) -> f64 {
     let groups = report["groups"].as_array().unwrap();
@@ -85,14 +92,14 @@ fn assert_measured(report: &Value) {
         "{report:#}"
     );
     for (sender, receiver) in [("callers", "answerers"), ("answerers", "callers")] {
-        let calls = figure(report, sender, "/calls/total");
-        assert!(calls >= 2.0 * ENDPOINTS as f64, "{calls} calls");
-        assert_eq!(figure(report, sender, "/calls/succeeded"), calls);
-        let sent = figure(report, sender, "/packets/sent");
+        let calls = count(report, sender, "/calls/total");
+        assert!(calls >= 2 * ENDPOINTS, "{calls} calls");
+        assert_eq!(count(report, sender, "/calls/succeeded"), calls);
+        let sent = count(report, sender, "/packets/sent");
         // Each call lasts 3 s of 50 packets.
-        assert!(sent > calls * 100.0, "{sent} packets");
-        assert_eq!(figure(report, receiver, "/packets/received"), sent);
-        assert_eq!(figure(report, receiver, "/packets/lost"), 0.0);
+        assert!(sent > calls * 100, "{sent} packets");
+        assert_eq!(count(report, receiver, "/packets/received"), sent);
+        assert_eq!(count(report, receiver, "/packets/lost"), 0);
         let delay = metric(report, receiver, "one_way_delay_ms", "recv", "mean");
         let mos = metric(report, receiver, "mos", "recv", "mean");
         assert!(
