@@ -22,9 +22,7 @@ pub(crate) struct Grid {
 
 /// A window that holds no block at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "spec.network.ports.{window}: holds no block for one worker; widen it or reserve less of it"
-)]
+#[error("the window {window} holds no block for one worker; widen it or reserve less of it")]
 pub(crate) struct WindowTooSmall {
     /// `rtp`, `sip` or `health`.
     pub(crate) window: &'static str,
@@ -192,7 +190,7 @@ mod tests {
         };
         let refusal = Grid::new(&ports, 25, Media::Audio).unwrap_err();
         assert_eq!(refusal.window, "sip");
-        assert!(refusal.to_string().contains("spec.network.ports.sip"));
+        assert!(refusal.to_string().contains("window sip"));
     }
 
     #[test]

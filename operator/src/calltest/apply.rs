@@ -2,7 +2,7 @@
 
 use callmeter_api::{CallTest, labels};
 use kube::{ResourceExt as _, runtime::events::EventType};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Tests, decide::Decision, validate::ValidatedTest};
 use crate::error::{Error, Result};
@@ -18,6 +18,8 @@ pub(crate) struct Applied {
     pub(crate) run: Option<String>,
     /// Why the gateway refuses it.
     pub(crate) refused: Option<String>,
+    /// The gateway cannot be asked; it is tried again.
+    pub(crate) unreachable: bool,
 }
 
 /// Carries the decision out.
@@ -69,6 +71,18 @@ pub(crate) async fn apply(
                     .await;
                 Ok(Applied {
                     refused: Some(why),
+                    ..Applied::default()
+                })
+            }
+            Err(error @ Error::Gateway { .. }) => {
+                warn!(
+                    namespace = valid.request.namespace,
+                    test = valid.request.name,
+                    error = error.chain(),
+                    "a test waits for the gateway"
+                );
+                Ok(Applied {
+                    unreachable: true,
                     ..Applied::default()
                 })
             }

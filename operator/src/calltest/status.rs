@@ -37,6 +37,8 @@ pub(crate) async fn write(
     let after = build(test, inputs, &applied);
     let resync = if applied.again {
         Duration::from_millis(20)
+    } else if applied.unreachable {
+        PERIOD
     } else {
         RESYNC
     };
@@ -219,6 +221,15 @@ fn conditions(status: &CallTestStatus, applied: &Applied) -> Vec<Desired> {
             false,
             Reason::Refused,
             why.clone(),
+        )];
+    }
+    if applied.unreachable {
+        let message = "the gateway cannot be asked; the test is submitted when it answers";
+        return vec![Desired::new(
+            Type::Accepted,
+            Status::Unknown,
+            Reason::GatewayUnreachable,
+            message,
         )];
     }
     if status.run.is_none() {

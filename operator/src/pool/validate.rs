@@ -221,6 +221,9 @@ pub(crate) mod tests {
             "{capacity: {endpointsPerWorker: 25}, network: {ports: {sip: {start: 5340, end: 5359}}}}",
         );
         let refusal = validate(&narrow, "g:1").unwrap_err().to_string();
-        assert!(refusal.contains("spec.network.ports.sip"), "{refusal}");
+        assert!(
+            refusal.contains("spec.network.ports: the window sip"),
+            "{refusal}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt as _, runtime::events::EventType};
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Worker,
@@ -100,10 +100,25 @@ pub(crate) async fn apply(
             );
             applied.drain = None;
         }
-        Decision::Mint => {
-            applied.minted = Some(claim::mint(context, valid).await?);
-            applied.again = Some(SignedDuration::ZERO);
-        }
+        Decision::Mint => match claim::mint(context, valid).await {
+            Ok(id) => {
+                applied.minted = Some(id);
+                applied.again = Some(SignedDuration::ZERO);
+            }
+            Err(error @ Error::Gateway { .. }) => {
+                warn!(
+                    namespace = valid.namespace,
+                    worker = valid.name,
+                    error = error.chain(),
+                    "a worker waits for its token"
+                );
+                let message =
+                    "its token cannot be minted while the gateway cannot be asked".to_owned();
+                applied.blocked = Some((Reason::GatewayUnreachable, message));
+                applied.again = Some(SignedDuration::from_secs(3));
+            }
+            Err(error) => return Err(error),
+        },
         Decision::CreatePod => create_pod(context, worker, valid, &mut applied).await?,
         Decision::ReplacePod { rotate, why } => {
             if rotate {

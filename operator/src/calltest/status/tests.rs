@@ -185,3 +185,16 @@ fn a_run_that_the_gateway_lost_has_failed() {
         (Some(RunPhase::Failed), Some(Verdict::Unknown))
     );
 }
+
+#[test]
+fn a_test_that_waits_for_the_gateway_says_so() {
+    let applied = Applied {
+        unreachable: true,
+        ..Applied::default()
+    };
+    let status = build(&test(), &seen(""), &applied);
+    assert_eq!(
+        condition(&status, "Accepted"),
+        ("Unknown".into(), "GatewayUnreachable".into())
+    );
+}
