@@ -139,7 +139,7 @@ fn a_verdict_needs_every_measurement() {
         expect(Some(3.0), false),
         expect(None, false),
     );
-    assert_eq!(verdict(&[good.clone()], true), Verdict::Passed);
+    assert_eq!(verdict(std::slice::from_ref(&good), true), Verdict::Passed);
     assert_eq!(verdict(&[good.clone(), bad.clone()], true), Verdict::Failed);
     assert_eq!(verdict(&[good.clone(), none, bad], true), Verdict::Unknown);
     assert_eq!(verdict(&[good], false), Verdict::Unknown);

@@ -1,0 +1,153 @@
+use super::*;
+use crate::definition::accounts;
+
+fn with_accounts(answerers: &str, callers: &str) -> String {
+    DEMO.replacen("{secretRef: {name: sip-accounts}, first: 1}", answerers, 1)
+        .replacen("{secretRef: {name: sip-accounts}, first: 21}", callers, 1)
+        .replace("endpoints: 20", "endpoints: 2")
+}
+
+#[test]
+fn accounts_by_pattern_and_list_are_taken_out_of_the_definition() {
+    let text = with_accounts(
+        "{pattern: 'user{n}', first: 7, password: hunter2, realm: r}",
+        "{list: [{user: a, password: x}, {user: b, password: hunter3, authUser: bb}, {user: c, password: z}], first: 2}",
+    );
+    let (test, inline, spec) = yaml(&text, "demo").unwrap();
+    assert_eq!(test.groups[0].accounts, Accounts::Inline);
+    let users = |g| {
+        inline
+            .of(g)
+            .unwrap()
+            .iter()
+            .map(|c| c.user.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (users(0), users(1)),
+        (vec!["user7", "user8"], vec!["b", "c"])
+    );
+    let second = &inline.of(1).unwrap()[0];
+    assert_eq!(
+        (second.password.expose(), second.auth_user.as_str()),
+        ("hunter3", "bb")
+    );
+    assert_eq!(inline.of(0).unwrap()[1].realm, "r");
+    let kept = serde_json::to_string(&spec).unwrap();
+    let shown = format!("{kept} {test:?} {inline:?}");
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert_eq!(
+        InlineAccounts::from_sealed_form(&inline.to_sealed_form()),
+        Some(inline)
+    );
+}
+
+#[test]
+fn bad_inline_accounts_are_refused_without_their_passwords() {
+    for (accounts, expected) in [
+        (
+            "{pattern: 'user', password: hunter2}",
+            "groups[0].accounts.pattern: \"user\"; accepted: ",
+        ),
+        (
+            "{pattern: 'u{n}', password: hunter2, first: 0}",
+            "groups[0].accounts.first: 0; accepted: 1 to 1000000",
+        ),
+        (
+            "{pattern: 'u{n}', password: 2}",
+            "groups[0].accounts.password: invalid type",
+        ),
+        (
+            "{pattern: 'u{n}', password: {hunter2: 1}}",
+            "groups[0].accounts.password: invalid type",
+        ),
+        (
+            "{pattern: 'u{n}', passwort: hunter2}",
+            "groups[0].accounts: missing field `password`",
+        ),
+        (
+            "{pattern: 'u{n}', password: hunter2, extra: hunter2}",
+            "groups[0].accounts.extra: is no known field",
+        ),
+        (
+            "{list: [{user: a, password: hunter2}]}",
+            "groups[0].accounts.list: holds 1 accounts; rows 1 to 2 are needed",
+        ),
+        (
+            "{list: [{user: 'a b', password: hunter2}, {user: a, password: x}]}",
+            "groups[0].accounts.list: row 1: the user is empty or holds",
+        ),
+        (
+            "{password: hunter2}",
+            "groups[0].accounts.password: is accepted with accounts.pattern only",
+        ),
+    ] {
+        let text = with_accounts(accounts, "{pattern: 'c{n}', password: hunter2}");
+        let refusal = yaml(&text, "demo").unwrap_err().to_string();
+        assert!(
+            refusal.contains(expected) && !refusal.contains("hunter"),
+            "{accounts}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_yaml_error_near_a_password_does_not_show_it() {
+    let text = "groups: [{accounts: {password: \"hunter2\" \"hunter2\"}}]";
+    let refusal = yaml(text, "").unwrap_err().to_string();
+    assert!(!refusal.contains("hunter"), "{refusal}");
+}
+
+#[test]
+fn accounts_csv_is_read_and_its_errors_name_the_row() {
+    let text = b"alice,secret\r\n\nbob,\"se,cret\",bob-auth,pbx.example\ncarol,,,\n";
+    let accounts = read_csv(text).unwrap();
+    let users: Vec<&str> = accounts.iter().map(|c| c.user.as_str()).collect();
+    assert_eq!(users, ["alice", "bob", "carol"]);
+    assert_eq!(accounts[0].password.expose(), "secret");
+    assert_eq!(accounts[1].password.expose(), "se,cret");
+    assert_eq!(
+        (accounts[1].auth_user.as_str(), accounts[1].realm.as_str()),
+        ("bob-auth", "pbx.example")
+    );
+    for (text, expected) in [
+        (
+            &b"alice,secret\nbob\n"[..],
+            "row 2: has not two to four fields; accepted: user,password",
+        ),
+        (b"a,b,c,d,e\n", "row 1: has not two to four fields"),
+        (b"alice,x\n,secret\n", "row 2: the user is empty"),
+        (
+            b"al ice,secret\n",
+            "row 1: the user is empty or holds a character",
+        ),
+        (b"\xff,secret\n", "row 1: is not UTF-8 text"),
+    ] {
+        let refusal = read_csv(text).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with(expected) && !refusal.contains("secret"),
+            "{refusal}"
+        );
+    }
+    let few = accounts::of_group(&accounts, 3, 2).unwrap_err().to_string();
+    assert_eq!(few, "holds 3 accounts; rows 3 to 4 are needed");
+}
+
+#[test]
+fn one_account_for_two_endpoints_of_a_registrar_is_refused_by_name() {
+    let text = with_accounts(
+        "{pattern: 'user{n}', password: x}",
+        "{pattern: 'user{n}', first: 2, password: x}",
+    );
+    let (test, inline, _) = yaml(&text, "demo").unwrap();
+    let accounts: Vec<Vec<Credentials>> = (0..2).map(|g| inline.of(g).unwrap().to_vec()).collect();
+    let refusal = overlaps(&test, &accounts).unwrap_err().to_string();
+    assert_eq!(
+        refusal,
+        "groups answerers and callers would both use the account \"user2\" at kamailio.demo.svc; \
+         accepted: an account of its own for each endpoint"
+    );
+    let elsewhere = text.replacen("domain: kamailio.demo.svc", "domain: pbx.example", 1);
+    let (test, ..) = yaml(&elsewhere, "demo").unwrap();
+    assert_eq!(overlaps(&test, &accounts), Ok(()));
+}
