@@ -246,9 +246,11 @@ fn messages_of(link: &Link) -> Zeroizing<Vec<u8>> {
 }
 
 fn open_link(row: &LinkRow, seal: &SealKey) -> Result<Link, RestoreError> {
-    let bytes = seal
-        .unseal(&row.messages)
-        .map_err(|_| RestoreError::Sealed)?;
+    // Of a run that is over nothing is kept.
+    let bytes = match row.messages.as_slice() {
+        [] => Zeroizing::new(Vec::new()),
+        sealed => seal.unseal(sealed).map_err(|_| RestoreError::Sealed)?,
+    };
     let mut rest = &bytes[..];
     let mut outbox = VecDeque::new();
     let mut held = Vec::new();

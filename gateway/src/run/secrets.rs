@@ -106,3 +106,6 @@ impl AccountReader {
         read_csv(&bytes).map_err(|e| format!("{named}, key {KEY}: {e}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

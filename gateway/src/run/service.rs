@@ -9,6 +9,8 @@ mod commands;
 mod finish;
 mod messages;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
