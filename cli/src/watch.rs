@@ -74,7 +74,8 @@ impl Screen {
             if self.drawn > 0 {
                 write!(out, "\x1b[{}A\r\x1b[J", self.drawn)?;
             }
-            write!(out, "{text}")?;
+            // Without line wrap, so that each line is one row however narrow the terminal is.
+            write!(out, "\x1b[?7l{text}\x1b[?7h")?;
             self.drawn = text.lines().count();
         } else {
             let head = head(progress);
@@ -89,8 +90,10 @@ impl Screen {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
-        self.drawn = 0;
-        writeln!(std::io::stdout().lock())
+        if std::mem::take(&mut self.drawn) > 0 || self.told.is_some() {
+            writeln!(std::io::stdout().lock())?;
+        }
+        Ok(())
     }
 }
 
