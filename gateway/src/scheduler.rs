@@ -10,7 +10,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use fit::Bin;
@@ -221,7 +221,12 @@ struct Fleet<'a> {
     workers: Vec<&'a Worker>,
     /// Free slots left, by index of `workers`.
     free: Vec<u32>,
+    /// Index of each worker's pool in `pools`, by index of `workers`.
+    pool_of: Vec<Option<usize>>,
     pools: Vec<&'a Pool>,
+    /// Endpoints each pool can still add, by index of `pools`: workers that are starting count,
+    /// they are not ONLINE yet.
+    growth: Vec<u64>,
     /// Demand this round has put on each pool, by index of `pools`.
     picked: Vec<u64>,
     now: Instant,
@@ -237,11 +242,28 @@ impl<'a> Fleet<'a> {
             .collect();
         pools.sort_by(|a, b| a.key.cmp(&b.key));
         let free = workers.iter().map(|w| w.free()).collect();
+        let index: HashMap<&str, usize> = pools
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (p.key.as_str(), i))
+            .collect();
+        let pool_of: Vec<Option<usize>> = workers
+            .iter()
+            .map(|w| index.get(w.pool.as_deref()?).copied())
+            .collect();
+        let mut online = vec![0_u64; pools.len()];
+        pool_of.iter().flatten().for_each(|&pool| online[pool] += 1);
+        let grows = |(p, online): (&&Pool, u64)| {
+            u64::from(p.max_workers).saturating_sub(online) * u64::from(p.endpoints_per_worker)
+        };
+        let growth = pools.iter().zip(online).map(grows).collect();
         let picked = vec![0; pools.len()];
         Self {
             workers,
             free,
+            pool_of,
             pools,
+            growth,
             picked,
             now,
         }
@@ -250,13 +272,13 @@ impl<'a> Fleet<'a> {
     fn decide(&mut self, run: &RunDemand, settled: Instant, position: u32) -> Decision {
         let waited = self.now.saturating_duration_since(run.since);
         let pools = self.pick_pools(run);
-        let possible = self.possible(run, &pools);
+        let eligible = self.eligible(run);
+        let possible = self.possible(run, &pools, &eligible);
         if !possible && !run.accepted && self.may_judge(run, settled) {
             return Decision::CannotRun {
                 reason: self.explain_impossible(run, &pools),
             };
         }
-        let eligible = self.eligible(run);
         if possible && let Some(shares) = place::place(run, &self.workers, &self.free, &eligible) {
             self.take(&shares);
             return Decision::Place(shares);
@@ -320,6 +342,13 @@ impl<'a> Fleet<'a> {
     /// The one pool each group is demand of: the named one, else the one chosen before, else the
     /// pool of the project (and region) with most room, then by name.
     fn pick_pools(&self, run: &RunDemand) -> Vec<Option<String>> {
+        // Room of each pool: its growth and free slots, without what was picked before.
+        let mut room = self.growth.clone();
+        for (pool, free) in self.pool_of.iter().zip(&self.free) {
+            if let Some(pool) = pool {
+                room[*pool] += u64::from(*free);
+            }
+        }
         let mut taken = self.picked.clone();
         let mut pick = |group: &GroupDemand| {
             let region = match &group.placement {
@@ -332,9 +361,9 @@ impl<'a> Fleet<'a> {
             let candidates = || (0..self.pools.len()).filter(|&i| open(self.pools[i]));
             let sticky =
                 candidates().find(|&i| Some(&self.pools[i].key) == group.chosen_pool.as_ref());
-            let room = |i: usize| self.room(i).saturating_sub(taken[i]);
+            let left = |i: usize| room[i].saturating_sub(taken[i]);
             // Pools are sorted by name and the first of equals wins.
-            let best = || candidates().reduce(|a, b| if room(b) > room(a) { b } else { a });
+            let best = || candidates().reduce(|a, b| if left(b) > left(a) { b } else { a });
             let i = sticky.or_else(best)?;
             taken[i] += u64::from(group.endpoints);
             Some(self.pools[i].key.clone())
@@ -343,12 +372,11 @@ impl<'a> Fleet<'a> {
     }
 
     /// Whether the run would fit if nothing else ran and its pools grew to their limits.
-    fn possible(&self, run: &RunDemand, pools: &[Option<String>]) -> bool {
-        let eligible = self.eligible(run);
+    fn possible(&self, run: &RunDemand, pools: &[Option<String>], eligible: &[u64]) -> bool {
         let mut bins: Vec<Bin> = self
             .workers
             .iter()
-            .zip(&eligible)
+            .zip(eligible)
             .map(|(w, &groups)| Bin {
                 groups,
                 capacity: u64::from(w.capacity),
@@ -362,7 +390,7 @@ impl<'a> Fleet<'a> {
             });
             bins.push(Bin {
                 groups,
-                capacity: self.growth(i),
+                capacity: self.growth[i],
             });
         }
         fit::fit(&demands(run), &bins).missing == 0
@@ -386,31 +414,6 @@ impl<'a> Fleet<'a> {
             .map(|(i, free)| free - fitted.amounts.iter().map(|a| a[i] as u32).sum::<u32>())
             .collect();
         (fitted.missing as u32, held)
-    }
-
-    /// Endpoints the pool can still add: workers that are starting count, they are not ONLINE yet.
-    fn growth(&self, pool: usize) -> u64 {
-        let pool = self.pools[pool];
-        let online = self
-            .workers
-            .iter()
-            .filter(|w| w.pool.as_ref() == Some(&pool.key))
-            .count() as u64;
-        u64::from(pool.max_workers).saturating_sub(online) * u64::from(pool.endpoints_per_worker)
-    }
-
-    /// Growth and free slots of a pool.
-    fn room(&self, pool: usize) -> u64 {
-        let key = &self.pools[pool].key;
-        let of_pool = |w: &Worker| w.pool.as_ref() == Some(key);
-        let free: u64 = self
-            .workers
-            .iter()
-            .zip(&self.free)
-            .filter(|(w, _)| of_pool(w))
-            .map(|(_, f)| u64::from(*f))
-            .sum();
-        self.growth(pool) + free
     }
 
     fn pool_index(&self, key: Option<&str>) -> Option<usize> {

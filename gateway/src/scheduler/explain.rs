@@ -20,7 +20,7 @@ impl Fleet<'_> {
         for demand in &asked {
             let pool = self
                 .pool_index(pools[demand.group].as_deref())
-                .map(|i| (self.pools[i], self.growth(i)));
+                .map(|i| (self.pools[i], self.growth[i]));
             let online: Vec<&Worker> = self
                 .workers
                 .iter()

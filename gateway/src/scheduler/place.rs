@@ -102,23 +102,23 @@ fn greedy(run: &RunDemand, free: &[u32], eligible: &[u64]) -> Option<Vec<Vec<u32
 /// Takes up to `need` slots: the fullest single worker that holds the rest, else the emptiest one
 /// whole. Answers what is still needed.
 fn take(mut need: u32, candidates: &[usize], free: &mut [u32], amounts: &mut [u32]) -> u32 {
-    while need > 0 {
-        let fullest = candidates
-            .iter()
-            .copied()
-            .filter(|&w| free[w] >= need)
-            .min_by_key(|&w| (free[w], w));
-        let emptiest = || {
-            let open = candidates.iter().copied().filter(|&w| free[w] > 0);
-            open.min_by_key(|&w| (std::cmp::Reverse(free[w]), w))
-        };
-        let Some(worker) = fullest.or_else(emptiest) else {
-            break;
-        };
+    let mut emptiest_first: Vec<usize> = candidates
+        .iter()
+        .copied()
+        .filter(|&w| free[w] > 0)
+        .collect();
+    emptiest_first.sort_by_key(|&w| (std::cmp::Reverse(free[w]), w));
+    let mut rest = emptiest_first.as_slice();
+    while need > 0
+        && let Some((&emptiest, others)) = rest.split_first()
+    {
+        let fits = rest.iter().copied().take_while(|&w| free[w] >= need);
+        let worker = fits.min_by_key(|&w| (free[w], w)).unwrap_or(emptiest);
         let taken = need.min(free[worker]);
         free[worker] -= taken;
         amounts[worker] += taken;
         need -= taken;
+        rest = others;
     }
     need
 }
