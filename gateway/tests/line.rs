@@ -53,7 +53,10 @@ fn figure(report: &Value, group: &str, pointer: &str) -> f64 {
 /// A whole number of a report.
 fn count(report: &Value, group: &str, pointer: &str) -> u64 {
     let figure = figure(report, group, pointer);
-    assert!(figure >= 0.0 && figure.fract() < f64::EPSILON, "{pointer} of {group}: {figure}");
+    assert!(
+        figure >= 0.0 && figure.fract() < f64::EPSILON,
+        "{pointer} of {group}: {figure}"
+    );
     figure as u64
 }
 

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 /// Waits for a process to be ready.
 const START: Duration = Duration::from_secs(30);
 
-/// A gateway process; killed when dropped. Its folder outlives it for the next one.
+/// A gateway process. Its folder outlives it for the next one.
 pub(crate) struct Gateway {
-    child: Child,
+    process: Process,
     pub(crate) workers: SocketAddr,
     rest: SocketAddr,
     log: PathBuf,
@@ -24,9 +24,20 @@ pub(crate) struct Gateway {
     key: String,
 }
 
-/// A worker process; killed when dropped.
+/// A process; killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A worker process.
 pub(crate) struct Worker {
-    child: Child,
+    process: Process,
     log: PathBuf,
 }
 
@@ -236,14 +247,6 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // Killed already, or killed now.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Worker {
     /// Ends it as a lost node does.
     pub(crate) fn kill(mut self) {
@@ -254,13 +257,6 @@ impl Worker {
     /// Everything it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
