@@ -98,7 +98,7 @@ impl Gateway {
         let log = folder.join(format!("gateway-{starts}.log"));
         let file = File::create(&log).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let child = gateway_command(folder)
+        let process = gateway_command(folder)
             .arg("serve")
             .args([
                 "--data-dir",
@@ -119,6 +119,7 @@ impl Gateway {
             .stderr(file.try_clone().unwrap())
             .stdout(file)
             .spawn()
+            .map(Process)
             .unwrap();
         // Fails only if another test of this process has done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -130,7 +131,7 @@ impl Gateway {
             .unwrap();
         let (workers, rest) = listeners(&log).await;
         Self {
-            child,
+            process,
             workers,
             rest,
             log,
@@ -141,9 +142,8 @@ impl Gateway {
     }
 
     /// Ends it as a crash does.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        drop(self.process);
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -214,7 +214,7 @@ impl Gateway {
             .local_addr()
             .unwrap()
             .port();
-        let child = Command::new(worker_binary())
+        let process = Command::new(worker_binary())
             .env_clear()
             .env("WORKER_TOKEN", token)
             .env("CLOUD_URL", self.workers.to_string())
@@ -227,8 +227,9 @@ impl Gateway {
             .stderr(file.try_clone().unwrap())
             .stdout(file)
             .spawn()
+            .map(Process)
             .unwrap();
-        let worker = Worker { child, log };
+        let worker = Worker { process, log };
         let deadline = Instant::now() + START;
         while self.get(&format!("/workers/{id}")).await.data()["status"] != "ONLINE" {
             assert!(
@@ -249,9 +250,8 @@ impl Gateway {
 
 impl Worker {
     /// Ends it as a lost node does.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        drop(self.process);
     }
 
     /// Everything it has logged so far.
