@@ -16,7 +16,7 @@ pub(crate) use watches::Watches;
 
 use crate::{
     context::{Context, Written},
-    error::{Error, Result},
+    error::{Error, Result, readable},
 };
 
 const CONTROLLER: &str = "calltest";
@@ -35,16 +35,7 @@ pub(crate) async fn reconcile(
     guard: Arc<DeserializeGuard<CallTest>>,
     context: Arc<Tests>,
 ) -> Result<Action> {
-    let Ok(test) = &guard.0 else {
-        return Err(Error::InvalidSpec {
-            field: "CallTest",
-            message: guard
-                .0
-                .as_ref()
-                .err()
-                .map_or_else(String::new, |invalid| invalid.error.clone()),
-        });
-    };
+    let test = readable("CallTest", &guard)?;
     context
         .shared
         .reconcile(CONTROLLER, test, Box::pin(pass(&context, test)))

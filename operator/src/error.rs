@@ -109,3 +109,14 @@ impl Error {
         text
     }
 }
+
+/// The object a watch brought; one that does not fit its type is a permanent error.
+pub(crate) fn readable<'a, K>(
+    kind: &'static str,
+    guard: &'a kube::core::DeserializeGuard<K>,
+) -> Result<&'a K> {
+    guard.0.as_ref().map_err(|invalid| Error::InvalidSpec {
+        field: kind,
+        message: invalid.error.clone(),
+    })
+}

@@ -30,7 +30,7 @@ use tracing::info;
 use self::{autoscale::History, status::Outcome, validate::ValidatedPool};
 use crate::{
     context::{Context, Written},
-    error::{Error, Result},
+    error::{Error, Result, readable},
 };
 
 const CONTROLLER: &str = "pool";
@@ -78,16 +78,7 @@ pub(crate) async fn reconcile(
     guard: Arc<DeserializeGuard<WorkerPool>>,
     context: Arc<Pools>,
 ) -> Result<Action> {
-    let Ok(pool) = &guard.0 else {
-        return Err(Error::InvalidSpec {
-            field: "WorkerPool",
-            message: guard
-                .0
-                .as_ref()
-                .err()
-                .map_or_else(String::new, |invalid| invalid.error.clone()),
-        });
-    };
+    let pool = readable("WorkerPool", &guard)?;
     context
         .shared
         .reconcile(CONTROLLER, pool, Box::pin(pass(&context, pool)))

@@ -18,7 +18,7 @@ use kube::{core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
     context::{Context, Written},
-    error::{Error, Result},
+    error::{Error, Result, readable},
 };
 
 const CONTROLLER: &str = "worker";
@@ -34,16 +34,7 @@ pub(crate) async fn reconcile(
     guard: Arc<DeserializeGuard<CallMeterWorker>>,
     context: Arc<Worker>,
 ) -> Result<Action> {
-    let Ok(worker) = &guard.0 else {
-        return Err(Error::InvalidSpec {
-            field: "CallMeterWorker",
-            message: guard
-                .0
-                .as_ref()
-                .err()
-                .map_or_else(String::new, |invalid| invalid.error.clone()),
-        });
-    };
+    let worker = readable("CallMeterWorker", &guard)?;
     context
         .shared
         .reconcile(CONTROLLER, worker, Box::pin(pass(&context, worker)))
