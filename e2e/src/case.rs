@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -36,19 +37,27 @@ pub struct Case {
 /// `values` are merged over the chart's values. Skips with a message where no cluster is asked for.
 pub async fn run<F, Fut>(name: &str, values: Value, body: F) -> Result<()>
 where
-    F: FnOnce(std::sync::Arc<Case>) -> Fut,
+    F: FnOnce(Arc<Case>) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    run_bare(name, |case| async move {
+        case.install(values).await?;
+        body(case).await
+    })
+    .await
+}
+
+/// As [`run`], but `body` installs the release itself, once what it needs is there.
+pub async fn run_bare<F, Fut>(name: &str, body: F) -> Result<()>
+where
+    F: FnOnce(Arc<Case>) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
     let Some(cluster) = Cluster::find()? else {
         return Ok(());
     };
-    let case = std::sync::Arc::new(Case::create(cluster, name).await?);
-    let result = AssertUnwindSafe(async {
-        case.install(values).await?;
-        body(case.clone()).await
-    })
-    .catch_unwind()
-    .await;
+    let case = Arc::new(Case::create(cluster, name).await?);
+    let result = AssertUnwindSafe(body(case.clone())).catch_unwind().await;
     let failed = !matches!(result, Ok(Ok(())));
     if failed {
         match case.keep_evidence().await {
@@ -84,15 +93,17 @@ impl Case {
         Ok(case)
     }
 
-    async fn install(&self, values: Value) -> Result<()> {
-        let given = |name: &str, otherwise: &str| {
-            std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
-        };
+    /// The image of a component, as the nodes find it.
+    pub fn image(&self, component: &str) -> String {
+        let (repository, tag) = images();
+        format!("{repository}/{component}:{tag}")
+    }
+
+    /// `helm install` of the release, with `values` over those of every case.
+    pub async fn install(&self, values: Value) -> Result<()> {
+        let (repository, tag) = images();
         let fixed = json!({
-            "image": {
-                "repository": given("CALLMETER_IMAGE_REPOSITORY", "docker.io/callmeter"),
-                "tag": given("CALLMETER_IMAGE_TAG", "dev"),
-            },
+            "image": {"repository": repository, "tag": tag},
             "crds": {"install": false},
             "watchNamespace": self.namespace,
             "gateway": {"persistence": {"enabled": true}, "log": {"level": "debug"}},
@@ -158,6 +169,22 @@ impl Case {
             command
                 .args(["--namespace", &self.namespace])
                 .args(arguments),
+        )
+        .await
+    }
+
+    /// `kubectl` on what is in no namespace; answers with its standard output.
+    pub async fn cluster_kubectl(&self, arguments: &[&str]) -> Result<String> {
+        output(self.cluster.kubectl().args(arguments)).await
+    }
+
+    /// `helm` in the case's namespace; answers with its standard output.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.cluster.helm();
+        output(
+            command
+                .args(arguments)
+                .args(["--namespace", &self.namespace]),
         )
         .await
     }
@@ -239,15 +266,8 @@ impl Case {
                 },
             )
             .await?;
-            let mut command = self.cluster.helm();
-            command.args([
-                "uninstall",
-                "callmeter",
-                "--namespace",
-                &self.namespace,
-                "--wait",
-            ]);
-            output(&mut command).await
+            self.helm(&["uninstall", "callmeter", "--ignore-not-found", "--wait"])
+                .await
         }
         .await;
         let mut command = self.cluster.kubectl();
@@ -255,6 +275,17 @@ impl Case {
         output(&mut command).await?;
         gone.map(drop)
     }
+}
+
+/// Where the nodes find the images, and their tag.
+fn images() -> (String, String) {
+    let given = |name: &str, otherwise: &str| {
+        std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
+    };
+    (
+        given("CALLMETER_IMAGE_REPOSITORY", "docker.io/callmeter"),
+        given("CALLMETER_IMAGE_TAG", "dev"),
+    )
 }
 
 fn chart() -> String {

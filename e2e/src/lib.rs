@@ -6,14 +6,24 @@
 
 mod case;
 mod cluster;
+mod forward;
+mod nodes;
 mod observer;
+mod operator;
+mod pods;
+mod proxy;
 mod rest;
 mod shapes;
 mod wait;
 
-pub use case::{Case, run};
+pub use case::{Case, run, run_bare};
 pub use cluster::Cluster;
+pub use forward::Forward;
+pub use nodes::{Nodes, OnWire, WORKER_NODES, Wire};
 pub use observer::{AuditEvent, Observer};
+pub use operator::{OperatorHome, OperatorProcess};
+pub use pods::PodWatch;
+pub use proxy::WriteProxy;
 pub use rest::Rest;
-pub use shapes::{condition, direct_test, on_system_node, pool};
+pub use shapes::{condition, direct_test, on_system_node, passed_whole, pool};
 pub use wait::{eventually, eventually_some};

@@ -1,16 +1,13 @@
 //! The gateway's REST API as a user outside the cluster reaches it: through a port-forward.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use reqwest::Method;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
-use tokio::time::timeout;
 
 use crate::case::Case;
+use crate::forward::Forward;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -20,8 +17,7 @@ pub struct Rest {
     client: reqwest::Client,
     base: String,
     key: String,
-    // kubectl ends the forward when it cannot write to its standard output.
-    _forward: (Child, Lines<BufReader<ChildStdout>>),
+    _forward: Forward,
 }
 
 impl Rest {
@@ -52,31 +48,7 @@ impl Rest {
         let pem = ca["data"]["ca.crt"]
             .as_str()
             .context("no ca.crt in the CA's ConfigMap")?;
-        let mut forward = case
-            .cluster
-            .kubectl()
-            .args([
-                "--namespace",
-                &case.namespace,
-                "port-forward",
-                "service/callmeter-gateway",
-            ])
-            .arg(":8080")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = forward
-            .stdout
-            .take()
-            .context("no standard output of the port-forward")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(DEADLINE, lines.next_line())
-            .await
-            .context("waited 20 s for the port-forward")??
-            .context("the port-forward ended")?;
-        let port = line
-            .strip_prefix("Forwarding from 127.0.0.1:")
-            .and_then(|rest| rest.split(' ').next())
-            .with_context(|| format!("no port in {line:?}"))?;
+        let forward = Forward::to(case, "callmeter-gateway", 8080).await?;
         // A second call answers with an error that only says it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -85,9 +57,9 @@ impl Rest {
             .build()?;
         Ok(Self {
             client,
-            base: format!("https://localhost:{port}/api/v1"),
+            base: format!("https://localhost:{}/api/v1", forward.port),
             key,
-            _forward: (forward, lines),
+            _forward: forward,
         })
     }
 
@@ -99,6 +71,21 @@ impl Rest {
     /// The `data` of a POST; errors hold the answer.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.request(Method::POST, path, Some(body)).await
+    }
+
+    /// Every stored sample of a group of a run, in order of arrival.
+    pub async fn samples(&self, run: &str, group: &str) -> Result<Vec<Value>> {
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let path = format!("/runs/{run}/samples?group={group}&limit=5000&after={after}");
+            let part = self.get(&path).await?;
+            let rows = part["samples"].as_array().context("no samples")?;
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            all.extend(rows.iter().cloned());
+            after = part["after"].as_i64().context("no position")?;
+        }
     }
 
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {

@@ -1,5 +1,6 @@
 //! The objects cases apply, and questions they ask of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -152,5 +153,90 @@ impl Case {
             anyhow::bail!("phase {phase:?}")
         })
         .await
+    }
+
+    /// Titles of the columns of `kubectl get KIND --output=wide` that no row fills.
+    pub async fn empty_columns(&self, kind: &str) -> Result<Vec<String>> {
+        let table = self.kubectl(&["get", kind, "--output=wide"]).await?;
+        Ok(empty_columns(&table))
+    }
+
+    /// Waits until `endpoints` endpoints of a test are in a call; answers with its run's id.
+    pub async fn await_in_call(&self, test: &str, endpoints: u64) -> Result<String> {
+        let what = format!("{endpoints} endpoints of {test} to be in a call");
+        eventually_some(&what, Duration::from_secs(30), || async {
+            let found = self
+                .object("calltest", test)
+                .await?
+                .context("no such test")?;
+            let status = &found["status"];
+            let groups = status["groups"].as_array();
+            let in_call: u64 = groups.map_or(0, |groups| {
+                groups.iter().filter_map(|g| g["inCall"].as_u64()).sum()
+            });
+            anyhow::ensure!(in_call >= endpoints, "{status}");
+            Ok(status["run"].as_str().map(str::to_owned))
+        })
+        .await
+    }
+
+    /// UID and number of container restarts of each pod of the pool's workers, by name.
+    pub async fn worker_pods(&self, pool: &str) -> Result<BTreeMap<String, (String, u64)>> {
+        let pods = self.objects("pods").await?;
+        let of_pool = pods
+            .iter()
+            .filter(|p| p["metadata"]["labels"]["callmeter.io/pool"] == pool);
+        Ok(of_pool
+            .filter_map(|pod| {
+                let text = |field: &str| pod["metadata"][field].as_str().map(str::to_owned);
+                let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
+                Some((text("name")?, (text("uid")?, restarts.unwrap_or(0))))
+            })
+            .collect())
+    }
+}
+
+/// kubectl pads each column to its widest cell: a title stands where its cells begin.
+fn empty_columns(table: &str) -> Vec<String> {
+    let header = table.lines().next().unwrap_or_default();
+    let starts: Vec<usize> = header
+        .char_indices()
+        .filter(|&(i, c)| c != ' ' && (i == 0 || header[..i].ends_with("   ")))
+        .map(|(i, _)| i)
+        .collect();
+    let ends = starts.iter().skip(1).copied().chain([usize::MAX]);
+    let columns = starts.iter().copied().zip(ends);
+    columns
+        .filter_map(|(start, end)| {
+            let cell = |line: &str| {
+                let end = end.min(line.len());
+                line.get(start..end).unwrap_or_default().trim().to_owned()
+            };
+            let rows = table.lines().skip(1);
+            let filled = rows.map(cell).any(|text| !["", "<none>"].contains(&&*text));
+            (!filled).then(|| cell(header))
+        })
+        .collect()
+}
+
+/// The test ended as asked: its verdict is `Passed` and nothing of it is missing.
+pub fn passed_whole(test: &Value) -> Result<()> {
+    let status = &test["status"];
+    anyhow::ensure!(status["verdict"] == "Passed", "not passed: {status}");
+    anyhow::ensure!(status["partial"] != true, "partial: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_without_a_cell_are_named() {
+        let table = "NAME   DESIRED   READY   REASON   AGE\n\
+                     fra    2                          3s\n\
+                     ams    1         <none>           3s\n";
+        assert_eq!(empty_columns(table), ["READY", "REASON"]);
+        assert_eq!(empty_columns(""), Vec::<String>::new());
     }
 }

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::Auth;
+use crate::disk;
 use crate::ensure_tls::EnsureTls;
 use crate::keys::{KeyFiles, Keys};
 use crate::serve::Serve;
@@ -165,6 +166,14 @@ impl Args {
 }
 
 impl Data {
+    /// The same as [`Data::open`], once the disk has room to work with.
+    pub async fn open_with_room(&self) -> anyhow::Result<(Store, Keys)> {
+        let dir = &self.data_dir;
+        make_private_dir(dir).with_context(|| format!("make data directory {}", dir.display()))?;
+        disk::await_room(dir).await?;
+        self.open().await.map_err(|error| disk::explain(error, dir))
+    }
+
     /// Opens the database and the keys, making what is absent.
     pub async fn open(&self) -> anyhow::Result<(Store, Keys)> {
         let Self {

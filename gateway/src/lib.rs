@@ -3,6 +3,7 @@
 pub mod args;
 pub mod auth;
 pub mod definition;
+pub mod disk;
 pub mod ensure_tls;
 pub mod fleet_service;
 pub mod keys;

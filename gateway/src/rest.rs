@@ -7,6 +7,7 @@ mod answer;
 mod pools;
 mod request;
 mod runs;
+mod samples;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -60,6 +61,7 @@ pub fn router(state: RestState) -> Router {
         .route("/runs/{id}", get(runs::show))
         .route("/runs/{id}/stop", post(runs::stop))
         .route("/runs/{id}/results", get(runs::results))
+        .route("/runs/{id}/samples", get(samples::list))
         .route("/runs/{id}/live", get(runs::live));
     Router::new()
         .nest("/api/v1", api)

@@ -16,6 +16,7 @@ use tonic::transport::Server;
 
 use crate::args::Data;
 use crate::auth::{Auth, Reviewer};
+use crate::disk;
 use crate::fleet_service::FleetService;
 use crate::keys::Keys;
 use crate::link::SESSION_EVENTS;
@@ -111,7 +112,8 @@ impl Serve {
 
     /// Serves until `stop` resolves or a part fails.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (store, keys) = self.data.open().await?;
+        let data_dir = self.data.data_dir.clone();
+        let (store, keys) = self.data.open_with_room().await?;
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::default();
         let listeners = self.listen(&mut tasks, &shutdown).await?;
@@ -121,7 +123,7 @@ impl Serve {
 
         let ended = tokio::select! {
             () = stop => Ok(()),
-            failed = tasks.unexpected_end() => Err(failed),
+            failed = tasks.unexpected_end() => Err(disk::explain(failed, &data_dir)),
         };
         tracing::info!("the gateway is stopping");
         shutdown.cancel();

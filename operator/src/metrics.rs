@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) drain_forced: IntCounterVec,
     /// Tokens that were refused.
     pub(crate) token_rejected: IntCounterVec,
+    /// Workers whose ports were taken on every node.
+    pub(crate) port_conflicts: IntCounterVec,
     /// Decisions on the number of workers.
     pub(crate) scale_decisions: IntCounterVec,
     /// Writes to the API server.
@@ -115,6 +117,11 @@ impl Metrics {
                 "token_rejected_total",
                 "Tokens that were refused.",
                 &["reason"],
+            )?,
+            port_conflicts: counters(
+                "port_conflicts_total",
+                "Workers whose ports were taken on every node.",
+                &["namespace", "pool"],
             )?,
             scale_decisions: counters(
                 "scale_decisions_total",

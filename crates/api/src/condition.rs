@@ -85,6 +85,8 @@ names! {
         CapacityMismatch,
         /// Worker: its pod has a node.
         PodScheduled,
+        /// Worker on the host network: its node keeps its ports for it.
+        PortsBound,
         /// Worker: it has a live connection.
         GatewayConnected,
         /// Worker: it has active or reserved endpoints.
@@ -187,6 +189,10 @@ names! {
         Scheduled,
         /// No node can take the pod.
         Unschedulable,
+        /// The node keeps the worker's ports for it.
+        PortsClaimed,
+        /// On every node that could take the pod some of its ports are taken.
+        PortConflict,
         /// The worker runs an older template.
         OutdatedTemplate,
         /// The worker runs the current template.

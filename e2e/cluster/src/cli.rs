@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::layout::{self, CONTROL_PLANE, CONTROL_PLANE_NETNS, Node};
 use crate::lock::Lock;
 use crate::progress::Progress;
-use crate::{down, image, load, network, status, tools, up};
+use crate::{down, fault, image, load, network, status, tools, up};
 
 /// A real Kubernetes cluster on this machine: etcd, API server, controller manager, scheduler and
 /// three nodes in network namespaces without an uplink.
@@ -46,6 +46,16 @@ enum Action {
         place: String,
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// End a component as kill -9 does; `up` brings it back
+    Kill {
+        /// As `status` names it: kube-apiserver, kubelet@worker-1 …
+        component: String,
+    },
+    /// Let a node die: its link goes down, then every process on it ends; `up` brings it back
+    NodeDown {
+        /// The node's name
+        node: String,
     },
     /// Build the programs of the cluster from their Go modules
     Build,
@@ -102,6 +112,11 @@ impl Args {
                 load::load_everywhere(&archives, &Progress::new())?;
             }
             Action::Exec { place, command } => return exec(&place, &command),
+            Action::Kill { component } => fault::kill(&component)?,
+            Action::NodeDown { node } => {
+                let _lock = Lock::cluster()?;
+                fault::node_down(&node)?;
+            }
             Action::Build => {
                 let _cache = Lock::cache(&layout::cache()?)?;
                 up::build(&Progress::new())?;

@@ -7,6 +7,7 @@ mod component;
 mod configs;
 mod control_plane;
 mod down;
+mod fault;
 mod files;
 mod image;
 mod kubectl;

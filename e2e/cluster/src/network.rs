@@ -153,6 +153,15 @@ fn leave_netns_dir(before: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Cuts a node's link to all others, or brings it back; no error if it is so already.
+pub(crate) fn set_link(node: &Node, up: bool) -> Result<()> {
+    let state = if up { "up" } else { "down" };
+    batch(
+        Some(CONTROL_PLANE_NETNS),
+        &format!("link set to-{} {state}\n", node.name),
+    )
+}
+
 /// A command inside the namespace `name`. `ip netns exec` would hide the cgroup mounts.
 pub(crate) fn enter(name: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("nsenter");

@@ -33,6 +33,7 @@ pub(crate) fn up() -> Result<()> {
     pki::ensure()?;
     control_plane::prepare()?;
     for node in &NODES {
+        network::set_link(node, true)?;
         node::prepare(node)?;
     }
     let (etcd, api) = (control_plane::etcd()?, control_plane::api_server()?);

@@ -1,10 +1,12 @@
 //! (a) A pool goes 0 → 3 → 1 while a call runs on every worker: no call is cut, and the order is
-//! fence, end of the calls, delete. (d) `kubectl scale` does it.
+//! fence, BYE, delete, as gateway, wire and API server tell it. (d) `kubectl scale` does it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use callmeter_e2e::{direct_test, on_system_node, pool, run};
+use callmeter_e2e::{
+    Case, Nodes, WORKER_NODES, Wire, direct_test, on_system_node, passed_whole, pool, run,
+};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -42,21 +44,14 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
         })
         .await?;
 
+        let pods = case.objects("pods").await?;
+        let wires = listen(&case).await?;
         case.kubectl(&["scale", "workerpool/fra", "--replicas=1"])
             .await?;
         let done = case
             .await_phase("calls", &["COMPLETED"], Duration::from_secs(90))
             .await?;
-        ensure!(
-            done["status"]["verdict"] == "Passed",
-            "a call was cut: {}",
-            done["status"]
-        );
-        ensure!(
-            done["status"]["partial"] != true,
-            "partial: {}",
-            done["status"]
-        );
+        passed_whole(&done)?;
         // Every call starts with the run and lasts this long: a pod deleted earlier cut one.
         let started = done["status"]["startedAt"]
             .as_str()
@@ -81,20 +76,57 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
             "two pods deleted by the operator: {deleted:?}"
         );
         let fences = fences(&case.gateway_log().await?);
+        let mut requests = Vec::new();
+        for wire in wires {
+            requests.extend(wire.stop().await?);
+        }
         for event in &deleted {
+            let deleted_at = instant(&event.at)?;
             ensure!(
-                instant(&event.at)? >= ended,
+                deleted_at >= ended,
                 "pod {} deleted at {}, before the calls had ended at {ended}",
                 event.name,
                 event.at
             );
             let fenced = fences.iter().find(|(worker, _)| *worker == event.name);
             let (_, at) = fenced.with_context(|| format!("{} was never fenced", event.name))?;
-            ensure!(instant(at)? < ended, "{} fenced only at {at}", event.name);
+            let fenced_at = instant(at)?;
+            ensure!(fenced_at < ended, "{} fenced only at {at}", event.name);
+            // Its calls ended by a BYE of either side, heard on its node after the fence.
+            let pod = pods.iter().find(|p| p["metadata"]["name"] == *event.name);
+            let ip = pod.and_then(|pod| pod["status"]["podIP"].as_str());
+            let ip = ip.with_context(|| format!("{} had no address", event.name))?;
+            let byes: Vec<_> = requests
+                .iter()
+                .filter(|r| r.method == "BYE" && (r.from == ip || r.to == ip))
+                .collect();
+            ensure!(!byes.is_empty(), "no BYE of {} ({ip}) was heard", event.name);
+            for bye in byes {
+                ensure!(
+                    (seconds(fenced_at)..seconds(deleted_at)).contains(&bye.at),
+                    "{bye:?} is not between the fence at {fenced_at} and the deletion at {deleted_at}"
+                );
+            }
         }
         Ok(())
     })
     .await
+}
+
+/// Ears on the worker nodes, where they are our own.
+async fn listen(case: &Case) -> Result<Vec<Wire>> {
+    let mut wires = Vec::new();
+    if let Some(nodes) = Nodes::of(&case.cluster) {
+        for node in WORKER_NODES {
+            wires.push(Wire::listen(&nodes, node).await?);
+        }
+    }
+    Ok(wires)
+}
+
+/// Seconds since 1970, as captures stamp packets.
+fn seconds(at: jiff::Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
 }
 
 /// (worker, time) of each fence in the gateway's log.

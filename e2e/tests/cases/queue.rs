@@ -61,6 +61,8 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
             reason.contains(&expected),
             "reason {reason:?} lacks {expected:?}"
         );
+        let empty = case.empty_columns("calltests").await?;
+        ensure!(!empty.contains(&"REASON".to_owned()), "no row fills REASON");
         Ok(())
     })
     .await

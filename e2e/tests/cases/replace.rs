@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use callmeter_e2e::{Case, direct_test, eventually, eventually_some, on_system_node, pool, run};
+use callmeter_e2e::{Case, direct_test, eventually_some, on_system_node, passed_whole, pool, run};
 use serde_json::json;
 
 const START: Duration = Duration::from_secs(90);
@@ -24,24 +24,13 @@ async fn a_deleted_pod_is_replaced_with_the_same_token() -> Result<()> {
         case.apply(&direct_test("calls", "fra", 1, "15s", "10s"))
             .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
-        eventually("the call to run", Duration::from_secs(20), || async {
-            let test = case.object("calltest", "calls").await?.context("no test")?;
-            let in_call: u64 = test["status"]["groups"]
-                .as_array()
-                .map_or(0, |g| g.iter().filter_map(|g| g["inCall"].as_u64()).sum());
-            Ok((in_call < 2).then(|| test["status"].to_string()))
-        })
-        .await?;
+        case.await_in_call("calls", 2).await?;
         case.kubectl(&["delete", "pod", &worker, "--wait=false"])
             .await?;
         let done = case
             .await_phase("calls", &["COMPLETED"], Duration::from_secs(60))
             .await?;
-        ensure!(
-            done["status"]["verdict"] == "Passed",
-            "the call was cut: {}",
-            done["status"]
-        );
+        passed_whole(&done)?;
         replaced(&case, &worker, &second).await?;
 
         let log = case.gateway_log().await?;

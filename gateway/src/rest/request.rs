@@ -1,6 +1,8 @@
 //! What handlers take from a request: who calls, which page, which body.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -68,14 +70,24 @@ impl Parameters {
         }
     }
 
-    fn number(&mut self, name: &str, default: u32, most: u32) -> Result<u32, ApiError> {
+    /// Takes a number between `least` and `most`.
+    pub(super) fn number<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        least: T,
+        most: T,
+    ) -> Result<T, ApiError>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
         let Some(text) = self.take(name) else {
             return Ok(default);
         };
-        let number = text.parse().ok().filter(|n| (1..=most).contains(n));
+        let number = text.parse().ok().filter(|n| (&least..=&most).contains(&n));
         number.ok_or_else(|| {
             let shown: String = text.chars().take(32).collect();
-            ApiError::invalid(format!("{name}: \"{shown}\"; accepted: 1 to {most}"))
+            ApiError::invalid(format!("{name}: \"{shown}\"; accepted: {least} to {most}"))
         })
     }
 }
@@ -120,8 +132,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let mut parameters = Parameters::from_request_parts(parts, state).await?;
-        let page = parameters.number("page", 1, u32::MAX)?;
-        let per_page = parameters.number("perPage", PER_PAGE, MOST_PER_PAGE)?;
+        let page = parameters.number("page", 1, 1, u32::MAX)?;
+        let per_page = parameters.number("perPage", PER_PAGE, 1, MOST_PER_PAGE)?;
         parameters.finish()?;
         Ok(Self { page, per_page })
     }

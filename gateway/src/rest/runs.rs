@@ -232,7 +232,7 @@ fn format_of(headers: &HeaderMap) -> Result<Format, ApiError> {
     }
 }
 
-fn no_run(id: &str) -> ApiError {
+pub(super) fn no_run(id: &str) -> ApiError {
     let shown: String = id.chars().take(64).collect();
     RunError::NoRun(shown).into()
 }

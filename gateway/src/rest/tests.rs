@@ -1,4 +1,5 @@
 mod runs;
+mod samples;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -43,6 +43,13 @@ pub(crate) struct Exit {
 }
 
 impl PodFacts {
+    /// Why no node takes the pod, in the scheduler's words, while none does.
+    pub(crate) fn homeless(&self) -> Option<&str> {
+        self.unschedulable
+            .as_deref()
+            .filter(|_| self.node.is_none())
+    }
+
     pub(crate) fn new(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();

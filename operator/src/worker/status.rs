@@ -52,7 +52,7 @@ pub(crate) async fn write(
         .status("report on the worker", worker, &after)
         .await?;
     context.written.keep(answer);
-    tell(context, worker, &before, &after).await;
+    tell(context, worker, valid, &before, &after).await;
     Ok(action)
 }
 
@@ -254,6 +254,7 @@ fn phase(
 async fn tell(
     context: &Worker,
     worker: &CallMeterWorker,
+    valid: &ValidatedWorker,
     before: &CallMeterWorkerStatus,
     after: &CallMeterWorkerStatus,
 ) {
@@ -268,14 +269,25 @@ async fn tell(
             )
             .await;
     }
-    let refusal = |status: &CallMeterWorkerStatus| {
-        let type_ = Type::TokenValid.as_str();
-        status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == type_ && c.status == "False")
+    let not = |status: &CallMeterWorkerStatus, type_: Type| {
+        let mut conditions = status.conditions.iter();
+        conditions
+            .find(|c| c.type_ == type_.as_str() && c.status == "False")
             .map(|c| (c.reason.clone(), c.message.clone()))
     };
+    if let Some((_, message)) = not(after, Type::PortsBound)
+        && not(before, Type::PortsBound).is_none()
+    {
+        shared
+            .metrics
+            .port_conflicts
+            .with_label_values(&[&valid.namespace, &valid.pool])
+            .inc();
+        shared
+            .event(worker, EventType::Warning, "PortConflict", message)
+            .await;
+    }
+    let refusal = |status: &CallMeterWorkerStatus| not(status, Type::TokenValid);
     if let Some((reason, message)) = refusal(after)
         && refusal(before).is_none_or(|(known, _)| known != reason)
     {

@@ -420,9 +420,9 @@ impl Session {
 
     fn finish_ended(&mut self) {
         for (name, run) in &mut self.runs {
-            if run.finish(name) {
-                self.notices
-                    .push_back(Notice::Work(format!("run {name} ended")));
+            if let Some(totals) = run.finish(name) {
+                let note = format!("run {name} ended: {totals}");
+                self.notices.push_back(Notice::Work(note));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use callmeter_api::{
     condition::{Desired, Reason, Status, Type},
-    worker::{DrainReason, WorkerLoad},
+    worker::{DrainReason, PortBlock, WorkerLoad, WorkerNetworkMode},
 };
 use callmeter_proto::fleet::{WorkerRow, WorkerStatus};
 
@@ -65,6 +65,7 @@ pub(super) fn conditions(seen: &Seen<'_>) -> Vec<Desired> {
         },
         draining(seen),
     ];
+    all.extend(ports(valid, pod));
     if let Some(revision) = pod.and_then(|pod| pod.revision.as_ref()) {
         all.push(if *revision == valid.revision {
             Desired::new(Type::UpToDate, true, Reason::CurrentTemplate, "")
@@ -131,6 +132,11 @@ fn ready(seen: &Seen<'_>) -> Desired {
         not(*reason, message)
     } else if inputs.pod.is_none() {
         not(Reason::NoPod, "there is no pod yet")
+    } else if let Some(why) = inputs.pod.as_ref().and_then(PodFacts::homeless) {
+        match port_conflict(valid, why) {
+            Some(message) => not(Reason::PortConflict, &message),
+            None => not(Reason::Unschedulable, why),
+        }
     } else if verdict.status == Status::False {
         not(verdict.reason, verdict.message)
     } else if link.connected != Status::True {
@@ -174,16 +180,48 @@ fn scheduled(pod: Option<&PodFacts>) -> Desired {
             "there is no pod yet",
         );
     };
-    match (&pod.node, &pod.unschedulable) {
+    match (&pod.node, pod.homeless()) {
         (Some(_), _) => Desired::new(Type::PodScheduled, true, Reason::Scheduled, ""),
-        (None, Some(why)) => Desired::new(
-            Type::PodScheduled,
-            false,
-            Reason::Unschedulable,
-            why.clone(),
-        ),
+        (None, Some(why)) => {
+            Desired::new(Type::PodScheduled, false, Reason::Unschedulable, why)
+        }
         (None, None) => Desired::new(Type::PodScheduled, Status::Unknown, Reason::NotYetKnown, ""),
     }
+}
+
+/// On the host network ports are the node's: whether one keeps the worker's block for it.
+fn ports(valid: &ValidatedWorker, pod: Option<&PodFacts>) -> Option<Desired> {
+    if valid.network.mode != WorkerNetworkMode::HostNetwork {
+        return None;
+    }
+    let pod = pod?;
+    if pod.node.is_some() {
+        return Some(Desired::new(Type::PortsBound, true, Reason::PortsClaimed, ""));
+    }
+    let message = port_conflict(valid, pod.homeless()?)?;
+    Some(Desired::new(
+        Type::PortsBound,
+        false,
+        Reason::PortConflict,
+        message,
+    ))
+}
+
+/// What is taken, if the scheduler's reason is that ports are; it does not say which.
+fn port_conflict(valid: &ValidatedWorker, why: &str) -> Option<String> {
+    let PortBlock {
+        rtp_start,
+        rtp_end,
+        sip_start,
+        sip_end,
+        health,
+    } = valid.network.block;
+    why.contains("free ports").then(|| {
+        format!(
+            "no node has all of the worker's ports free: RTP {rtp_start}-{rtp_end}, \
+             SIP {sip_start}-{sip_end}, health {health}; the scheduler: {why}"
+        )
+    })
 }
 
 fn drain_reason(valid: &ValidatedWorker) -> Reason {

@@ -196,3 +196,40 @@ fn the_status_does_not_follow_single_calls() {
     };
     assert_eq!(busy(2), busy(9));
 }
+
+/// The scheduler does not say which ports are taken; the worker says which ones it needs.
+#[test]
+fn a_worker_whose_ports_are_taken_everywhere_names_them() {
+    let on_host = worker(
+        "{spec: {network: {mode: HostNetwork, block: {rtpStart: 10000, rtpEnd: 10299, sipStart: 5060, sipEnd: 5079, health: 3031}}}}",
+    );
+    let waiting = |why: &str| PodFacts {
+        node: None,
+        running: false,
+        unschedulable: Some(why.into()),
+        ..pod()
+    };
+    let taken = "0/3 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.";
+    let status = built(&on_host, 0, Some(waiting(taken)), View::Absent);
+    assert_eq!(
+        condition(&status, Type::PortsBound),
+        ("False", "PortConflict")
+    );
+    assert_eq!(condition(&status, Type::Ready), ("False", "PortConflict"));
+    let told = status.conditions.iter().find(|c| c.type_ == "PortsBound");
+    let message = &told.unwrap().message;
+    assert!(
+        message.contains("RTP 10000-10299, SIP 5060-5079, health 3031"),
+        "{message}"
+    );
+    assert_eq!(status.phase, Some(WorkerPhase::Pending));
+
+    let full = built(&on_host, 0, Some(waiting("0/3 nodes: Insufficient cpu.")), View::Absent);
+    assert_eq!(condition(&full, Type::Ready), ("False", "Unschedulable"));
+    assert!(!full.conditions.iter().any(|c| c.type_ == "PortsBound"));
+    let placed = built(&on_host, 0, Some(pod()), View::Row(Box::new(row())));
+    assert_eq!(
+        condition(&placed, Type::PortsBound),
+        ("True", "PortsClaimed")
+    );
+}

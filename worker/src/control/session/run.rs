@@ -140,10 +140,10 @@ impl Run {
         }
     }
 
-    /// Queues RunEnded if nothing can follow any more; true if it did.
-    pub(super) fn finish(&mut self, name: &str) -> bool {
+    /// Queues RunEnded if nothing can follow any more; then its totals, for the log.
+    pub(super) fn finish(&mut self, name: &str) -> Option<String> {
         if self.phase != Phase::Settled || self.shares.values().any(|share| share.calls.is_none()) {
-            return false;
+            return None;
         }
         let totals = |((group, first), share): (&(String, u32), &Share)| ShareTotals {
             group: group.clone(),
@@ -152,14 +152,16 @@ impl Run {
             calls: share.calls.clone().unwrap_or_default(),
             rows_per_endpoint: share.rows.clone(),
         };
+        let shares: Vec<ShareTotals> = self.shares.iter().map(totals).collect();
+        let told: Vec<String> = shares.iter().map(told).collect();
         self.delivery.push_end(RunEnded {
             run: name.to_owned(),
-            shares: self.shares.iter().map(totals).collect(),
+            shares,
             forced: self.forced,
             ..RunEnded::default()
         });
         self.phase = Phase::Ended;
-        true
+        Some(told.join("; "))
     }
 
     /// Endpoints of it still work, or more may be assigned.
@@ -193,4 +195,31 @@ impl Run {
         let inside = found == group && ((endpoint - first) as usize) < share.rows.len();
         inside.then_some((*first, share))
     }
+}
+
+/// A share's totals in a line of the log: `group callers, endpoints 0 to 1: 2 calls, rows 41 40`.
+fn told(share: &ShareTotals) -> String {
+    /// Of a large share the first ones tell enough.
+    const LISTED: usize = 32;
+    let ShareTotals {
+        group,
+        first,
+        count,
+        calls,
+        rows_per_endpoint,
+    } = share;
+    let calls: u64 = calls.iter().map(|outcome| outcome.calls).sum();
+    let rows: Vec<String> = rows_per_endpoint
+        .iter()
+        .take(LISTED)
+        .map(u64::to_string)
+        .collect();
+    let more = if rows.len() < rows_per_endpoint.len() {
+        " …"
+    } else {
+        ""
+    };
+    let last = (first + count).saturating_sub(1);
+    let rows = rows.join(" ");
+    format!("group {group}, endpoints {first} to {last}: {calls} calls, rows {rows}{more}")
 }
