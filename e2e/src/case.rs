@@ -58,9 +58,13 @@ where
     };
     let case = Arc::new(Case::create(cluster, name).await?);
     let result = AssertUnwindSafe(body(case.clone())).catch_unwind().await;
-    let failed = !matches!(result, Ok(Ok(())));
-    if failed {
-        match case.keep_evidence().await {
+    let failure = match &result {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{error:?}")),
+        Err(_) => Some("panicked".to_owned()),
+    };
+    if let Some(failure) = failure {
+        match case.keep_evidence(&failure).await {
             Ok(folder) => eprintln!("case {name} failed; logs and objects: {}", folder.display()),
             Err(error) => eprintln!("case {name} failed; no evidence kept: {error:#}"),
         }
@@ -213,11 +217,13 @@ impl Case {
             .await
     }
 
-    async fn keep_evidence(&self) -> Result<PathBuf> {
+    /// At once, since a test program tells of failures only at its end.
+    async fn keep_evidence(&self, failure: &str) -> Result<PathBuf> {
         let root = std::env::var_os("CALLMETER_EVIDENCE")
             .map_or_else(|| std::env::temp_dir().join("callmeter-e2e"), PathBuf::from);
         let folder = root.join(&self.namespace);
         std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("failure.txt"), failure)?;
         let objects = "pods,events,workerpools,callmeterworkers,calltests,statefulsets,deployments";
         let kept = [
             ("objects.yaml", vec!["get", objects, "--output", "yaml"]),
@@ -279,9 +285,8 @@ impl Case {
 
 /// Where the nodes find the images, and their tag.
 fn images() -> (String, String) {
-    let given = |name: &str, otherwise: &str| {
-        std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
-    };
+    let given =
+        |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     (
         given("CALLMETER_IMAGE_REPOSITORY", "docker.io/callmeter"),
         given("CALLMETER_IMAGE_TAG", "dev"),

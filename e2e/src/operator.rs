@@ -40,7 +40,13 @@ impl OperatorHome {
         std::fs::create_dir_all(&folder)?;
         let config = case
             .kubectl(&[
-                "config", "view", "--raw", "--minify", "--flatten", "--output", "json",
+                "config",
+                "view",
+                "--raw",
+                "--minify",
+                "--flatten",
+                "--output",
+                "json",
             ])
             .await?;
         let config: serde_json::Value = serde_json::from_str(&config)?;
@@ -63,7 +69,10 @@ impl OperatorHome {
         private(&folder.join("kubeconfig"), &kubeconfig.to_string())?;
         let mut account = account.to_vec();
         account.push("--audience=callmeter-gateway");
-        private(&folder.join("fleet-token"), case.kubectl(&account).await?.trim())?;
+        private(
+            &folder.join("fleet-token"),
+            case.kubectl(&account).await?.trim(),
+        )?;
         let ca = case.object("configmap", "callmeter-gateway-ca").await?;
         let ca = ca.context("no CA of the gateway")?;
         let ca = ca["data"]["ca.crt"].as_str().context("no ca.crt")?;
@@ -93,10 +102,16 @@ impl OperatorHome {
             .arg("run")
             .env_clear()
             .env("KUBECONFIG", file("kubeconfig"))
-            .env("FLEET_URL", format!("https://localhost:{}", self.fleet.port))
+            .env(
+                "FLEET_URL",
+                format!("https://localhost:{}", self.fleet.port),
+            )
             .env("FLEET_CA_FILE", file("ca.crt"))
             .env("FLEET_TOKEN_FILE", file("fleet-token"))
-            .env("GATEWAY_URL", format!("callmeter-gateway.{}.svc:443", self.namespace))
+            .env(
+                "GATEWAY_URL",
+                format!("callmeter-gateway.{}.svc:443", self.namespace),
+            )
             .env("GATEWAY_CA_FILE", file("ca.crt"))
             .env("WORKER_IMAGE", &self.worker_image)
             .env("WATCH_NAMESPACE", &self.namespace)
@@ -140,7 +155,10 @@ impl OperatorProcess {
         timeout(deadline, self.0.wait())
             .await
             .with_context(|| {
-                format!("waited {} s for the operator to be ended", deadline.as_secs())
+                format!(
+                    "waited {} s for the operator to be ended",
+                    deadline.as_secs()
+                )
             })?
             .map(drop)
             .context("wait for the operator")
@@ -152,7 +170,11 @@ fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent);
     let path = folder.context("no target folder")?.join(name);
-    anyhow::ensure!(path.exists(), "{} is not built; scripts/e2e builds it", path.display());
+    anyhow::ensure!(
+        path.exists(),
+        "{} is not built; scripts/e2e builds it",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -48,6 +48,8 @@ struct Writes {
     told: Vec<String>,
     /// After the write of this number the process ends.
     ends: Option<(usize, u32)>,
+    /// It has ended: what it had under way does not arrive.
+    ended: bool,
 }
 
 impl WriteProxy {
@@ -81,9 +83,14 @@ impl WriteProxy {
     /// answer is passed on, process `pid` is ended as `kill -9` does.
     pub async fn end_after(&self, number: usize, pid: u32) {
         *self.upstream.writes.lock().await = Writes {
-            told: Vec::new(),
             ends: Some((number, pid)),
+            ..Writes::default()
         };
+    }
+
+    /// Lets the writes of a successor pass; the count goes on.
+    pub async fn resume(&self) {
+        self.upstream.writes.lock().await.ended = false;
     }
 
     /// The writes since the count began, as `METHOD path`.
@@ -119,6 +126,7 @@ fn is_write(method: &Method, path: &str) -> bool {
 impl Upstream {
     async fn write(&self, request: Request, told: String) -> Result<Response> {
         let mut writes = self.writes.lock().await;
+        anyhow::ensure!(!writes.ended, "the writer has ended");
         let answer = self.forward(request).await?;
         let (parts, body) = answer.into_parts();
         // To its end: the API server has carried it out.
@@ -128,6 +136,7 @@ impl Upstream {
             && writes.told.len() == number
         {
             writes.ends = None;
+            writes.ended = true;
             output(Command::new("kill").args(["-KILL", &pid.to_string()])).await?;
         }
         Ok((parts, body).into_response())

@@ -23,8 +23,13 @@ async fn a_full_disk_is_named_and_nothing_is_reported_complete() -> Result<()> {
         }
         let disk = SmallVolume::make(&case).await?;
         let result = full_disk(&case, &disk).await;
-        case.kubectl(&["delete", "persistentvolume", &case.namespace, "--wait=false"])
-            .await?;
+        case.kubectl(&[
+            "delete",
+            "persistentvolume",
+            &case.namespace,
+            "--wait=false",
+        ])
+        .await?;
         result
     })
     .await
@@ -63,7 +68,8 @@ async fn full_disk(case: &Case, disk: &SmallVolume) -> Result<()> {
     }
 
     disk.clear()?;
-    case.await_online("fra", 2, Duration::from_secs(120)).await?;
+    case.await_online("fra", 2, Duration::from_secs(120))
+        .await?;
     let done = case
         .await_phase("calls", &["COMPLETED", "FAILED"], Duration::from_secs(120))
         .await?;
@@ -72,7 +78,8 @@ async fn full_disk(case: &Case, disk: &SmallVolume) -> Result<()> {
     let honest = status["partial"] == true && status["verdict"] != "Passed"
         || status["partial"] != true && status["verdict"] == "Passed";
     ensure!(honest, "{status}");
-    case.apply(&direct_test("again", "fra", 1, "8s", "3s")).await?;
+    case.apply(&direct_test("again", "fra", 1, "8s", "3s"))
+        .await?;
     case.await_phase("again", &["RUNNING", "COMPLETED"], START)
         .await?;
     let again = case.await_phase("again", &["COMPLETED"], START).await?;

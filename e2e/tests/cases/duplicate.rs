@@ -37,7 +37,10 @@ async fn a_second_worker_waits_until_the_first_one_is_gone() -> Result<()> {
         })
         .await?;
         let first = rest.get(&format!("/workers/{id}")).await?;
-        ensure!(first["status"] == "ONLINE", "the first one was disturbed: {first}");
+        ensure!(
+            first["status"] == "ONLINE",
+            "the first one was disturbed: {first}"
+        );
         ensure!(!is_ready(&case).await?, "a refused worker is not ready");
 
         case.kubectl(&["scale", "workerpool/fra", "--replicas=0"])
@@ -52,7 +55,10 @@ async fn a_second_worker_waits_until_the_first_one_is_gone() -> Result<()> {
         .await?;
         let pod = case.object("pod", "second").await?.context("no pod")?;
         let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
-        ensure!(*restarts == 0, "it came back by itself, not by {restarts} restarts");
+        ensure!(
+            *restarts == 0,
+            "it came back by itself, not by {restarts} restarts"
+        );
         case.kubectl(&["delete", "pod", "second"]).await.map(drop)
     })
     .await

@@ -55,7 +55,10 @@ async fn a_foreground_deletion_of_a_pool_cuts_no_call() -> Result<()> {
         ensure!(!deletions.is_empty(), "nobody deleted the pod");
         for event in &deletions {
             let at: Timestamp = event.at.parse()?;
-            ensure!(at >= over, "{event:?} came before the call was over at {over}");
+            ensure!(
+                at >= over,
+                "{event:?} came before the call was over at {over}"
+            );
         }
         Ok(())
     })

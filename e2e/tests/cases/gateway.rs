@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use callmeter_e2e::{
-    Case, Rest, direct_test, eventually, on_system_node, passed_whole, pool, run,
-};
+use callmeter_e2e::{Case, Rest, direct_test, eventually, on_system_node, passed_whole, pool, run};
 use serde_json::Value;
 
 const START: Duration = Duration::from_secs(90);
@@ -58,7 +56,10 @@ async fn outage(name: &str, length: Duration, run_seconds: u64) -> Result<()> {
         let after = case.worker_pods("fra").await?;
         ensure!(before == after, "{before:?} became {after:?}");
         let said = rows_said(&case, &after, &run).await?;
-        ensure!(said.len() == 2 * ENDPOINTS as usize, "totals said: {said:?}");
+        ensure!(
+            said.len() == 2 * ENDPOINTS as usize,
+            "totals said: {said:?}"
+        );
         let rest = Rest::connect(&case).await?;
         for group in ["answerers", "callers"] {
             stored_as_said(&rest.samples(&run, group).await?, group, &said)?;
@@ -75,9 +76,16 @@ async fn take_away(case: &Case, length: Duration) -> Result<()> {
         case.kubectl(&["delete", "pod", pod]).await?;
     } else {
         case.kubectl(&["scale", set, "--replicas=0"]).await?;
-        eventually("the gateway to be gone", Duration::from_secs(30), || async {
-            Ok(case.object("pod", pod).await?.map(|_| "still there".to_owned()))
-        })
+        eventually(
+            "the gateway to be gone",
+            Duration::from_secs(30),
+            || async {
+                Ok(case
+                    .object("pod", pod)
+                    .await?
+                    .map(|_| "still there".to_owned()))
+            },
+        )
         .await?;
         // The fault itself: it lasts this long.
         tokio::time::sleep(length).await;

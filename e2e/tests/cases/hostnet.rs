@@ -72,11 +72,20 @@ async fn placed(case: &Case) -> Result<Placed> {
     for node in WORKER_NODES {
         let here = placed.values().filter(|(on, ..)| on == node);
         let blocks: BTreeSet<_> = here.map(|(_, rtp, sip)| (rtp, sip)).collect();
-        ensure!(blocks.len() == 2, "two workers, two blocks on {node}: {placed:?}");
+        ensure!(
+            blocks.len() == 2,
+            "two workers, two blocks on {node}: {placed:?}"
+        );
     }
     for (_, rtp, sip) in placed.values() {
-        ensure!(rtp.0 % 100 == 0 && (rtp.1 + 1) % 100 == 0, "off the grid: {rtp:?}");
-        ensure!(sip.0 % 20 == 0 && (sip.1 + 1) % 20 == 0, "off the grid: {sip:?}");
+        ensure!(
+            rtp.0 % 100 == 0 && (rtp.1 + 1) % 100 == 0,
+            "off the grid: {rtp:?}"
+        );
+        ensure!(
+            sip.0 % 20 == 0 && (sip.1 + 1) % 20 == 0,
+            "off the grid: {sip:?}"
+        );
     }
     Ok(placed)
 }
@@ -90,13 +99,21 @@ async fn own_ports(case: &Case, placed: &Placed) -> Result<()> {
         let bound: BTreeSet<u64> = sockets
             .lines()
             .filter(|line| line.contains("callmeter-worke"))
-            .filter_map(|line| line.split_whitespace().nth(3)?.rsplit_once(':')?.1.parse().ok())
+            .filter_map(|line| {
+                line.split_whitespace()
+                    .nth(3)?
+                    .rsplit_once(':')?
+                    .1
+                    .parse()
+                    .ok()
+            })
             .collect();
         let here: Vec<_> = placed.values().filter(|(on, ..)| on == node).collect();
         let inside = |port: u64, range: (u64, u64)| (range.0..=range.1).contains(&port);
         for port in &bound {
             ensure!(
-                here.iter().any(|(_, rtp, sip)| inside(*port, *rtp) || inside(*port, *sip)),
+                here.iter()
+                    .any(|(_, rtp, sip)| inside(*port, *rtp) || inside(*port, *sip)),
                 "{node}: port {port} is in no block of {here:?}"
             );
         }
@@ -118,15 +135,19 @@ async fn fifth_waits(case: &Case) -> Result<()> {
     on_host_network(&mut fifth);
     fifth["spec"]["network"]["ports"] = json!({"rtp": {"start": 10000, "end": 10399}});
     case.apply(&fifth).await?;
-    eventually("the fifth pool's worker to say what is taken", START, || async {
-        let workers = case.workers("fifth").await?;
-        let worker = workers.first().context("no worker")?;
-        let ports = condition(worker, "PortsBound");
-        let told = ports.as_ref().is_some_and(|(status, reason, message)| {
-            status == "False" && reason == "PortConflict" && message.contains("RTP 10000")
-        });
-        let waits = worker["status"]["phase"] == "Pending";
-        Ok((!told || !waits).then(|| worker["status"].to_string()))
-    })
+    eventually(
+        "the fifth pool's worker to say what is taken",
+        START,
+        || async {
+            let workers = case.workers("fifth").await?;
+            let worker = workers.first().context("no worker")?;
+            let ports = condition(worker, "PortsBound");
+            let told = ports.as_ref().is_some_and(|(status, reason, message)| {
+                status == "False" && reason == "PortConflict" && message.contains("RTP 10000")
+            });
+            let waits = worker["status"]["phase"] == "Pending";
+            Ok((!told || !waits).then(|| worker["status"].to_string()))
+        },
+    )
     .await
 }

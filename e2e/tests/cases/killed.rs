@@ -42,10 +42,15 @@ async fn a_killed_worker_is_seen_and_its_run_is_partial() -> Result<()> {
 
         case.await_online("fra", 2, Duration::from_secs(60)).await?;
         let again = rest.get(&path).await?;
-        ensure!(again["status"] == "ONLINE", "same record, same token: {again}");
+        ensure!(
+            again["status"] == "ONLINE",
+            "same record, same token: {again}"
+        );
         let after = case.worker_pods("fra").await?;
         ensure!(
-            after.get(worker).is_some_and(|(now, restarts)| now == uid && *restarts == 1),
+            after
+                .get(worker)
+                .is_some_and(|(now, restarts)| now == uid && *restarts == 1),
             "the kubelet starts the process again in its pod: {after:?}"
         );
 
@@ -54,14 +59,20 @@ async fn a_killed_worker_is_seen_and_its_run_is_partial() -> Result<()> {
             .await?;
         let status = &done["status"];
         ensure!(status["partial"] == true, "not partial: {status}");
-        ensure!(status["verdict"] != "Passed", "a partial run passed: {status}");
+        ensure!(
+            status["verdict"] != "Passed",
+            "a partial run passed: {status}"
+        );
         let reasons = status["partialReasons"].as_array().context("no reasons")?;
         ensure!(
             reasons.iter().any(|r| r["cause"] == "WorkerLost"),
             "the cause is not told: {status}"
         );
         let log = case.gateway_log().await?;
-        ensure!(!log.contains("duplicate connection"), "its successor was refused");
+        ensure!(
+            !log.contains("duplicate connection"),
+            "its successor was refused"
+        );
         Ok(())
     })
     .await

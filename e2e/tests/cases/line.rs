@@ -227,7 +227,12 @@ async fn database(case: &Case) -> Result<Option<String>> {
         .await?
         .context("no claim of the gateway")?;
     let name = claim["spec"]["volumeName"].as_str().context("no volume")?;
-    let path = ["get", "persistentvolume", name, "--output=jsonpath={.spec.local.path}"];
+    let path = [
+        "get",
+        "persistentvolume",
+        name,
+        "--output=jsonpath={.spec.local.path}",
+    ];
     let folder = case.cluster_kubectl(&path).await?;
     let mut text = String::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("read {folder}"))? {

@@ -28,7 +28,7 @@ async fn a_release_goes_only_without_pools_and_comes_back() -> Result<()> {
         case.helm(&["uninstall", "callmeter", "--wait"]).await?;
         eventually("nothing of the release to be left", START, || async {
             let kinds = "deployments,statefulsets,services,jobs,pods,roles,rolebindings,\
-                         serviceaccounts,configmaps,leases";
+                         serviceaccounts,configmaps";
             let left = case.objects(kinds).await?;
             let left: Vec<_> = left
                 .iter()

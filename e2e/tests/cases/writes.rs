@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use callmeter_e2e::{
-    Case, OperatorHome, PodWatch, Rest, eventually, on_system_node, pool, run,
-};
+use callmeter_e2e::{Case, OperatorHome, PodWatch, Rest, eventually, on_system_node, pool, run};
 use serde_json::{Value, json};
 
 const ENDS: Duration = Duration::from_secs(60);
@@ -42,11 +40,15 @@ async fn an_operator_that_dies_at_any_write_leaves_one_pod_per_minted_token() ->
         die_at_each_write(&case, &json!({"claim": {}})).await?;
         // Records of the gateway that no worker stands for were dropped.
         let rest = Rest::connect(&case).await?;
-        eventually("no worker at the gateway", Duration::from_secs(30), || async {
-            let left = rest.get("/workers").await?;
-            let count = left.as_array().map_or(0, Vec::len);
-            Ok((count > 0).then(|| left.to_string()))
-        })
+        eventually(
+            "no worker at the gateway",
+            Duration::from_secs(30),
+            || async {
+                let left = rest.get("/workers").await?;
+                let count = left.as_array().map_or(0, Vec::len);
+                Ok((count > 0).then(|| left.to_string()))
+            },
+        )
         .await
     })
     .await
@@ -71,6 +73,7 @@ async fn die_at_each_write(case: &Case, tokens: &Value) -> Result<()> {
         let writes = home.proxy().writes().await;
         ensure!(writes.len() == number, "ended after {number}: {writes:?}");
 
+        home.proxy().resume().await;
         let second = home.start()?;
         case.await_online(&name, WORKERS, START).await?;
         ensure!(
@@ -98,9 +101,16 @@ async fn die_at_each_write(case: &Case, tokens: &Value) -> Result<()> {
         "only {} pods were seen",
         watch.pods()
     );
-    ensure!(watch.shared_tokens().is_empty(), "{:?}", watch.shared_tokens());
+    ensure!(
+        watch.shared_tokens().is_empty(),
+        "{:?}",
+        watch.shared_tokens()
+    );
     let log = case.gateway_log().await?;
-    ensure!(!log.contains("duplicate connection"), "a token was used twice");
+    ensure!(
+        !log.contains("duplicate connection"),
+        "a token was used twice"
+    );
     ensure!(!home.log()?.contains("panicked"), "the operator panicked");
     Ok(())
 }

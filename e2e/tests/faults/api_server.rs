@@ -28,14 +28,18 @@ async fn an_api_server_that_is_away_cuts_no_call() -> Result<()> {
         case.await_in_call("calls", 6).await?;
         case.kubectl(&["scale", "workerpool/fra", "--replicas=1"])
             .await?;
-        eventually("two workers to be drained", Duration::from_secs(30), || async {
-            let workers = case.workers("fra").await?;
-            let fenced = workers
-                .iter()
-                .filter(|w| w["status"]["drain"]["fencedAt"].is_string());
-            let fenced = fenced.count();
-            Ok((fenced != 2).then(|| format!("{fenced} fenced")))
-        })
+        eventually(
+            "two workers to be drained",
+            Duration::from_secs(30),
+            || async {
+                let workers = case.workers("fra").await?;
+                let fenced = workers
+                    .iter()
+                    .filter(|w| w["status"]["drain"]["fencedAt"].is_string());
+                let fenced = fenced.count();
+                Ok((fenced != 2).then(|| format!("{fenced} fenced")))
+            },
+        )
         .await?;
 
         nodes.harness(&["kill", "kube-apiserver"]).await?;
@@ -47,7 +51,8 @@ async fn an_api_server_that_is_away_cuts_no_call() -> Result<()> {
             .await_phase("calls", &["COMPLETED"], Duration::from_secs(120))
             .await?;
         passed_whole(&done)?;
-        case.await_online("fra", 1, Duration::from_secs(120)).await?;
+        case.await_online("fra", 1, Duration::from_secs(120))
+            .await?;
         let observer = case.observer.as_ref().context("no audit log")?;
         let started: Timestamp = done["status"]["startedAt"]
             .as_str()
@@ -63,7 +68,10 @@ async fn an_api_server_that_is_away_cuts_no_call() -> Result<()> {
         ensure!(deletions.len() == 2, "two pods deleted: {deletions:?}");
         for event in &deletions {
             let at: Timestamp = event.at.parse()?;
-            ensure!(at >= over, "{event:?} came before the calls were over at {over}");
+            ensure!(
+                at >= over,
+                "{event:?} came before the calls were over at {over}"
+            );
         }
         Ok(())
     })

@@ -81,18 +81,26 @@ async fn dies(case: &Case, nodes: &Nodes) -> Result<()> {
         .await?;
     let status = &done["status"];
     ensure!(status["partial"] == true, "not partial: {status}");
-    ensure!(status["verdict"] != "Passed", "a partial run passed: {status}");
+    ensure!(
+        status["verdict"] != "Passed",
+        "a partial run passed: {status}"
+    );
 
     // All this time the token was nobody else's.
     ensure!(watch.pods_of(secret) == 1, "a second pod for {secret}");
-    ensure!(watch.shared_tokens().is_empty(), "{:?}", watch.shared_tokens());
+    ensure!(
+        watch.shared_tokens().is_empty(),
+        "{:?}",
+        watch.shared_tokens()
+    );
     let row = rest.get(&record).await?;
     ensure!(row["status"] == "OFFLINE", "a second session: {row}");
     let still = case.object("pod", name).await?.context("the pod is gone")?;
     ensure!(still["metadata"]["uid"] == uid, "another pod");
 
     let taint = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute";
-    case.cluster_kubectl(&["taint", "node", DEAD, taint]).await?;
+    case.cluster_kubectl(&["taint", "node", DEAD, taint])
+        .await?;
     eventually("the worker to be replaced", REPLACED, || async {
         let row = rest.get(&record).await?;
         let pod = case.object("pod", name).await?;
@@ -102,9 +110,16 @@ async fn dies(case: &Case, nodes: &Nodes) -> Result<()> {
         Ok((!online).then(|| format!("fresh pod {fresh} on {node:?}, {row}")))
     })
     .await?;
-    ensure!(watch.shared_tokens().is_empty(), "{:?}", watch.shared_tokens());
+    ensure!(
+        watch.shared_tokens().is_empty(),
+        "{:?}",
+        watch.shared_tokens()
+    );
     ensure!(watch.pods_of(secret) == 2, "{} pods", watch.pods_of(secret));
     let log = case.gateway_log().await?;
-    ensure!(!log.contains("duplicate connection"), "a token was used twice");
+    ensure!(
+        !log.contains("duplicate connection"),
+        "a token was used twice"
+    );
     Ok(())
 }

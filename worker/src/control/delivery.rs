@@ -9,7 +9,8 @@ use callmeter_proto::worker::{
 
 /// Rows of one message; keeps it well under gRPC's default limit of 4 MiB.
 const ROWS_PER_MESSAGE: usize = 1000;
-/// Seconds of samples that are kept for a gateway that does not answer.
+/// Seconds of samples that are kept for a gateway that does not answer: the five minutes that calls
+/// go on without one, and what it takes to end them.
 const BUFFER_SECONDS: usize = 330;
 /// Most rows an endpoint gives per second: signalling, send, receive, and a call that ends.
 const ROWS_PER_SECOND: usize = 4;

@@ -25,8 +25,9 @@ use super::{
 };
 use crate::signalling::{Command, Report, StopCause};
 
-/// Past this time without a gateway endpoints end with outcome TIMEOUT.
-const GATEWAY_PATIENCE: Duration = Duration::from_secs(60);
+/// Calls go on without a gateway as long as their measurements can be kept for it; past this time
+/// nobody could stop them or learn of them, and endpoints end with outcome TIMEOUT.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(300);
 /// No host has ports for more endpoints in one share.
 const MOST_ENDPOINTS: u32 = 65_536;
 

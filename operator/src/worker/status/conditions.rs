@@ -182,9 +182,7 @@ fn scheduled(pod: Option<&PodFacts>) -> Desired {
     };
     match (&pod.node, pod.homeless()) {
         (Some(_), _) => Desired::new(Type::PodScheduled, true, Reason::Scheduled, ""),
-        (None, Some(why)) => {
-            Desired::new(Type::PodScheduled, false, Reason::Unschedulable, why)
-        }
+        (None, Some(why)) => Desired::new(Type::PodScheduled, false, Reason::Unschedulable, why),
         (None, None) => Desired::new(Type::PodScheduled, Status::Unknown, Reason::NotYetKnown, ""),
     }
 }
@@ -196,7 +194,12 @@ fn ports(valid: &ValidatedWorker, pod: Option<&PodFacts>) -> Option<Desired> {
     }
     let pod = pod?;
     if pod.node.is_some() {
-        return Some(Desired::new(Type::PortsBound, true, Reason::PortsClaimed, ""));
+        return Some(Desired::new(
+            Type::PortsBound,
+            true,
+            Reason::PortsClaimed,
+            "",
+        ));
     }
     let message = port_conflict(valid, pod.homeless()?)?;
     Some(Desired::new(

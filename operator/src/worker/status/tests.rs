@@ -209,7 +209,8 @@ fn a_worker_whose_ports_are_taken_everywhere_names_them() {
         unschedulable: Some(why.into()),
         ..pod()
     };
-    let taken = "0/3 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.";
+    let taken =
+        "0/3 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.";
     let status = built(&on_host, 0, Some(waiting(taken)), View::Absent);
     assert_eq!(
         condition(&status, Type::PortsBound),
@@ -224,7 +225,12 @@ fn a_worker_whose_ports_are_taken_everywhere_names_them() {
     );
     assert_eq!(status.phase, Some(WorkerPhase::Pending));
 
-    let full = built(&on_host, 0, Some(waiting("0/3 nodes: Insufficient cpu.")), View::Absent);
+    let full = built(
+        &on_host,
+        0,
+        Some(waiting("0/3 nodes: Insufficient cpu.")),
+        View::Absent,
+    );
     assert_eq!(condition(&full, Type::Ready), ("False", "Unschedulable"));
     assert!(!full.conditions.iter().any(|c| c.type_ == "PortsBound"));
     let placed = built(&on_host, 0, Some(pod()), View::Row(Box::new(row())));
