@@ -151,3 +151,26 @@ async fn fifth_waits(case: &Case) -> Result<()> {
     )
     .await
 }
+
+/// R74: the documented size of 25 endpoints, on a pod that a node runs; larger rows are snapshots of
+/// the operator's tests, since the nodes here are too small for them.
+#[tokio::test]
+async fn a_worker_of_25_endpoints_has_the_documented_size() -> Result<()> {
+    run("size", on_system_node(), |case| async move {
+        let mut documented = pool("fra", 25, &json!({"replicas": 1}));
+        documented["spec"]["template"]["resources"].take();
+        case.apply(&documented).await?;
+        case.await_online("fra", 1, START).await?;
+        let worker = case.online_workers("fra").await?.remove(0);
+        let pod = case.object("pod", &worker).await?.context("no pod")?;
+        let resources = &pod["spec"]["containers"][0]["resources"];
+        let size = json!({"cpu": "1", "memory": "512Mi"});
+        ensure!(
+            resources["limits"] == size && resources["requests"] == size,
+            "{resources}"
+        );
+        ensure!(pod["spec"]["hostNetwork"] != true, "on the host network");
+        Ok(())
+    })
+    .await
+}

@@ -43,7 +43,7 @@ pub(crate) fn build_worker(
             name: pool.name.clone(),
             uid: pool.uid.clone(),
             controller: Some(true),
-            // A foreground deletion would delete the workers' pods before they are drained.
+            // Nobody's deletion waits here: the finalizers see to it that a worker is drained first.
             block_owner_deletion: None,
         }]),
         ..ObjectMeta::default()
