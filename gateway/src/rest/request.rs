@@ -79,12 +79,12 @@ impl Parameters {
         most: T,
     ) -> Result<T, ApiError>
     where
-        T: FromStr + PartialOrd + Display,
+        T: Copy + FromStr + PartialOrd + Display,
     {
         let Some(text) = self.take(name) else {
             return Ok(default);
         };
-        let number = text.parse().ok().filter(|n| (&least..=&most).contains(&n));
+        let number = text.parse().ok().filter(|n| (least..=most).contains(n));
         number.ok_or_else(|| {
             let shown: String = text.chars().take(32).collect();
             ApiError::invalid(format!("{name}: \"{shown}\"; accepted: {least} to {most}"))
