@@ -61,7 +61,7 @@ impl Cluster {
 }
 
 /// Runs a command to its end and answers with its standard output; errors hold its standard error.
-pub(crate) async fn output(command: &mut Command) -> Result<String> {
+pub async fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{:?}", command.as_std());
     let done = command
         .output()

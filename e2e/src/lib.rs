@@ -17,7 +17,7 @@ mod shapes;
 mod wait;
 
 pub use case::{Case, run, run_bare};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, output};
 pub use forward::Forward;
 pub use nodes::{Nodes, OnWire, WORKER_NODES, Wire};
 pub use observer::{AuditEvent, Observer};

@@ -1,4 +1,5 @@
-//! The gateway's REST API as a user outside the cluster reaches it: through a port-forward.
+//! The gateway's REST API as a user reaches it: at its address, or through a port-forward from
+//! outside the cluster.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use crate::forward::Forward;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// An authenticated client of `/api/v1`; the port-forward ends with it.
+/// An authenticated client of `/api/v1`; its port-forward, if it needs one, ends with it.
 #[derive(Debug)]
 pub struct Rest {
     client: reqwest::Client,
     base: String,
     key: String,
-    _forward: Forward,
+    _forward: Option<Forward>,
 }
 
 impl Rest {
@@ -49,17 +50,26 @@ impl Rest {
             .as_str()
             .context("no ca.crt in the CA's ConfigMap")?;
         let forward = Forward::to(case, "callmeter-gateway", 8080).await?;
+        let base = format!("https://localhost:{}/api/v1", forward.port);
+        Ok(Self {
+            _forward: Some(forward),
+            ..Self::at(base, key, pem.as_bytes())?
+        })
+    }
+
+    /// A client of the API under `base`, with a key, that trusts the certificate of `ca_pem` too.
+    pub fn at(base: String, key: String, ca_pem: &[u8]) -> Result<Self> {
         // A second call answers with an error that only says it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
-            .add_root_certificate(reqwest::Certificate::from_pem(pem.as_bytes())?)
+            .add_root_certificate(reqwest::Certificate::from_pem(ca_pem)?)
             .timeout(DEADLINE)
             .build()?;
         Ok(Self {
             client,
-            base: format!("https://localhost:{}/api/v1", forward.port),
+            base,
             key,
-            _forward: forward,
+            _forward: None,
         })
     }
 

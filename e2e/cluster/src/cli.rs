@@ -71,6 +71,9 @@ enum Action {
         /// Only build; the archives' paths are printed
         #[arg(long)]
         no_load: bool,
+        /// Only build, for `docker load`: the archives keep what an OCI image has no place for
+        #[arg(long)]
+        docker: bool,
     },
 }
 
@@ -126,15 +129,29 @@ impl Args {
                 tag,
                 programs,
                 no_load,
+                docker,
             } => {
-                images(names, &tag, programs, !no_load)?;
+                let then = match (docker, no_load) {
+                    (true, _) => Then::DockerArchives,
+                    (false, true) => Then::Nothing,
+                    (false, false) => Then::Load,
+                };
+                images(names, &tag, programs, then)?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn images(names: Vec<String>, tag: &str, programs: Option<PathBuf>, load: bool) -> Result<()> {
+/// What happens to built images.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Load,
+    DockerArchives,
+    Nothing,
+}
+
+fn images(names: Vec<String>, tag: &str, programs: Option<PathBuf>, then: Then) -> Result<()> {
     let progress = Progress::new();
     let names = if names.is_empty() {
         image::BUILDABLE.map(str::to_owned).to_vec()
@@ -146,13 +163,17 @@ fn images(names: Vec<String>, tag: &str, programs: Option<PathBuf>, load: bool) 
     {
         let _cache = Lock::cache(&layout::cache()?)?;
         for name in &names {
-            archives.push(image::build_named(name, tag, &programs, &progress)?);
+            archives.push(if then == Then::DockerArchives {
+                image::docker_archive(name, tag, &programs, &progress)?
+            } else {
+                image::build_named(name, tag, &programs, &progress)?
+            });
         }
     }
     for archive in &archives {
         println!("{} {}", archive.reference, archive.path.display());
     }
-    if load {
+    if then == Then::Load {
         let _lock = Lock::cluster()?;
         let paths: Vec<_> = archives
             .iter()

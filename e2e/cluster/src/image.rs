@@ -1,6 +1,8 @@
 //! Images without a registry: ordinary Dockerfiles built by buildah, kept as OCI archives in the
 //! cache and built again only when what goes in has changed.
 
+mod docker;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::process::{output, succeeds};
 use crate::progress::Progress;
 use crate::{layout, tools};
+
+pub(crate) use docker::docker_archive;
 
 /// What every pod's network namespace hangs on.
 pub(crate) const PAUSE_IMAGE: &str = "docker.io/callmeter/pause:1";

@@ -14,6 +14,8 @@ use super::{eventually, gateway::TestGateway, ports::Ports};
 /// A token of the documented form; its body must never show up in a log.
 pub const TOKEN_BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+const BINARY: &str = env!("CARGO_BIN_EXE_callmeter-worker");
+
 /// A running worker; killed when dropped.
 pub struct Worker {
     child: Child,
@@ -40,11 +42,23 @@ pub fn environment(gateway: &TestGateway, ports: Ports) -> Vec<(String, String)>
 impl Worker {
     /// Starts the binary with this environment and no other variable.
     pub fn spawn<N: AsRef<str>, V: AsRef<str>>(environment: &[(N, V)]) -> Self {
+        Self::start(Command::new(BINARY), environment)
+    }
+
+    /// The same by a launcher, which takes the binary as its last argument.
+    pub fn spawn_by<N: AsRef<str>, V: AsRef<str>>(
+        mut launcher: Command,
+        environment: &[(N, V)],
+    ) -> Self {
+        launcher.arg(BINARY);
+        Self::start(launcher, environment)
+    }
+
+    fn start<N: AsRef<str>, V: AsRef<str>>(mut command: Command, environment: &[(N, V)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let last_words = folder.path().join("termination-log");
         File::create(&last_words).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callmeter-worker"));
         command.env_clear().env("TERMINATION_LOG", &last_words);
         for (name, value) in environment {
             command.env(name.as_ref(), value.as_ref());

@@ -26,6 +26,10 @@ pub struct Group {
     pub accounts: Vec<Account>,
     pub peers: Vec<String>,
     pub accept_external: bool,
+    /// Marking of its RTP.
+    pub dscp: u32,
+    /// The callees its callers without `peers` call; none: the first group of callees.
+    pub dials: Option<&'static str>,
 }
 
 impl Group {
@@ -43,6 +47,8 @@ impl Group {
             accounts: Vec::new(),
             peers: Vec::new(),
             accept_external: false,
+            dscp: 46,
+            dials: None,
         }
     }
 
@@ -62,7 +68,7 @@ impl Group {
                 codec: self.codec.into(),
                 payload_type,
                 ptime_ms: 20,
-                dscp: 46,
+                dscp: self.dscp,
             }),
             load: Some(Load {
                 start_offsets_ms: (0..self.count).map(|index| index * 20).collect(),
@@ -201,7 +207,10 @@ pub async fn begin(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
     {
         let callees = groups
             .iter()
-            .find(|group| group.role == Role::Callee)
+            .find(|callees| match group.dials {
+                Some(name) => callees.name == name,
+                None => callees.role == Role::Callee,
+            })
             .expect("callees");
         let contacts = told.contacts(callees.name);
         let of = |index: u32| {
