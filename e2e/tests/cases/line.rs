@@ -164,16 +164,17 @@ async fn columns(case: &Case) -> Result<()> {
 }
 
 async fn no_secret_shows(case: &Case, token: &str) -> Result<()> {
-    let everything = "all,configmaps,events,leases,persistentvolumeclaims,workerpools,\
-                      callmeterworkers,calltests,serviceaccounts,endpointslices";
+    // Every kind there is, their Secret apart; also those of other namespaces.
+    let kinds = ["api-resources", "--verbs=list", "--namespaced", "--output=name"];
+    let kinds = case.cluster_kubectl(&kinds).await?;
+    let kinds: Vec<_> = kinds.lines().filter(|kind| *kind != "secrets").collect();
+    let everything = kinds.join(",");
+    let objects = ["get", &*everything, "--all-namespaces", "--output=yaml"];
     let mut said = vec![
-        (
-            "objects".to_owned(),
-            case.kubectl(&["get", everything, "--output=yaml"]).await?,
-        ),
+        ("objects".to_owned(), case.cluster_kubectl(&objects).await?),
         (
             "description".to_owned(),
-            case.kubectl(&["describe", everything]).await?,
+            case.kubectl(&["describe", &everything]).await?,
         ),
         ("gateway".to_owned(), case.gateway_log().await?),
     ];
