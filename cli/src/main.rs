@@ -10,10 +10,15 @@ mod watch;
 
 use std::process::ExitCode;
 
+use callmeter_process::{OnPanic, harden};
 use clap::Parser as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    if let Err(error) = harden(OnPanic::EndProcess) {
+        eprintln!("callmeter: core files cannot be forbidden: {error}");
+        return ExitCode::FAILURE;
+    }
     let provider = rustls::crypto::ring::default_provider();
     if provider.install_default().is_err() {
         eprintln!("callmeter: a TLS provider is installed already");

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{Parser, Subcommand};
 
 use crate::auth::Auth;
 use crate::disk;
 use crate::ensure_tls::EnsureTls;
 use crate::keys::{KeyFiles, Keys};
+use crate::logging::{self, Format, Level};
 use crate::serve::Serve;
 use crate::store::{DEFAULT_ORGANISATION, Role, Store};
 use crate::timestamp;
@@ -41,21 +41,6 @@ pub struct Args {
     log_format: Format,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Json,
-    Pretty,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,7 +141,7 @@ impl Args {
             log_format,
             command,
         } = self;
-        start_log(log_level, log_format);
+        logging::init(log_level, log_format);
         match command {
             Command::Serve(serve) => serve.run().await,
             Command::Keys { command } => command.run().await,
@@ -212,26 +197,6 @@ fn key_name(text: &str) -> Result<String, String> {
     Err(format!(
         "accepted: 1 to {MAX_KEY_NAME} printable characters"
     ))
-}
-
-/// Log lines go to standard error, so that a printed key stands alone on standard output.
-fn start_log(level: Level, format: Format) {
-    let (ours, others) = match level {
-        Level::Error => ("error", "error"),
-        Level::Warn => ("warn", "warn"),
-        Level::Info => ("info", "warn"),
-        // Libraries may log what they carry, tokens among it: below INFO they stay silent.
-        Level::Debug => ("debug", "info"),
-        Level::Trace => ("trace", "info"),
-    };
-    let filter = EnvFilter::new(format!("{others},callmeter_gateway={ours}"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        Format::Json => log.json().flatten_event(true).init(),
-        Format::Pretty => log.init(),
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod ensure_tls;
 pub mod fleet_service;
 pub mod keys;
 pub mod link;
+pub mod logging;
 pub mod rest;
 pub mod results;
 pub mod run;

@@ -3,10 +3,15 @@
 use std::process::ExitCode;
 
 use callmeter_gateway::args::Args;
+use callmeter_process::{OnPanic, harden};
 use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Err(error) = harden(OnPanic::Unwind) {
+        eprintln!("callmeter-gateway: core files cannot be forbidden: {error}");
+        return ExitCode::FAILURE;
+    }
     if rustls::crypto::ring::default_provider()
         .install_default()
         .is_err()

@@ -90,7 +90,9 @@ impl Tasks {
         match self.0.join_next().await {
             Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended"),
             Some(Ok((name, Err(failed)))) => failed.context(format!("{name} failed")),
-            Some(Err(panicked)) => anyhow::anyhow!(panicked).context("a task failed"),
+            // The error itself repeats the message of the panic, which may hold anything.
+            Some(Err(joined)) if joined.is_panic() => anyhow::anyhow!("a task panicked"),
+            Some(Err(_)) => anyhow::anyhow!("a task was cancelled"),
             None => anyhow::anyhow!("there is nothing to do"),
         }
     }
@@ -277,4 +279,20 @@ fn cluster_client() -> anyhow::Result<Option<kube::Client>> {
     kube::Client::try_from(config)
         .context("connect to the cluster")
         .map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R7: what ends the gateway is told without the message of a panic.
+    #[tokio::test]
+    async fn a_task_that_panics_is_told_without_its_message() {
+        let mut tasks = Tasks::default();
+        let planted = String::from("planted-secret");
+        tasks.spawn_endless("sessions", async move { panic!("cannot send {planted}") });
+        let told = format!("{0:#} {0:?}", tasks.unexpected_end().await);
+        assert!(told.contains("a task panicked"), "{told}");
+        assert!(!told.contains("planted"), "{told}");
+    }
 }

@@ -5,6 +5,7 @@ pub mod args;
 mod calltest;
 mod context;
 pub mod crd;
+mod ended;
 mod error;
 mod fleet;
 mod http;

@@ -37,6 +37,7 @@ use crate::{
     args::RunArgs,
     calltest::{self, Tests, Watches},
     context::{Backoff, Context, Settings, Written},
+    ended,
     error::Error,
     fleet::{self, Fleet, FleetConfig, Index, Triggers},
     http,
@@ -79,7 +80,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         () = elector.acquire() => info!(holder = args.pod_name, "holds the lease"),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
-        ended = tasks.join_next() => bail!("a server ended: {ended:?}"),
+        ended = tasks.join_next() => bail!("a server ended: {}", ended::reason(ended)),
     }
     metrics.leader.set(1);
     start(&args, client, &leadership, &metrics, &stop, &mut tasks);
@@ -88,7 +89,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         () = elector.hold() => Err(anyhow::anyhow!("the lease is lost")),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of the operator ended: {ended:?}")),
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of the operator ended: {}", ended::reason(ended))),
     };
     metrics.leader.set(0);
     if let Err(reason) = &outcome {

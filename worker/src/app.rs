@@ -91,7 +91,6 @@ fn work(vars: &Vars) -> Result<(), Failure> {
         }
     };
     logging::init(config.log_level, config.log_format);
-    logging::end_process_on_panic();
     match start::run(config)? {
         Exit::Drained => {
             tracing::info!("drained");

@@ -60,24 +60,6 @@ pub fn write_termination_log(path: &Path, message: &str) {
     }
 }
 
-/// A panic in any thread ends the process. Only literal texts are logged: a formatted one may hold
-/// what a log must not show.
-pub fn end_process_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let thread = std::thread::current()
-            .name()
-            .unwrap_or("unnamed")
-            .to_owned();
-        let text = panic.payload().downcast_ref::<&'static str>().copied();
-        tracing::error!(%place, %thread, "panic: {}", text.unwrap_or("(formatted text not shown)"));
-        std::process::exit(101);
-    }));
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};

@@ -63,9 +63,6 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
         ))
     })?;
 
-    if let Err(error) = limits::forbid_core_files() {
-        tracing::warn!(%error, "core files stay allowed");
-    }
     let files = limits::raise_open_files().map_err(|error| part("limit of open files", &error))?;
     let own_capacity = config.endpoints_by_ports().min(endpoints_by_files(files));
 
