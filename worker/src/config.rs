@@ -18,8 +18,9 @@ pub type Vars = BTreeMap<String, String>;
 
 /// A variable that is missing, malformed, out of range or contradicts another one.
 ///
-/// The message names the variable and what is accepted, never the value: a token may stand in the
-/// wrong variable.
+/// The message names the variable and what is accepted. It shows a value that was read as a number,
+/// an address or a duration and is out of range or contradicts another one; never one that could
+/// not be read, since a token may stand in the wrong variable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} {problem}; accepted: {accepted}")]
 pub struct ConfigError {
@@ -113,7 +114,10 @@ impl Config {
         if rtp_chosen && rtp_ports.overlaps(sip_ports) {
             return Err(ConfigError {
                 variable: "RTP_PORT_MIN",
-                problem: "to RTP_PORT_MAX overlaps SIP_PORT_START to SIP_PORT_END".into(),
+                problem: format!(
+                    "to RTP_PORT_MAX ({rtp_ports}) overlaps SIP_PORT_START to SIP_PORT_END \
+                     ({sip_ports})"
+                ),
                 accepted: "two ranges that share no port",
             });
         }
@@ -129,10 +133,10 @@ impl Config {
             sip_ports,
             rtp_ports,
             pod: PodFacts {
-                namespace: vars.text("POD_NAMESPACE"),
-                name: vars.text("POD_NAME"),
-                uid: vars.text("POD_UID"),
-                node: vars.text("NODE_NAME"),
+                namespace: vars.kubernetes_name("POD_NAMESPACE")?,
+                name: vars.kubernetes_name("POD_NAME")?,
+                uid: vars.kubernetes_name("POD_UID")?,
+                node: vars.kubernetes_name("NODE_NAME")?,
             },
             labels: labels::parse(&vars)?,
             drain_timeout: value::drain_timeout(&vars)?,

@@ -21,68 +21,6 @@ use support::{
 };
 use tonic::Status;
 
-/// R2, R3: each required variable alone is named; the exit code is 2 and the reason is in the log
-/// and in the termination log.
-#[tokio::test]
-async fn a_wrong_environment_is_named_and_ends_the_process() {
-    let token = format!("cmw_{TOKEN_BODY}");
-    let cloud = format!("cmc_{TOKEN_BODY}");
-    let cases: &[(&[(&str, &str)], &str)] = &[
-        (&[], "WORKER_TOKEN is required"),
-        (&[("WORKER_TOKEN", &token)], "CLOUD_URL is required"),
-        (
-            &[("WORKER_TOKEN", &cloud), ("CLOUD_URL", "localhost")],
-            "WORKER_TOKEN is a cloud worker's",
-        ),
-        (
-            &[("WORKER_TOKEN", &token), ("CLOUD_URL", "https://localhost")],
-            "CLOUD_URL has a scheme; accepted: host:port",
-        ),
-        (
-            &[
-                ("WORKER_TOKEN", &token),
-                ("CLOUD_URL", "localhost"),
-                ("SIP_IP", "192.0.2.1"),
-            ],
-            "SIP_IP cannot be bound",
-        ),
-        (
-            &[
-                ("WORKER_TOKEN", &token),
-                ("CLOUD_URL", "localhost"),
-                ("CLOUD_CA_FILE", "/none.pem"),
-            ],
-            "CLOUD_CA_FILE cannot be read",
-        ),
-        (
-            &[
-                ("WORKER_TOKEN", &token),
-                ("CLOUD_URL", "localhost"),
-                ("CLOUD_CA_FILE", "/etc/passwd"),
-            ],
-            "CLOUD_CA_FILE holds no certificate",
-        ),
-    ];
-    for (variables, wanted) in cases {
-        let mut worker = Worker::spawn(variables);
-        assert_eq!(worker.exit_code().await, 2, "{wanted}");
-        let log = worker.log();
-        assert!(
-            log.contains(wanted) && log.contains("accepted: "),
-            "{wanted}: {log}"
-        );
-        assert!(
-            worker.last_words().contains(wanted),
-            "{}",
-            worker.last_words()
-        );
-        assert!(!log.contains(TOKEN_BODY) && !worker.last_words().contains(TOKEN_BODY));
-        for line in log.lines() {
-            serde_json::from_str::<serde_json::Value>(line).unwrap();
-        }
-    }
-}
-
 /// R1, R5, R8, R9, R12, R46 to R50, R88, R92
 #[tokio::test]
 async fn a_worker_presents_its_token_and_becomes_healthy() {

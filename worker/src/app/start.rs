@@ -170,7 +170,7 @@ fn check_local(variable: &'static str, address: IpAddr) -> Result<(), ConfigErro
         Ok(_) => Ok(()),
         Err(error) => Err(ConfigError {
             variable,
-            problem: format!("cannot be bound ({error})"),
+            problem: format!("cannot be bound: {address} ({error})"),
             accepted: "an address of this host",
         }),
     }
@@ -183,11 +183,17 @@ fn read_ca(path: &std::path::Path) -> Result<Vec<u8>, ConfigError> {
         accepted: "a readable PEM file with at least one certificate",
     };
     let pem = std::fs::read(path).map_err(|e| error(format!("cannot be read ({e})")))?;
-    let mut certificates = CertificateDer::pem_slice_iter(&pem);
-    match certificates.next() {
-        Some(Ok(_)) => Ok(pem),
-        _ => Err(error("holds no certificate".into())),
+    let mut trusted = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        certificate
+            .ok()
+            .and_then(|certificate| trusted.add(certificate).ok())
+            .ok_or_else(|| error("holds a certificate that cannot be read".into()))?;
     }
+    if trusted.is_empty() {
+        return Err(error("holds no certificate".into()));
+    }
+    Ok(pem)
 }
 
 fn hello(config: &Config, capacity: u32) -> Hello {

@@ -34,22 +34,16 @@ impl Addresses {
         let media = given.media.unwrap_or(sip);
         let sdp = given.sdp.unwrap_or(media);
         let external = given.external.unwrap_or(sip);
-        let family = |variable, problem: &str| ConfigError {
+        let family = |variable, value: IpAddr, other: &str, held: IpAddr| ConfigError {
             variable,
-            problem: problem.into(),
-            accepted: "an address of the same IP version",
+            problem: format!("is {value} and contradicts {other}, which is {held}"),
+            accepted: "two addresses of the same IP version",
         };
         if sdp.is_ipv4() != media.is_ipv4() {
-            return Err(family(
-                "SDP_IP",
-                "contradicts MEDIA_IP: one is IPv4, the other IPv6",
-            ));
+            return Err(family("SDP_IP", sdp, "MEDIA_IP", media));
         }
         if external.is_ipv4() != sip.is_ipv4() {
-            return Err(family(
-                "EXTERNAL_IP",
-                "contradicts SIP_IP: one is IPv4, the other IPv6",
-            ));
+            return Err(family("EXTERNAL_IP", external, "SIP_IP", sip));
         }
         Ok(Self {
             sip,
@@ -73,15 +67,19 @@ fn one(vars: &Reader<'_>, variable: &'static str) -> Result<Option<IpAddr>, Conf
     let Some(text) = vars.optional(variable) else {
         return Ok(None);
     };
-    let error = |problem: &str| ConfigError {
+    let error = |problem: String| ConfigError {
         variable,
-        problem: problem.into(),
+        problem,
         accepted: FORM,
     };
-    let address: IpAddr = text.parse().map_err(|_| error("is not an IP address"))?;
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| error("is not an IP address".into()))?;
+    // ::ffff:0.0.0.0 is 0.0.0.0.
+    let address = address.to_canonical();
     let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     if address.is_unspecified() || address.is_multicast() || broadcast {
-        return Err(error("is not the address of one host"));
+        return Err(error(format!("is {address}, no address of one host")));
     }
     Ok(Some(address))
 }

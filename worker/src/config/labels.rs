@@ -9,9 +9,9 @@ const FORM: &str = "key=value pairs separated by commas, each side 1 to 253 lett
 const MOST: usize = 32;
 
 pub(super) fn parse(vars: &Reader<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
-    let error = |problem: &str| ConfigError {
+    let error = |problem: String| ConfigError {
         variable: "WORKER_LABELS",
-        problem: problem.into(),
+        problem,
         accepted: FORM,
     };
     let mut labels = BTreeMap::new();
@@ -21,16 +21,18 @@ pub(super) fn parse(vars: &Reader<'_>) -> Result<BTreeMap<String, String>, Confi
     for pair in text.split(',') {
         let (key, value) = pair
             .split_once('=')
-            .ok_or_else(|| error("has a pair without '='"))?;
+            .ok_or_else(|| error("has a pair without '='".into()))?;
         if !is_side(key) || !is_side(value) {
-            return Err(error("has a key or value of other characters or length"));
+            return Err(error(
+                "has a key or value of other characters or length".into(),
+            ));
         }
         if labels.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(error("has a key twice"));
+            return Err(error("has a key twice".into()));
         }
     }
     if labels.len() > MOST {
-        return Err(error("has too many pairs"));
+        return Err(error(format!("has {} pairs", labels.len())));
     }
     Ok(labels)
 }

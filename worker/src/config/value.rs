@@ -11,7 +11,7 @@ const GATEWAY_FORMS: &str = "host:port or host (port 443), the host a DNS name, 
 const TOKEN_FORM: &str = "cmw_ and 64 lowercase hexadecimal characters";
 const PORT_FORM: &str = "a port number from 1 to 65535";
 const DURATION_FORM: &str =
-    "a whole number with unit s, m or h, or several of them, as 90s, 20m or 1h30m";
+    "a whole number with unit s, m or h, or several of them, as 90s, 20m or 1h30m; at most 168h";
 
 /// Reads variables; an empty one is unset.
 pub(super) struct Reader<'a>(&'a Vars);
@@ -28,8 +28,22 @@ impl<'a> Reader<'a> {
             .filter(|value| !value.is_empty())
     }
 
-    pub(super) fn text(&self, name: &str) -> String {
-        self.optional(name).unwrap_or_default().to_owned()
+    /// A name that Kubernetes gave; empty: it gave none.
+    pub(super) fn kubernetes_name(&self, variable: &'static str) -> Result<String, ConfigError> {
+        let text = self.optional(variable).unwrap_or_default();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        let problem = if text.len() > 253 {
+            format!("has {} bytes", text.len())
+        } else if !text.bytes().all(allowed) {
+            "has another character".into()
+        } else {
+            return Ok(text.to_owned());
+        };
+        Err(ConfigError {
+            variable,
+            problem,
+            accepted: "1 to 253 letters, digits, '-', '_' or '.'",
+        })
     }
 
     fn required(
@@ -160,8 +174,12 @@ pub(super) fn gateway(vars: &Reader<'_>) -> Result<GatewayAddress, ConfigError> 
     };
     let port = match port {
         None => 443,
-        Some(digits) => parse_port(digits)
-            .ok_or_else(|| bad("has a port that is not a number from 1 to 65535"))?,
+        Some(digits) if is_number(digits) => parse_port(digits).ok_or_else(|| {
+            bad(&format!(
+                "has the port {digits}, which is not from 1 to 65535"
+            ))
+        })?,
+        Some(_) => return Err(bad("has a port that is not a number from 1 to 65535")),
     };
     if !host.contains(':') && !is_host(host) {
         return Err(bad("has no valid host"));
@@ -195,14 +213,23 @@ pub(super) fn name(vars: &Reader<'_>) -> Result<Option<String>, ConfigError> {
     let Some(text) = vars.optional("WORKER_NAME") else {
         return Ok(None);
     };
-    if text.chars().count() > 128 || text.chars().any(char::is_control) || text.trim() != text {
-        return Err(ConfigError {
-            variable: "WORKER_NAME",
-            problem: "is not a name that can be shown".into(),
-            accepted: "1 to 128 printable characters, as dc-frankfurt-01",
-        });
-    }
-    Ok(Some(text.to_owned()))
+    // What was no UTF-8 has become U+FFFD; the gateway takes 253 bytes.
+    let unreadable = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    let characters = text.chars().count();
+    let problem = if WorkerToken::parse(text).is_ok() {
+        "is a token, which everyone would see".into()
+    } else if characters > 128 || text.len() > 253 {
+        format!("has {characters} characters in {} bytes", text.len())
+    } else if text.chars().any(unreadable) || text.trim() != text {
+        "is not a name that can be shown".into()
+    } else {
+        return Ok(Some(text.to_owned()));
+    };
+    Err(ConfigError {
+        variable: "WORKER_NAME",
+        problem,
+        accepted: "1 to 128 printable characters of at most 253 bytes, as dc-frankfurt-01",
+    })
 }
 
 pub(super) fn log_level(vars: &Reader<'_>) -> Result<tracing::Level, ConfigError> {
@@ -250,9 +277,19 @@ pub(super) fn port(
     };
     parse_port(text).ok_or_else(|| ConfigError {
         variable,
-        problem: "is not a port".into(),
+        problem: if is_number(text) {
+            format!("is {text}")
+        } else {
+            "is not a number".into()
+        },
         accepted: PORT_FORM,
     })
+}
+
+/// Whether a text is a number short enough to be no part of a token.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    (1..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Reads the two ends of a range that must hold at least `least` ports (two: an even port and the
@@ -277,14 +314,17 @@ pub(super) fn ports(
     if range.first > range.last {
         return Err(ConfigError {
             variable,
-            problem: format!("contradicts {other}: the first port is above the last one"),
+            problem: format!(
+                "contradicts {other}: the first port, {}, is above the last one, {}",
+                range.first, range.last
+            ),
             accepted: "a range whose first port is not above its last (both variables have a default)",
         });
     }
     if least == 2 && range.even_pairs() == 0 {
         return Err(ConfigError {
             variable,
-            problem: format!("and {other} leave no room for a single endpoint"),
+            problem: format!("and {other} ({range}) leave no room for a single endpoint"),
             accepted: "a range with an even port and the odd one above it (two ports per endpoint)",
         });
     }
@@ -297,14 +337,15 @@ pub(super) fn drain_timeout(vars: &Reader<'_>) -> Result<Duration, ConfigError> 
     let Some(text) = vars.optional("DRAIN_TIMEOUT") else {
         return Ok(Duration::from_secs(20 * 60));
     };
-    let error = |problem: &str| ConfigError {
+    let error = |problem: String| ConfigError {
         variable: "DRAIN_TIMEOUT",
-        problem: problem.into(),
+        problem,
         accepted: DURATION_FORM,
     };
-    let duration = parse_duration(text).ok_or_else(|| error("is not a duration"))?;
+    let duration = parse_duration(text).ok_or_else(|| error("is not a duration".into()))?;
     if duration > LONGEST {
-        return Err(error("is longer than 168h"));
+        let seconds = duration.as_secs();
+        return Err(error(format!("is {seconds} s, longer than 168h")));
     }
     Ok(duration)
 }
