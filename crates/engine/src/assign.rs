@@ -1,10 +1,14 @@
 //! What an engine is given to do; the plain form of `Assign` of the worker protocol.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use callmeter_sip::sdp::Codec;
 use callmeter_sip::{Host, Listener, LocalId, Password, Transport, Uri};
+
+/// Longest name of a group, bytes.
+const MOST_NAME: usize = 253;
 
 /// A share on one engine: part of one group of one run, with a SIP port of its own. It is also the
 /// [`LocalId`] of that port, so that a flow names the share.
@@ -152,6 +156,18 @@ impl Assign {
         let list = |len: usize| len == 0 || len == count;
         check("count", self.count, self.count > 0, "at least 1")?;
         check(
+            "first",
+            self.first,
+            self.first.checked_add(self.count).is_some(),
+            "an index that leaves room for count endpoints",
+        )?;
+        check(
+            "group",
+            self.group.len(),
+            (1..=MOST_NAME).contains(&self.group.len()),
+            "a name of 1 to 253 bytes",
+        )?;
+        check(
             "accounts",
             self.accounts.len(),
             list(self.accounts.len()),
@@ -185,6 +201,7 @@ impl Assign {
             "0 to 63",
         )?;
         self.validate_registrar()?;
+        let mut users = HashSet::new();
         for (index, account) in self.accounts.iter().enumerate() {
             let usable = is_user(&account.user);
             check(
@@ -193,13 +210,10 @@ impl Assign {
                 usable,
                 "letters, digits and -_.!~*'()&=+$,;?/ (RFC 3261 user part)",
             )?;
-            let twice = self.accounts[..index]
-                .iter()
-                .any(|other| other.user == account.user);
             check(
                 &format!("accounts[{index}].user"),
                 &account.user,
-                !twice,
+                users.insert(account.user.as_str()),
                 "each user once",
             )?;
         }

@@ -138,7 +138,8 @@ impl Delivery {
     /// The gateway confirmed all messages up to `seq`.
     pub(super) fn acked(&mut self, seq: u64) {
         let first = self.last_sent + 1 - self.outbox.len() as u64;
-        let confirmed = (seq + 1)
+        let confirmed = seq
+            .saturating_add(1)
             .saturating_sub(first)
             .min(self.outbox.len() as u64) as usize;
         for queued in self.outbox.drain(..confirmed) {
@@ -249,7 +250,7 @@ mod tests {
         delivery.acked(3);
         // A late, lower or unknown confirmation harms nothing.
         delivery.acked(2);
-        delivery.acked(99);
+        delivery.acked(u64::MAX);
         assert!(delivery.all_confirmed());
         assert_eq!(delivery.rows_buffered(), 0);
         assert_eq!(delivery.resume("r").last_sent_seq, 3);

@@ -28,8 +28,6 @@ use crate::signalling::{Command, Report, StopCause};
 /// Calls go on without a gateway as long as their measurements can be kept for it; past this time
 /// nobody could stop them or learn of them, and endpoints end with outcome TIMEOUT.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(300);
-/// No host has ports for more endpoints in one share.
-const MOST_ENDPOINTS: u32 = 65_536;
 
 /// Something an operator should read in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,10 +340,8 @@ impl Session {
         let run = self.runs.entry(name.clone()).or_insert_with(fresh);
         if run.delivery.incoming(seq) == Incoming::Apply {
             let Assign { group, count, .. } = &assign;
-            if *count > MOST_ENDPOINTS {
-                let note = format!(
-                    "group {group} of run {name}: {count} endpoints; accepted: at most {MOST_ENDPOINTS}"
-                );
+            if let Some(problem) = run.refusal(&assign) {
+                let note = format!("assignment {seq} of run {name}: group {group}: {problem}");
                 self.notices.push_back(Notice::Ignored(note));
             } else {
                 let note = format!("run {name}: group {group} assigned, {count} endpoints");

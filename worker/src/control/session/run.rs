@@ -12,6 +12,8 @@ use callmeter_proto::worker::{
 
 use crate::{control::delivery::Delivery, signalling::StopCause};
 
+/// No host has ports for more endpoints in one share.
+const MOST_ENDPOINTS: u32 = 65_536;
 /// If an Assign names no time, this is how long its callers wait for Start.
 const DEFAULT_START_WITHIN: Duration = Duration::from_secs(600);
 
@@ -51,6 +53,38 @@ impl Run {
             shares: BTreeMap::new(),
             forced: false,
         }
+    }
+
+    /// Why a share cannot be taken in; field, value and what is accepted.
+    pub(super) fn refusal(&self, assign: &Assign) -> Option<String> {
+        let Assign {
+            group,
+            first,
+            count,
+            ..
+        } = assign;
+        if *count > MOST_ENDPOINTS {
+            return Some(format!(
+                "count is {count}; accepted: at most {MOST_ENDPOINTS}"
+            ));
+        }
+        let Some(end) = first.checked_add(*count) else {
+            return Some(format!(
+                "first is {first} with count {count}; accepted: at most {} in all",
+                u32::MAX
+            ));
+        };
+        let overlap = self.shares.iter().find(|((held, from), share)| {
+            let last = from + share.rows.len() as u32;
+            held == group && (*from == *first || (*from < end && *first < last))
+        });
+        overlap.map(|((_, from), share)| {
+            format!(
+                "first is {first} with count {count}; accepted: no endpoint twice, {from} to {} \
+                 are assigned",
+                from + share.rows.len() as u32 - u32::from(!share.rows.is_empty())
+            )
+        })
     }
 
     pub(super) fn assign(&mut self, now: Instant, assign: &Assign) {

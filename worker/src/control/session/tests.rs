@@ -1,3 +1,5 @@
+mod hostile;
+
 use callmeter_proto::worker::{
     Assign, EndpointEnded, EndpointEvent, Fence, Outcome, OutcomeCount, ResumeVerdict, SampleRow,
     Start, Stop, Unfence, endpoint_event::What, to_worker::Message as Down,
@@ -424,20 +426,4 @@ fn a_lifted_fence_leaves_the_worker_at_work() {
     bench.commands();
     assert!(!bench.pass(60));
     assert_eq!(bench.commands(), []);
-}
-
-#[test]
-fn a_share_of_absurd_size_takes_no_memory() {
-    let mut bench = Bench::connected();
-    bench.assign(1, "a", u32::MAX);
-    assert_eq!(bench.commands(), []);
-    assert_eq!(bench.session.active_endpoints(), 0);
-    assert!(matches!(
-        bench.session.poll_notice(),
-        Some(Notice::Ignored(_))
-    ));
-    // The run can still end.
-    bench.start(2);
-    bench.commands();
-    assert!(matches!(bench.sent().last(), Some(Message::RunEnded(_))));
 }

@@ -7,6 +7,25 @@ use callmeter_proto::worker::Welcome;
 use super::{Control, State};
 use crate::{control::Refusal, health::GatewayLink};
 
+/// Heartbeats come at least this far apart, and often enough for the 60 s after which a gateway
+/// holds a silent worker for gone.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The interval a Welcome asks for, within what makes sense.
+fn heartbeat_interval(ms: u32) -> Duration {
+    let asked = Duration::from_millis(ms.into());
+    let used = asked.clamp(LEAST_INTERVAL, LONGEST_INTERVAL);
+    if used != asked {
+        tracing::warn!(
+            ?asked,
+            ?used,
+            "heartbeat_interval_ms; accepted: 1000 to 20000"
+        );
+    }
+    used
+}
+
 impl Control {
     pub(super) fn welcome(&mut self, now: Instant, welcome: &Welcome) {
         let State::Opening(link, _) = std::mem::replace(&mut self.link, State::Off) else {
@@ -20,7 +39,7 @@ impl Control {
         self.telemetry.connected.set(1);
         self.telemetry.connections.inc();
         if welcome.heartbeat_interval_ms > 0 {
-            self.heartbeat.interval = Duration::from_millis(welcome.heartbeat_interval_ms.into());
+            self.heartbeat.interval = heartbeat_interval(welcome.heartbeat_interval_ms);
         }
         self.heartbeat.next = now;
         tracing::info!(
@@ -89,5 +108,24 @@ impl Control {
         let wait = self.backoff.wait(rand::random());
         self.link = State::Waiting(now + wait);
         wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither a storm of heartbeats nor a silence that passes for a lost worker.
+    #[test]
+    fn an_interval_out_of_range_is_not_taken() {
+        for (ms, used) in [
+            (1, 1),
+            (1000, 1),
+            (10_000, 10),
+            (20_000, 20),
+            (u32::MAX, 20),
+        ] {
+            assert_eq!(heartbeat_interval(ms), Duration::from_secs(used), "{ms}");
+        }
     }
 }
