@@ -2,35 +2,42 @@
 //! of every stream. It decides nothing by itself.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use callmeter_proto::worker::{
-    Ack, FromWorker, Heartbeat, HeartbeatAck, Hello, ToWorker, Welcome,
-    from_worker::Message as Up,
+    Ack, FromWorker, Heartbeat, HeartbeatAck, Hello, ToWorker, Welcome, from_worker::Message as Up,
     to_worker::Message as Down,
-    worker_gateway_server::{WorkerGateway, WorkerGatewayServer},
 };
+use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
+    body::Body,
+    codegen::http,
+    server::{Grpc, NamedService, StreamingService},
     transport::{Identity, Server, ServerTlsConfig},
 };
 
-use super::soon;
+use super::{soon, wire::Wire};
+
+type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The gateway's side of one stream.
 pub struct Peer {
     pub hello: Hello,
     pub authorization: String,
-    down: mpsc::Sender<Result<ToWorker, Status>>,
-    up: Streaming<FromWorker>,
+    down: mpsc::Sender<Result<Bytes, Status>>,
+    up: Streaming<Bytes>,
 }
 
 /// A TLS server on loopback; its address survives [`TestGateway::stop`] and
@@ -82,7 +89,7 @@ impl TestGateway {
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let service = WorkerGatewayServer::new(self.service.clone());
+        let service = self.service.clone();
         let tls = ServerTlsConfig::new().identity(self.identity.clone());
         let server = Server::builder()
             .tls_config(tls)
@@ -161,12 +168,12 @@ impl Drop for TestGateway {
 
 impl Peer {
     pub async fn send(&self, message: Down) {
-        self.down
-            .send(Ok(ToWorker {
-                message: Some(message),
-            }))
-            .await
-            .unwrap();
+        self.send_raw(encoded(message)).await;
+    }
+
+    /// Sends what may be no message.
+    pub async fn send_raw(&self, bytes: Bytes) {
+        self.down.send(Ok(bytes)).await.unwrap();
     }
 
     /// Ends the stream with a status.
@@ -208,11 +215,16 @@ impl Peer {
 
     /// The next message; run messages stay unconfirmed.
     pub async fn next_unconfirmed(&mut self) -> Option<Up> {
-        let message = self.up.message().await.ok()??.message?;
+        let message = self.read().await?;
         if let Up::Heartbeat(_) = &message {
             self.send(Down::HeartbeatAck(HeartbeatAck {})).await;
         }
         Some(message)
+    }
+
+    /// The next message; nothing is answered.
+    pub async fn read(&mut self) -> Option<Up> {
+        decoded(&self.up.message().await.ok()??)
     }
 
     /// Reads on until `wanted` finds what it looks for.
@@ -240,14 +252,53 @@ impl Peer {
     }
 }
 
-#[tonic::async_trait]
-impl WorkerGateway for Service {
-    type ConnectStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<ToWorker, Status>> + Send>>;
+/// The bytes of a message of the gateway.
+pub fn encoded(message: Down) -> Bytes {
+    let message = ToWorker {
+        message: Some(message),
+    };
+    message.encode_to_vec().into()
+}
 
+fn decoded(bytes: &[u8]) -> Option<Up> {
+    FromWorker::decode(bytes).unwrap().message
+}
+
+impl NamedService for Service {
+    const NAME: &'static str = "callmeter.worker.v1.WorkerGateway";
+}
+
+impl tonic::codegen::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(Grpc::new(Wire).streaming(service, request).await) })
+    }
+}
+
+impl StreamingService<Bytes> for Service {
+    type Response = Bytes;
+    type ResponseStream = ReceiverStream<Result<Bytes, Status>>;
+    type Future = Answer<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { service.connect(request).await })
+    }
+}
+
+impl Service {
     async fn connect(
-        &self,
-        request: Request<Streaming<FromWorker>>,
-    ) -> Result<Response<Self::ConnectStream>, Status> {
+        self,
+        request: Request<Streaming<Bytes>>,
+    ) -> Result<Response<ReceiverStream<Result<Bytes, Status>>>, Status> {
         let header = request.metadata().get("authorization");
         let authorization = header
             .and_then(|v| v.to_str().ok())
@@ -258,8 +309,8 @@ impl WorkerGateway for Service {
             return Err(status);
         }
         let mut up = request.into_inner();
-        let first = up.message().await?.and_then(|message| message.message);
-        let Some(Up::Hello(hello)) = first else {
+        let first = up.message().await?;
+        let Some(Up::Hello(hello)) = first.and_then(|bytes| decoded(&bytes)) else {
             return Err(Status::invalid_argument("the first message is not Hello"));
         };
         let (down, messages) = mpsc::channel(64);
@@ -273,6 +324,6 @@ impl WorkerGateway for Service {
             .send(peer)
             .await
             .map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+        Ok(Response::new(ReceiverStream::new(messages)))
     }
 }

@@ -13,6 +13,8 @@ pub mod peer_process;
 pub mod ports;
 pub mod process;
 pub mod run;
+#[path = "../../../crates/proto/tests/support/wire.rs"]
+pub mod wire;
 
 use std::time::Duration;
 
