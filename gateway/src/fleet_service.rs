@@ -1,5 +1,6 @@
 //! `callmeter.fleet.v1`: what an operator of a fleet asks of the gateway.
 
+mod check;
 mod rows;
 mod watch;
 
@@ -21,7 +22,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::auth::{Auth, Caller};
 use crate::link::{InstanceId, PoolRegistration, RunError, RunHandle, SubmitRun, WorkerId};
-use crate::sessions::{CreateWorker, Sessions, SessionsError};
+use crate::sessions::{CreateWorker, Sessions, SessionsError, check_labels};
 
 /// The largest request: a test definition.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -83,10 +84,7 @@ impl Fleet for FleetService {
             capacity,
             labels,
         } = request;
-        if key.is_empty() {
-            let message = "key: \"\"; accepted: the caller's own key of the worker, such as the UID of its resource";
-            return Err(Status::invalid_argument(message));
-        }
+        check::key(&key, "worker", "resource")?;
         let Caller {
             organisation,
             role: _,
@@ -179,6 +177,7 @@ impl Fleet for FleetService {
             },
         ) = self.caller(request).await?;
         let (id, instance) = (worker_id(&id)?, instance_id(&instance)?);
+        check::text("reason", &reason)?;
         let answer = self
             .sessions
             .fence(&caller.organisation, id, instance, reason, ends_in_ms)
@@ -213,24 +212,19 @@ impl Fleet for FleetService {
             max_workers,
             live_workers,
         } = request;
-        if key.split('/').filter(|part| !part.is_empty()).count() != 2
-            || key.matches('/').count() != 1
-        {
-            return Err(Status::invalid_argument(format!(
-                "key: \"{key}\"; accepted: namespace/name of the pool"
-            )));
-        }
-        if endpoints_per_worker == 0 {
-            return Err(Status::invalid_argument(
-                "endpoints_per_worker: 0; accepted: 1 or more",
-            ));
-        }
+        check::pool("key", &key)?;
+        check::text("region", &region)?;
+        check::count("endpoints_per_worker", endpoints_per_worker, 1)?;
+        check::count("max_workers", max_workers, 0)?;
+        check::count("live_workers", live_workers, 0)?;
+        let labels = labels.into_iter().collect();
+        check_labels(&labels)?;
         let pool = PoolRegistration {
             organisation: caller.organisation,
             key,
             project,
             region,
-            labels: labels.into_iter().collect(),
+            labels,
             endpoints_per_worker,
             max_workers,
             live_workers,
@@ -241,6 +235,7 @@ impl Fleet for FleetService {
 
     async fn delete_pool(&self, request: Request<DeletePoolRequest>) -> Answer<DeletePoolResponse> {
         let (caller, DeletePoolRequest { key }) = self.caller(request).await?;
+        check::pool("key", &key)?;
         self.runs.delete_pool(&caller.organisation, &key).await?;
         Ok(Response::new(DeletePoolResponse {}))
     }
@@ -251,6 +246,7 @@ impl Fleet for FleetService {
     ) -> Answer<Self::WatchWorkersStream> {
         let (caller, WatchWorkersRequest { selector }) = self.caller(request).await?;
         let selector = selector.into_iter().collect();
+        check_labels(&selector)?;
         let rows = rows::WorkerRows::new(self.sessions.clone(), caller.organisation, selector);
         Ok(Response::new(watch::workers(
             rows,
@@ -265,6 +261,9 @@ impl Fleet for FleetService {
         request: Request<WatchDemandRequest>,
     ) -> Answer<Self::WatchDemandStream> {
         let (caller, WatchDemandRequest { pools }) = self.caller(request).await?;
+        for (index, key) in pools.iter().enumerate() {
+            check::pool(&format!("pools[{index}]"), key)?;
+        }
         let demand = self.runs.demand();
         Ok(Response::new(watch::demand(
             caller.organisation,
@@ -283,10 +282,9 @@ impl Fleet for FleetService {
             name,
             definition_json,
         } = request;
-        if key.is_empty() {
-            let message = "key: \"\"; accepted: the caller's own key of the run, such as the UID of its CallTest";
-            return Err(Status::invalid_argument(message));
-        }
+        check::key(&key, "run", "CallTest")?;
+        check::namespace(&namespace)?;
+        check::text("name", &name)?;
         let organisation = caller.organisation;
         let submit = SubmitRun {
             organisation,
@@ -302,12 +300,15 @@ impl Fleet for FleetService {
 
     async fn stop_run(&self, request: Request<StopRunRequest>) -> Answer<StopRunResponse> {
         let (caller, StopRunRequest { run, reason }) = self.caller(request).await?;
+        check::run(&run)?;
+        check::text("reason", &reason)?;
         self.runs.stop(&caller.organisation, &run, &reason).await?;
         Ok(Response::new(StopRunResponse {}))
     }
 
     async fn watch_run(&self, request: Request<WatchRunRequest>) -> Answer<Self::WatchRunStream> {
         let (caller, WatchRunRequest { run }) = self.caller(request).await?;
+        check::run(&run)?;
         let states = self.runs.watch(&caller.organisation, &run).await?;
         Ok(Response::new(watch::run(states, self.shutdown.clone())))
     }

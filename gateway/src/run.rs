@@ -25,5 +25,6 @@ mod view;
 
 pub use restore::StoredRun;
 pub use state::{
-    Cause, Endpoint, Link, OutcomeRow, Output, Partial, PlacedShare, Reachable, Run, RunIdentity,
+    Cause, Endpoint, Link, OutcomeRow, Output, OwedShare, Partial, PlacedShare, Reachable, Run,
+    RunIdentity,
 };

@@ -30,6 +30,7 @@ use crate::token::mint_worker_token;
 use actor::{Actor, Command};
 use directory::Directory;
 pub use error::SessionsError;
+pub(crate) use error::check_labels;
 pub use guard::StreamGuard;
 use outbound::Connections;
 pub use outbound::{NotConnected, Outgoing};
@@ -233,7 +234,7 @@ impl Sessions {
         labels: BTreeMap<String, String>,
     ) -> Result<(), SessionsError> {
         error::check_capacity(capacity)?;
-        error::check_labels(&labels)?;
+        check_labels(&labels)?;
         self.worker_of(organisation, id)?;
         self.ask(|reply| Command::Update {
             id,

@@ -60,6 +60,13 @@ pub enum RunError {
     Unavailable(String),
 }
 
+impl RunError {
+    /// No run has this id; it is shown as far as it could be one.
+    pub fn no_run(id: &str) -> Self {
+        Self::NoRun(id.chars().filter(|c| !c.is_control()).take(64).collect())
+    }
+}
+
 /// Queued endpoints by organisation and pool key.
 pub type Demand = BTreeMap<(String, String), fleet::PoolDemand>;
 

@@ -3,7 +3,7 @@
 use callmeter_proto::worker::{self, Outcome, Phase, endpoint_event::What};
 
 use super::state::{
-    Cause, Endpoint, OutcomeRow, Output, Partial, PlacedShare, Reachable, Run, Stage,
+    Cause, Endpoint, OutcomeRow, Output, OwedShare, Partial, PlacedShare, Reachable, Run, Stage,
 };
 use crate::link::{InstanceId, WorkerId};
 use crate::session::Now;
@@ -114,13 +114,46 @@ impl Run {
         changed
     }
 
-    /// The run is over for a worker; its totals are compared with what is stored. `mismatches` has
-    /// one entry per share of the message: endpoints of which other rows or calls are stored.
+    /// The shares placed on a worker.
+    pub fn shares_of(&self, worker: WorkerId) -> impl Iterator<Item = OwedShare> {
+        let own = self.shares.iter().filter(move |s| s.worker == worker);
+        own.map(|share| OwedShare {
+            group: share.group,
+            name: self.test.groups[share.group].name.clone(),
+            first: share.first,
+            count: share.count,
+        })
+    }
+
+    /// The shares a worker must account for at its end: all it was told of. What is still held back
+    /// it does not know, and what a Stop found untouched it may not know.
+    pub fn owed(&self, worker: WorkerId) -> Vec<OwedShare> {
+        let held = |share: &OwedShare| {
+            let held = self.links.get(&worker).map(|link| &link.held);
+            held.into_iter()
+                .flatten()
+                .any(|assign| assign.group == share.name && assign.first == share.first)
+        };
+        let stopping = matches!(self.stage, Stage::Stopping { .. });
+        let untouched = |share: &OwedShare| {
+            self.endpoints[share.group]
+                .iter()
+                .skip(share.first as usize)
+                .take(share.count as usize)
+                .all(|endpoint| *endpoint == Endpoint::NEW)
+        };
+        self.shares_of(worker)
+            .filter(|share| !held(share) && !(stopping && untouched(share)))
+            .collect()
+    }
+
+    /// The run is over for a worker. `losses`: the shares it owed, and of how many of their
+    /// endpoints other rows or calls are stored than it told.
     pub fn apply_run_ended(
         &mut self,
         worker: WorkerId,
         ended: &worker::RunEnded,
-        mismatches: &[u32],
+        losses: &[(OwedShare, u32)],
         now: Now,
     ) {
         let Some(link) = self.links.get_mut(&worker) else {
@@ -133,17 +166,17 @@ impl Run {
         link.ended = true;
         link.outbox.clear();
         link.held.clear();
-        for (share, &differ) in ended.shares.iter().zip(mismatches) {
+        for (share, differ) in losses {
             let lost = if ended.rows_dropped > 0 {
                 share.count
             } else {
-                differ
+                *differ
             };
             if lost > 0 {
-                self.partial(worker, &share.group, lost, Cause::SamplesLost, now);
+                self.partial(worker, &share.name, lost, Cause::SamplesLost, now);
             }
             if ended.forced {
-                self.partial(worker, &share.group, share.count, Cause::Forced, now);
+                self.partial(worker, &share.name, share.count, Cause::Forced, now);
             }
         }
         self.outputs.push_back(Output::Save);

@@ -9,8 +9,10 @@ mod commands;
 mod finish;
 mod messages;
 mod publish;
+mod screen;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

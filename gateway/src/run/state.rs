@@ -126,7 +126,8 @@ impl Link {
     /// The worker confirmed everything up to `seq`; true if that changed anything.
     pub(super) fn confirm(&mut self, seq: u64) -> bool {
         let first = self.next_seq - self.outbox.len() as u64;
-        let confirmed = (seq + 1)
+        let confirmed = seq
+            .saturating_add(1)
             .saturating_sub(first)
             .min(self.outbox.len() as u64) as usize;
         self.outbox.drain(..confirmed);
@@ -136,6 +137,26 @@ impl Link {
     /// Whether the worker ever confirmed a message.
     pub(super) fn was_confirmed(&self) -> bool {
         self.next_seq - 1 > self.outbox.len() as u64
+    }
+}
+
+/// Endpoints a worker must account for when it says that the run is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedShare {
+    /// Index of the group.
+    pub group: usize,
+    /// Name of the group.
+    pub name: String,
+    /// Index of the first endpoint within the group.
+    pub first: u32,
+    /// How many follow it.
+    pub count: u32,
+}
+
+impl OwedShare {
+    /// Whether an endpoint of a group is one of these.
+    pub fn holds(&self, group: &str, endpoint: u32) -> bool {
+        self.name == group && endpoint >= self.first && endpoint - self.first < self.count
     }
 }
 

@@ -202,29 +202,22 @@ impl Bench {
         self.event(worker, group, endpoint, 0, What::Ended(ended));
     }
 
-    fn run_ended(
-        &mut self,
-        worker: u8,
-        group: &str,
-        count: u32,
-        ended: &worker::RunEnded,
-        differ: u32,
-    ) {
+    fn run_ended(&mut self, worker: u8, group: &str, ended: &worker::RunEnded, differ: u32) {
         self.seq[usize::from(worker)] += 1;
-        let share = worker::ShareTotals {
-            group: group.into(),
-            count,
-            ..Default::default()
-        };
-        let seq = self.seq[usize::from(worker)];
         let ended = worker::RunEnded {
-            seq,
+            seq: self.seq[usize::from(worker)],
             run: "run".into(),
-            shares: vec![share],
             ..ended.clone()
         };
+        let owed = self.run.owed(id(worker)).into_iter();
+        let losses: Vec<_> = owed
+            .map(|share| {
+                let differ = if share.name == group { differ } else { 0 };
+                (share, differ)
+            })
+            .collect();
         self.run
-            .apply_run_ended(id(worker), &ended, &[differ], self.now);
+            .apply_run_ended(id(worker), &ended, &losses, self.now);
         self.drain();
     }
 
@@ -235,8 +228,8 @@ impl Bench {
         for endpoint in 0..3 {
             self.end(2, "callers", endpoint, Outcome::Success);
         }
-        self.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
-        self.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
+        self.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
+        self.run_ended(2, "callers", &worker::RunEnded::default(), 0);
     }
 
     fn load(&self, worker: u8) -> Load {

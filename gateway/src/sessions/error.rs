@@ -79,8 +79,8 @@ pub(super) fn checked(mut request: CreateWorker) -> Result<CreateWorker, Session
             accepted,
         });
     }
-    if request.key.len() > MAX_NAME {
-        let accepted = format!("at most {MAX_NAME} characters");
+    if request.key.len() > MAX_NAME || request.key.chars().any(char::is_control) {
+        let accepted = format!("at most {MAX_NAME} printable characters");
         return Err(SessionsError::Invalid {
             field: "key",
             value: shortened(&request.key),
@@ -104,7 +104,7 @@ pub(super) fn check_capacity(capacity: u32) -> Result<(), SessionsError> {
     })
 }
 
-pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), SessionsError> {
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), SessionsError> {
     if labels.len() > MAX_LABELS {
         let accepted = format!("at most {MAX_LABELS} labels");
         return Err(SessionsError::Invalid {

@@ -11,5 +11,6 @@ mod common;
 mod fleet_api;
 mod fleet_refusals;
 mod serve;
+mod wire;
 mod worker_protocol;
 mod worker_refusals;

@@ -264,11 +264,12 @@ fn connect(config: &FleetConfig, ca: Option<&[u8]>) -> Result<Client> {
         file: config.token_file.clone(),
         known: Arc::default(),
     };
-    Ok(FleetClient::with_interceptor(
-        endpoint.connect_lazy(),
-        bearer,
-    ))
+    let client = FleetClient::with_interceptor(endpoint.connect_lazy(), bearer);
+    Ok(client.max_decoding_message_size(MAX_ANSWER))
 }
+
+/// The largest answer: the snapshot of a fleet of many thousand workers, a few hundred bytes each.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// A token as it is sent, and when it was read.
 type ReadToken = (MetadataValue<Ascii>, Instant);

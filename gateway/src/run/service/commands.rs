@@ -72,19 +72,11 @@ impl RunService {
             Ok(parsed) => parsed,
             Err(error) => return Ok(Err(RunError::Invalid(error.to_string()))),
         };
-        let tenant = self.store.tenant(&organisation);
-        let project = if project.is_empty() {
-            crate::store::DEFAULT_PROJECT.to_owned()
-        } else {
-            project
+        let project = match self.project(&organisation, project).await? {
+            Ok(project) => project,
+            Err(error) => return Ok(Err(error)),
         };
-        let projects = tenant.projects().await?;
-        if !projects.contains(&project) {
-            let accepted = projects.join(", ");
-            return Ok(Err(RunError::Invalid(format!(
-                "project: \"{project}\"; accepted: {accepted}"
-            ))));
-        }
+        let tenant = self.store.tenant(&organisation);
         let now = sessions::now();
         let accounts = if inline.is_empty() {
             None
@@ -146,9 +138,7 @@ impl RunService {
             return Ok(Ok(()));
         }
         let known = self.store.tenant(organisation).run(run).await?;
-        Ok(known
-            .map(|_| ())
-            .ok_or_else(|| RunError::NoRun(run.to_owned())))
+        Ok(known.map(|_| ()).ok_or_else(|| RunError::no_run(run)))
     }
 
     async fn watch(
@@ -163,7 +153,7 @@ impl RunService {
         let state = known.as_ref().map(view::state_of_record);
         Ok(state
             .map(|state| watch::Sender::new(state).subscribe())
-            .ok_or_else(|| RunError::NoRun(run.to_owned())))
+            .ok_or_else(|| RunError::no_run(run)))
     }
 
     async fn upsert_pool(
@@ -179,19 +169,41 @@ impl RunService {
             let message = format!("pool key: \"{}\"; accepted: namespace/name", pool.key);
             return Ok(Err(RunError::Invalid(message)));
         }
-        let pool = PoolRegistration {
-            project: if pool.project.is_empty() {
-                crate::store::DEFAULT_PROJECT.to_owned()
-            } else {
-                pool.project
-            },
-            ..pool
+        let project = match self
+            .project(&pool.organisation, pool.project.clone())
+            .await?
+        {
+            Ok(project) => project,
+            Err(error) => return Ok(Err(error)),
         };
+        let pool = PoolRegistration { project, ..pool };
         self.store.upsert_pool(&pool, now.unix_ms).await?;
         let key = (pool.organisation.clone(), pool.key.clone());
         let before = self.pools.insert(key, (pool.clone(), now.instant));
         self.schedule |= before.is_none_or(|(before, _)| before != pool);
         Ok(Ok(()))
+    }
+
+    /// A project of the organisation; empty: its default one.
+    async fn project(
+        &self,
+        organisation: &str,
+        project: String,
+    ) -> Result<Result<String, RunError>, StoreError> {
+        let project = if project.is_empty() {
+            crate::store::DEFAULT_PROJECT.to_owned()
+        } else {
+            project
+        };
+        let projects = self.store.tenant(organisation).projects().await?;
+        if projects.contains(&project) {
+            return Ok(Ok(project));
+        }
+        let shown: String = project.chars().take(64).collect();
+        let accepted = projects.join(", ");
+        Ok(Err(RunError::Invalid(format!(
+            "project: \"{shown}\"; accepted: {accepted}"
+        ))))
     }
 
     fn entry_of(&mut self, organisation: &str, run: &str) -> Option<&mut Entry> {

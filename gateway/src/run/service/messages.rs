@@ -2,7 +2,7 @@
 
 use callmeter_proto::worker::{self, ResumeRun, ResumeVerdict, ToWorker, to_worker};
 
-use super::{RunService, RunServiceError};
+use super::{RunService, RunServiceError, screen};
 use crate::link::{InstanceId, RunMessage, SessionEvent, WorkerId, WorkerInfo};
 use crate::run::{OutcomeRow, Run};
 use crate::sessions;
@@ -11,11 +11,11 @@ use crate::store::{
 };
 
 /// Where a message came from and which it is.
-struct Numbered<'a> {
-    run: &'a str,
-    worker: WorkerId,
-    instance: InstanceId,
-    seq: u64,
+pub(super) struct Numbered<'a> {
+    pub(super) run: &'a str,
+    pub(super) worker: WorkerId,
+    pub(super) instance: InstanceId,
+    pub(super) seq: u64,
 }
 
 /// What is stored of one message.
@@ -147,8 +147,9 @@ impl RunService {
         &mut self,
         worker: WorkerId,
         instance: InstanceId,
-        message: RunMessage,
+        mut message: RunMessage,
     ) -> Result<(), RunServiceError> {
+        screen::bound_texts(&mut message);
         let (run, seq) = match &message {
             RunMessage::Ack(ack) => {
                 if let Some(entry) = self.runs.get_mut(&ack.run) {
@@ -198,14 +199,22 @@ impl RunService {
     /// Gives a message to its run; what is answered is stored before anything comes of it.
     fn effect(&mut self, from: &Numbered<'_>, message: &RunMessage) -> Effect {
         let mut effect = Effect::default();
-        let samples = match message {
-            RunMessage::Samples(samples) => sample_rows(samples),
+        let mut samples = match message {
+            RunMessage::Samples(samples) => screen::sample_rows(samples),
             _ => Vec::new(),
         };
         let Some(entry) = self.runs.get_mut(from.run) else {
             effect.samples = samples;
             return effect;
         };
+        let refused = screen::refuse_foreign(&mut samples, &entry.run, from.worker);
+        if refused > 0 {
+            // Its totals count them, so that the run becomes partial.
+            tracing::warn!(
+                worker = %from.worker, run = from.run, rows = refused,
+                "rows of no endpoint of this worker, or of no second of this run, are refused"
+            );
+        }
         let late = !entry.run.carriers().any(|(w, _)| w == from.worker);
         entry.late |= late;
         match message {
@@ -250,67 +259,6 @@ impl RunService {
         effect
     }
 
-    /// A worker's last word on a run: its totals against what is stored.
-    async fn run_ended(
-        &mut self,
-        from: &Numbered<'_>,
-        ended: &worker::RunEnded,
-    ) -> Result<(), RunServiceError> {
-        if !self.runs.contains_key(from.run) {
-            return self.report_again(from.run).await;
-        }
-        let mut mismatches = Vec::new();
-        for share in &ended.shares {
-            let worker::ShareTotals {
-                group,
-                first,
-                count,
-                calls,
-                rows_per_endpoint,
-            } = share;
-            let stored = self
-                .store
-                .rows_per_endpoint(from.run, from.worker, group, *first, *count)
-                .await?;
-            let differ = stored
-                .iter()
-                .zip(rows_per_endpoint)
-                .filter(|(have, sent)| have != sent)
-                .count() as u32;
-            let told: u64 = calls.iter().map(|c| c.calls).sum();
-            let counted = self.runs.get(from.run).and_then(|entry| {
-                let index = entry
-                    .run
-                    .test()
-                    .groups
-                    .iter()
-                    .position(|g| g.name == *group)?;
-                Some(
-                    entry
-                        .results
-                        .group(index)?
-                        .calls_of_endpoints(*first, *count),
-                )
-            });
-            let calls_differ = counted.is_some_and(|counted| counted != told);
-            if differ > 0 || calls_differ {
-                tracing::warn!(
-                    worker = %from.worker, run = from.run, group, endpoints = differ, calls_told = told,
-                    calls_stored = counted, "a worker's totals differ from what is stored"
-                );
-            }
-            mismatches.push(differ.max(u32::from(calls_differ)));
-        }
-        if let Some(entry) = self.runs.get_mut(from.run) {
-            entry
-                .run
-                .apply_run_ended(from.worker, ended, &mismatches, sessions::now());
-            self.touched.insert(from.run.to_owned());
-            self.schedule = true;
-        }
-        Ok(())
-    }
-
     fn acknowledge(&self, of: &Numbered<'_>) {
         let ack = worker::Ack {
             run: of.run.to_owned(),
@@ -322,19 +270,4 @@ impl RunService {
         // Not confirmed it is sent again, and confirmed then.
         let _ = self.sessions.send(of.worker, of.instance, message);
     }
-}
-
-fn sample_rows(samples: &worker::Samples) -> Vec<SampleRow> {
-    let row = |row: &worker::SampleRow| SampleRow {
-        group: row.group.clone(),
-        endpoint: row.endpoint,
-        second: samples.second,
-        call: row.call,
-        direction: row.direction,
-        per_call: row.per_call,
-        generator_limited: row.generator_limited,
-        delay_partial: row.delay_partial,
-        values: row.values.iter().map(|v| (v.metric, v.value)).collect(),
-    };
-    samples.rows.iter().map(row).collect()
 }

@@ -1,6 +1,7 @@
 //! The task with the real store and the real session layer; workers are the protocol's types.
 
 mod cases;
+mod hostile;
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ fn a_group_that_lost_all_its_endpoints_fails_the_run_and_stops_the_rest() {
             (0, 0, Outcome::Timeout)
         ]
     );
-    bench.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
+    bench.run_ended(2, "callers", &worker::RunEnded::default(), 0);
     assert_eq!(bench.run.status(), RunPhase::Failed);
     assert_eq!(
         bench.run.reason,
@@ -103,7 +103,7 @@ fn a_group_with_another_worker_goes_on_partially() {
     bench.ready(2, "callers", 3);
     assert_eq!(bench.run.status(), RunPhase::Running);
     assert!(bench.run.started_ms.is_some());
-    bench.run_ended(2, "callers", 3, &worker::RunEnded::default(), 0);
+    bench.run_ended(2, "callers", &worker::RunEnded::default(), 0);
     assert_eq!(
         (bench.run.status(), bench.run.partial.len()),
         (RunPhase::Completed, 1)
@@ -134,8 +134,8 @@ fn totals_that_differ_and_calls_that_were_cut_make_the_run_partial() {
         ),
     ] {
         let mut bench = Bench::started(TEST);
-        bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
-        bench.run_ended(2, "callers", 3, &ended, differ);
+        bench.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
+        bench.run_ended(2, "callers", &ended, differ);
         assert_eq!(bench.run.status(), RunPhase::Completed);
         let [partial] = bench.run.partial.as_slice() else {
             panic!("{:?}", bench.run.partial)
@@ -158,9 +158,9 @@ fn a_restart_at_any_stage_changes_nothing() {
         |b| b.run.confirmed(id(2), INSTANCE, 2),
         |b| b.event(2, "callers", 0, 1, What::Phase(Phase::Incall.into())),
         |b| b.end(2, "callers", 0, Outcome::Success),
-        |b| b.run_ended(2, "callers", 3, &worker::RunEnded::default(), 1),
+        |b| b.run_ended(2, "callers", &worker::RunEnded::default(), 1),
         |b| b.run.stop("enough", b.now),
-        |b| b.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0),
+        |b| b.run_ended(1, "answerers", &worker::RunEnded::default(), 0),
     ];
     let mut bench = Bench::dispatched(TEST);
     for (n, step) in steps.iter().enumerate() {

@@ -139,7 +139,7 @@ fn a_stop_reaches_who_was_told_of_the_run_and_nobody_else() {
         (bench.run.status(), bench.load(2)),
         (RunPhase::Stopping, Load::default())
     );
-    bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
+    bench.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
     assert_eq!(
         (bench.run.status(), bench.run.reason.as_str()),
         (RunPhase::Completed, "stopped: enough")
@@ -169,7 +169,7 @@ fn a_run_that_does_not_end_is_stopped_and_then_given_up() {
     assert!(bench.told().is_empty());
     bench.pass(1);
     assert_eq!(bench.told(), ["1: stop #3", "2: stop #3"]);
-    bench.run_ended(1, "answerers", 2, &worker::RunEnded::default(), 0);
+    bench.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
     bench.pass(60);
     assert_eq!(bench.run.status(), RunPhase::Failed);
     assert_eq!(bench.run.partial[0].cause, Cause::WorkerLost);
