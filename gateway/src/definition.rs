@@ -6,6 +6,8 @@ mod accounts;
 mod inline;
 mod load;
 mod parse;
+mod plain;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -18,8 +20,9 @@ pub use accounts::{AccountError, Credentials, overlaps, read_csv};
 pub use callmeter_api::calltest::{Codec, ExpectMetric, Role, Stat};
 pub use inline::{InlineAccounts, SealedAccounts};
 pub use load::call_plan;
-pub(crate) use parse::typed;
 pub use parse::{Document, Format, parse, read};
+pub(crate) use parse::{plain_json, typed};
+pub(crate) use validate::is_label;
 pub use validate::validate;
 
 use crate::scheduler::Placement;

@@ -281,8 +281,12 @@ pub struct Call {
 
 /// A bound on a measured figure.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.min) || has(self.max)")
-    .message("expect: min or max is required"))]
+#[x_kube(
+    validation = Rule::new("has(self.min) || has(self.max)")
+        .message("expect: min or max is required"),
+    validation = Rule::new("(!has(self.min) || (self.metric == 'mos' ? self.min >= 1.0 && self.min <= 5.0 : self.min >= 0.0 && self.min <= 100.0)) && (!has(self.max) || (self.metric == 'mos' ? self.max >= 1.0 && self.max <= 5.0 : self.max >= 0.0 && self.max <= 100.0))")
+        .message("expect: min and max of mos are from 1 to 5, of call_success_rate from 0 to 100"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Expect {
     /// The metric.

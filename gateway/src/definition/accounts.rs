@@ -75,17 +75,14 @@ pub fn read_csv(bytes: &[u8]) -> Result<Vec<Credentials>, AccountError> {
             return Err(wrong("has not two to four fields"));
         }
         let user = field(0).trim();
-        if !is_user(user) {
-            return Err(wrong(
-                "the user is empty or holds a character no SIP user may have",
-            ));
-        }
-        accounts.push(Credentials {
+        let account = Credentials {
             user: user.to_owned(),
             password: Secret::new(field(1)),
             auth_user: field(2).trim().to_owned(),
             realm: field(3).trim().to_owned(),
-        });
+        };
+        account.problem().map_or(Ok(()), |p| Err(wrong(p)))?;
+        accounts.push(account);
     }
     Ok(accounts)
 }
@@ -103,13 +100,33 @@ pub(super) fn rows(
         first,
         last,
     })?;
-    match used.iter().position(|c| !is_user(&c.user)) {
-        None => Ok(used),
-        Some(i) => Err(AccountError::Row {
-            row: from + i + 1,
-            problem: "the user is empty or holds a character no SIP user may have",
-        }),
+    for (i, account) in used.iter().enumerate() {
+        if let Some(problem) = account.problem() {
+            let row = from + i + 1;
+            return Err(AccountError::Row { row, problem });
+        }
     }
+    Ok(used)
+}
+
+impl Credentials {
+    /// What of it no SIP message can carry.
+    fn problem(&self) -> Option<&'static str> {
+        if !is_user(&self.user) {
+            return Some("the user is empty or holds a character no SIP user may have");
+        }
+        let texts = [&self.auth_user, &self.realm];
+        let unfit = |text: &&String| !is_quotable(text);
+        texts
+            .iter()
+            .any(|text| unfit(text))
+            .then_some("authUser or realm holds a control character or more than 255 bytes")
+    }
+}
+
+/// Whether a text can stand between quotes in a header.
+pub(super) fn is_quotable(text: &str) -> bool {
+    text.len() <= 255 && !text.chars().any(char::is_control)
 }
 
 /// The accounts of a group out of the rows of its Secret.

@@ -55,18 +55,31 @@ impl InlineAccounts {
         let mut taken = BTreeMap::new();
         let groups = definition.get_mut("groups").and_then(Value::as_array_mut);
         for (index, group) in groups.into_iter().flatten().enumerate() {
-            let endpoints = group
-                .get("endpoints")
-                .and_then(Value::as_u64)
-                .unwrap_or(0)
-                .min(u64::from(MOST));
+            let endpoints = group.get("endpoints").and_then(Value::as_u64).unwrap_or(0);
+            if endpoints > u64::from(MOST) {
+                let message = format!("{endpoints}; accepted: 1 to {MOST}");
+                let field = format!("groups[{index}].endpoints");
+                return Err(InvalidDefinition::one(field, message));
+            }
             let Some(group) = group.as_object_mut() else {
                 continue;
             };
-            let Some(accounts) = group.get("accounts").and_then(Value::as_object) else {
-                continue;
-            };
             let field = format!("groups[{index}].accounts");
+            let one_of = || {
+                let message = "accepted: exactly one of secretRef, list, pattern";
+                InvalidDefinition::one(&field, message)
+            };
+            let accounts = match group.get("accounts") {
+                None | Some(Value::Null) => continue,
+                // What stands here instead of a map may be a password.
+                Some(other) => other.as_object().ok_or_else(one_of)?,
+            };
+            let forms = ["secretRef", "list", "pattern"];
+            match forms.iter().filter(|f| accounts.contains_key(**f)).count() {
+                1 => {}
+                0 if accounts.contains_key("password") => {}
+                _ => return Err(one_of()),
+            }
             let rows = if accounts.contains_key("list") {
                 list(accounts, &field, endpoints as usize)?
             } else if accounts.contains_key("pattern") {
@@ -175,9 +188,18 @@ fn pattern(
     if pattern.matches("{n}").count() != 1
         || !super::accounts::is_user(&pattern.replace("{n}", "1"))
     {
+        let pattern: String = pattern
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
         let message =
             format!("\"{pattern}\"; accepted: a SIP user name with {{n}} once, like user{{n}}");
         return Err(InvalidDefinition::one(format!("{field}.pattern"), message));
+    }
+    if !super::accounts::is_quotable(&realm) {
+        let message = "accepted: at most 255 bytes without control characters";
+        return Err(InvalidDefinition::one(format!("{field}.realm"), message));
     }
     let account = |n: u32| Credentials {
         user: pattern.replace("{n}", &n.to_string()),

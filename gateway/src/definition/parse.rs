@@ -1,10 +1,12 @@
 //! From text to [`CallTestSpec`], with the path of whatever is wrong.
 
 use callmeter_api::calltest::CallTestSpec;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde_json::Value;
 
 use super::inline::InlineAccounts;
+use super::plain::Plain;
+use super::strict::Strict;
 use super::{InvalidDefinition, Problem, ValidatedTest};
 
 /// How a definition is written.
@@ -32,6 +34,12 @@ pub fn parse(
     let (value, inline) = InlineAccounts::take(value)?;
     let spec: CallTestSpec = typed(value, "")?;
     let test = super::validate(&spec, &inline, namespace)?;
+    let groups = 0..test.groups.len();
+    let given: Vec<_> = groups
+        .map(|group| inline.of(group).unwrap_or_default().to_vec())
+        .collect();
+    super::overlaps(&test, &given)
+        .map_err(|shared| InvalidDefinition::one("groups", shared.to_string()))?;
     Ok((test, inline, spec))
 }
 
@@ -46,15 +54,13 @@ pub struct Document {
 
 /// Reads text into plain values; a whole `CallTest` is reduced to its `spec`.
 pub fn read(text: &str, format: Format) -> Result<Document, InvalidDefinition> {
-    let value: Value = match format {
-        Format::Yaml => serde_yaml::from_str(text).map_err(|e| {
-            InvalidDefinition::one("", format!("is no YAML: {}", hide_values(&e.to_string())))
-        })?,
-        Format::Json => serde_json::from_str(text).map_err(|e| {
-            let (line, column) = (e.line(), e.column());
-            InvalidDefinition::one("", format!("is no JSON at line {line}, column {column}"))
-        })?,
+    let value = match format {
+        Format::Yaml => Plain
+            .deserialize(serde_yaml::Deserializer::from_str(text))
+            .map_err(|e| format!("is no YAML: {}", hide_values(&e.to_string()))),
+        Format::Json => plain_json(text.as_bytes()),
     };
+    let value = value.map_err(|message| InvalidDefinition::one("", message))?;
     let Value::Object(mut fields) = value else {
         return Err(InvalidDefinition::one(
             "",
@@ -79,6 +85,23 @@ pub fn read(text: &str, format: Format) -> Result<Document, InvalidDefinition> {
     })
 }
 
+/// Plain values of JSON; the error is what the text is.
+pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
+    let mut source = serde_json::Deserializer::from_slice(text);
+    let value = Plain.deserialize(&mut source).and_then(|value| {
+        source.end()?;
+        Ok(value)
+    });
+    value.map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        match e.classify() {
+            // A message of our own: it names a field, never a value.
+            serde_json::error::Category::Data => format!("is not accepted: {e}"),
+            _ => format!("is no JSON at line {line}, column {column}"),
+        }
+    })
+}
+
 /// A typed value of plain ones; unknown fields and wrong types are refused by path.
 pub(crate) fn typed<T: DeserializeOwned>(
     value: Value,
@@ -86,7 +109,7 @@ pub(crate) fn typed<T: DeserializeOwned>(
 ) -> Result<T, InvalidDefinition> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let located = serde_path_to_error::Deserializer::new(value, &mut track);
+    let located = serde_path_to_error::Deserializer::new(Strict(value), &mut track);
     let result = serde_ignored::deserialize(located, |path| unknown.push(path_text(&path)));
     let join = |path: String| match (prefix, path.as_str()) {
         ("", _) => path,

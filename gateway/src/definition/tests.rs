@@ -1,4 +1,6 @@
 mod accounts;
+mod shape;
+mod sizes;
 
 use callmeter_api::calltest::CallTestSpec;
 

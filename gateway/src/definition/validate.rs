@@ -14,7 +14,8 @@ use super::{
     ValidatedTest,
 };
 use crate::scheduler::Placement;
-use forms::{is_label, is_sip_uri, shown};
+pub(crate) use forms::is_label;
+use forms::{is_sip_uri, shown};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -319,6 +320,17 @@ impl Check<'_> {
         } = expect;
         if min.is_none() && max.is_none() {
             self.refuse(at, "accepted: min, max or both");
+        }
+        let range = match metric {
+            api::ExpectMetric::Mos => 1.0..=5.0,
+            api::ExpectMetric::CallSuccessRate => 0.0..=100.0,
+        };
+        for (name, bound) in [("min", min), ("max", max)] {
+            if let Some(bound) = bound.filter(|bound| !range.contains(bound)) {
+                let (least, most) = (range.start(), range.end());
+                let message = format!("{bound}; accepted: {least} to {most}");
+                self.refuse(format!("{at}.{name}"), message);
+            }
         }
         if let (Some(min), Some(max)) = (min, max)
             && min > max

@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::answer::{ApiError, Data};
 use super::{MAX_BODY, RestState};
@@ -66,7 +65,10 @@ impl Parameters {
     pub(super) fn finish(self) -> Result<(), ApiError> {
         match self.0.into_keys().next() {
             None => Ok(()),
-            Some(name) => Err(ApiError::invalid(format!("{name}: is no known parameter"))),
+            Some(name) => {
+                let shown: String = name.chars().take(64).collect();
+                Err(ApiError::invalid(format!("{shown}: is no known parameter")))
+            }
         }
     }
 
@@ -102,7 +104,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
                 "query: accepted: name=value pairs, URL-encoded",
             ));
         };
-        Ok(Self(pairs.into_iter().collect()))
+        let mut parameters = BTreeMap::new();
+        for (name, value) in pairs {
+            if parameters.contains_key(&name) {
+                let shown: String = name.chars().take(64).collect();
+                return Err(ApiError::invalid(format!("{shown}: is given twice")));
+            }
+            parameters.insert(name, value);
+        }
+        Ok(Self(parameters))
     }
 }
 
@@ -168,10 +178,14 @@ impl Body {
         } else {
             &self.0[..]
         };
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-            let (line, column) = (e.line(), e.column());
-            ApiError::invalid(format!("body: is no JSON at line {line}, column {column}"))
-        })?;
-        definition::typed(value, "").map_err(|e| ApiError::invalid(e.to_string()))
+        let value = definition::plain_json(bytes)
+            .map_err(|message| ApiError::invalid(format!("body: {message}")))?;
+        definition::typed(value, "").map_err(|wrong| {
+            let problems = wrong.problems().iter().map(|problem| {
+                let field = Some(problem.field.as_str()).filter(|field| !field.is_empty());
+                format!("{}: {}", field.unwrap_or("body"), problem.message)
+            });
+            ApiError::invalid(problems.collect::<Vec<_>>().join("; "))
+        })
     }
 }

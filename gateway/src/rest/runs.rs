@@ -233,8 +233,7 @@ fn format_of(headers: &HeaderMap) -> Result<Format, ApiError> {
 }
 
 pub(super) fn no_run(id: &str) -> ApiError {
-    let shown: String = id.chars().take(64).collect();
-    RunError::NoRun(shown).into()
+    RunError::no_run(id).into()
 }
 
 fn row(record: &RunRecord) -> Value {

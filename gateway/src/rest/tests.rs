@@ -1,3 +1,4 @@
+mod fields;
 mod runs;
 mod samples;
 

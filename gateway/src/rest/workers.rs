@@ -146,7 +146,7 @@ async fn set_disabled(
 
 fn worker_id(text: &str) -> Result<WorkerId, ApiError> {
     text.parse().map_err(|_| {
-        let shown: String = text.chars().take(64).collect();
+        let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
         ApiError::not_found(format!(
             "worker: \"{shown}\" does not exist; accepted: the id of a worker of this organisation"
         ))

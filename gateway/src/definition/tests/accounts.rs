@@ -122,6 +122,10 @@ fn accounts_csv_is_read_and_its_errors_name_the_row() {
             "row 1: the user is empty or holds a character",
         ),
         (b"\xff,secret\n", "row 1: is not UTF-8 text"),
+        (
+            b"alice,secret,a\x07b\n",
+            "row 1: authUser or realm holds a control character",
+        ),
     ] {
         let refusal = read_csv(text).unwrap_err().to_string();
         assert!(
@@ -139,15 +143,18 @@ fn one_account_for_two_endpoints_of_a_registrar_is_refused_by_name() {
         "{pattern: 'user{n}', password: x}",
         "{pattern: 'user{n}', first: 2, password: x}",
     );
-    let (test, inline, _) = yaml(&text, "demo").unwrap();
-    let accounts: Vec<Vec<Credentials>> = (0..2).map(|g| inline.of(g).unwrap().to_vec()).collect();
-    let refusal = overlaps(&test, &accounts).unwrap_err().to_string();
-    assert_eq!(
-        refusal,
-        "groups answerers and callers would both use the account \"user2\" at kamailio.demo.svc; \
-         accepted: an account of its own for each endpoint"
-    );
+    let message = "groups answerers and callers would both use the account \"user2\" at \
+                   kamailio.demo.svc; accepted: an account of its own for each endpoint";
+    let refusal = yaml(&text, "demo").unwrap_err().to_string();
+    assert_eq!(refusal, format!("groups: {message}"));
     let elsewhere = text.replacen("domain: kamailio.demo.svc", "domain: pbx.example", 1);
-    let (test, ..) = yaml(&elsewhere, "demo").unwrap();
+    let (test, inline, _) = yaml(&elsewhere, "demo").unwrap();
+    // Rows of a Secret are read later and meet the same rule.
+    let accounts: Vec<Vec<Credentials>> = (0..2).map(|g| inline.of(g).unwrap().to_vec()).collect();
     assert_eq!(overlaps(&test, &accounts), Ok(()));
+    let mut same = test;
+    for group in &mut same.groups {
+        group.registrar.as_mut().unwrap().domain = "kamailio.demo.svc".into();
+    }
+    assert_eq!(overlaps(&same, &accounts).unwrap_err().to_string(), message);
 }

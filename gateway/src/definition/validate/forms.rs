@@ -6,7 +6,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// RFC 1123 label.
-pub(super) fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
     (1..=63).contains(&bytes.len())

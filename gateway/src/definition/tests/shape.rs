@@ -1,0 +1,295 @@
+//! Every field of a definition × (missing, wrong type, empty, unknown beside it): what is refused
+//! names the field, what is taken is in a list.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Every field there is, in both forms of accounts that a person may send.
+pub(super) fn full() -> Value {
+    json!({
+        "duration": "40s",
+        "queueTimeout": "1m",
+        "groups": [
+            {
+                "name": "answerers",
+                "endpoints": 2,
+                "placement": {"pool": "demo/fra"},
+                "role": "callee",
+                "target": {"external": true},
+                "registrar": {"domain": "pbx.example", "port": 5060, "outboundProxy": "proxy:5060", "register": true},
+                "accounts": {"list": [
+                    {"user": "a", "password": "hunter2", "authUser": "aa", "realm": "r"},
+                    {"user": "b", "password": "hunter2", "authUser": "bb", "realm": "r"}], "first": 1},
+                "audio": {"codec": "pcma", "ptime": "20ms", "dscp": 46},
+                "load": {"concurrency": 2},
+                "call": {"duration": "12s", "ringFor": "1s", "repeat": false},
+            },
+            {
+                "name": "callers",
+                "endpoints": 2,
+                "role": "caller",
+                "target": {"uri": "sip:100@pbx.example"},
+                "registrar": {"domain": "pbx.example"},
+                "accounts": {"pattern": "u{n}", "password": "hunter2", "realm": "r", "first": 1},
+                "load": {"arrivalRate": "5/s"},
+            },
+            {
+                "name": "others",
+                "endpoints": 2,
+                "role": "both",
+                "target": {"group": "answerers"},
+                "registrar": {"domain": "pbx.example"},
+                "accounts": {"secretRef": {"name": "sip-accounts"}, "first": 1},
+            },
+        ],
+        "expect": [{"metric": "mos", "stat": "p05", "group": "callers", "min": 3.5, "max": 4.5}],
+    })
+}
+
+/// Where a value is, as errors name it.
+#[derive(Clone)]
+struct Place {
+    pointer: String,
+    path: String,
+}
+
+fn places(value: &Value, at: &Place, found: &mut Vec<Place>) {
+    let inner: Vec<(String, String, &Value)> = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (format!("/{name}"), format!(".{name}"), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(n, value)| (format!("/{n}"), format!("[{n}]"), value))
+            .collect(),
+        _ => return,
+    };
+    for (pointer, path, value) in inner {
+        let place = Place {
+            pointer: at.pointer.clone() + &pointer,
+            path: (at.path.clone() + &path).trim_start_matches('.').to_owned(),
+        };
+        found.push(place.clone());
+        places(value, &place, found);
+    }
+}
+
+fn all_places() -> Vec<Place> {
+    let root = Place {
+        pointer: String::new(),
+        path: String::new(),
+    };
+    let mut found = Vec::new();
+    places(&full(), &root, &mut found);
+    found
+}
+
+/// Reads a definition; what is refused, by field.
+pub(super) fn read(definition: &Value) -> Result<(), Vec<(String, String)>> {
+    let read = parse(&definition.to_string(), Format::Json, "demo");
+    read.map(drop).map_err(|refusal| {
+        assert!(!refusal.to_string().contains("hunter"), "{refusal}");
+        let problems = refusal.problems().iter();
+        problems
+            .map(|p| (p.field.clone(), p.message.clone()))
+            .collect()
+    })
+}
+
+/// Whether a refusal of `field` is about the place: it, what is in it, or what it is in. Accounts
+/// are told by their list, row by row.
+fn is_about(field: &str, message: &str, place: &str) -> bool {
+    let row = place
+        .split_once(".list[")
+        .and_then(|(list, rest)| Some((list, rest.split_once(']')?.0.parse::<usize>().ok()?)));
+    let told_by_row = row.is_some_and(|(list, row)| {
+        field == format!("{list}.list") && message.starts_with(&format!("row {}: ", row + 1))
+    });
+    let parent = place
+        .rsplit_once(['.', '['])
+        .map_or("", |(parent, _)| parent);
+    field.starts_with(place) || field == parent || told_by_row
+}
+
+#[test]
+fn the_full_definition_is_taken() {
+    assert_eq!(read(&full()), Ok(()));
+    assert_eq!(all_places().len(), 73);
+}
+
+/// What is taken: nothing in place of an optional field, its own type, and texts that are free.
+const TAKEN: &[&str] = &[
+    r#"expect: []"#,
+    r#"expect[0].group: null"#,
+    r#"expect[0].max: null"#,
+    r#"expect[0].min: null"#,
+    r#"expect[0].stat: null"#,
+    r#"groups[0].accounts.first: null"#,
+    r#"groups[0].accounts.list[0].authUser: """#,
+    r#"groups[0].accounts.list[0].password: "" "\u0007 ;""#,
+    r#"groups[0].accounts.list[0].realm: """#,
+    r#"groups[0].accounts.list[1].authUser: """#,
+    r#"groups[0].accounts.list[1].password: "" "\u0007 ;""#,
+    r#"groups[0].accounts.list[1].realm: """#,
+    r#"groups[0].audio: null {}"#,
+    r#"groups[0].audio.codec: null"#,
+    r#"groups[0].audio.dscp: null"#,
+    r#"groups[0].audio.ptime: null"#,
+    r#"groups[0].call: null {}"#,
+    r#"groups[0].call.duration: null"#,
+    r#"groups[0].call.repeat: null true"#,
+    r#"groups[0].call.ringFor: null"#,
+    r#"groups[0].load: null"#,
+    r#"groups[0].placement: null {}"#,
+    r#"groups[0].placement.pool: null"#,
+    r#"groups[0].registrar: null"#,
+    r#"groups[0].registrar.outboundProxy: null """#,
+    r#"groups[0].registrar.port: null"#,
+    r#"groups[0].registrar.register: null true"#,
+    r#"groups[0].target: null"#,
+    r#"groups[0].target.external: true"#,
+    r#"groups[1].accounts.first: null"#,
+    r#"groups[1].accounts.password: "" "\u0007 ;""#,
+    r#"groups[1].accounts.realm: """#,
+    r#"groups[1].load: null"#,
+    r#"groups[1].registrar: null"#,
+    r#"groups[2].accounts.first: null"#,
+    r#"groups[2].registrar: null"#,
+];
+
+/// Each value of each field replaced by one of every other type.
+#[test]
+fn wrong_types_name_the_field() {
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!(-7),
+        json!(2.5e9),
+        json!(u64::MAX),
+        json!(""),
+        json!("\u{7} ;"),
+        json!([]),
+        json!(["x"]),
+        json!({}),
+        json!({"x": "x"}),
+    ];
+    let mut taken: Vec<(String, Vec<String>)> = Vec::new();
+    for place in all_places() {
+        for value in &wrong {
+            let mut changed = full();
+            *changed.pointer_mut(&place.pointer).unwrap() = value.clone();
+            match read(&changed) {
+                Ok(()) => match taken.last_mut().filter(|(path, _)| *path == place.path) {
+                    Some((_, values)) => values.push(value.to_string()),
+                    None => taken.push((place.path.clone(), vec![value.to_string()])),
+                },
+                Err(problems) => {
+                    let named = problems.iter().any(|(f, m)| is_about(f, m, &place.path));
+                    assert!(named, "{} = {value}: {problems:?}", place.path);
+                }
+            }
+        }
+    }
+    let taken: Vec<String> = taken
+        .iter()
+        .map(|(path, values)| format!("{path}: {}", values.join(" ")))
+        .collect();
+    assert_eq!(taken, TAKEN);
+}
+
+/// Fields without which there is no definition; all others have a default or an alternative.
+const REQUIRED: &[&str] = &[
+    "duration",
+    "expect[0].metric",
+    "groups",
+    "groups[0].accounts",
+    "groups[0].accounts.list",
+    "groups[0].accounts.list[0].password",
+    "groups[0].accounts.list[0].user",
+    "groups[0].accounts.list[1].password",
+    "groups[0].accounts.list[1].user",
+    "groups[0].endpoints",
+    "groups[0].load.concurrency",
+    "groups[0].name",
+    "groups[0].registrar.domain",
+    "groups[0].role",
+    "groups[0].target.external",
+    "groups[1].accounts",
+    "groups[1].accounts.password",
+    "groups[1].accounts.pattern",
+    "groups[1].endpoints",
+    "groups[1].load.arrivalRate",
+    "groups[1].name",
+    "groups[1].registrar.domain",
+    "groups[1].role",
+    "groups[1].target",
+    "groups[1].target.uri",
+    "groups[2].accounts",
+    "groups[2].accounts.secretRef",
+    "groups[2].accounts.secretRef.name",
+    "groups[2].endpoints",
+    "groups[2].name",
+    "groups[2].registrar.domain",
+    "groups[2].role",
+    "groups[2].target",
+    "groups[2].target.group",
+];
+
+/// Each field left out.
+#[test]
+fn what_is_missing_is_named() {
+    let mut required = Vec::new();
+    for place in all_places() {
+        if place.path.ends_with(']') {
+            continue;
+        }
+        let (parent, name) = place.pointer.rsplit_once('/').unwrap();
+        let mut changed = full();
+        changed
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name);
+        if let Err(problems) = read(&changed) {
+            let parent = place.path.rsplit_once('.').map_or("", |(parent, _)| parent);
+            let missing = format!("missing field `{name}`");
+            let named = problems.iter().any(|(field, message)| {
+                (field == parent && message.contains(&missing))
+                    || message.contains(&format!(".{name} "))
+                    || is_about(field, message, &place.path)
+            });
+            assert!(named, "without {}: {problems:?}", place.path);
+            required.push(place.path);
+        }
+    }
+    assert_eq!(required, REQUIRED);
+}
+
+/// An unknown field in each map is named, with the right ones beside it.
+#[test]
+fn unknown_fields_are_named_wherever_they_are() {
+    let maps = all_places()
+        .into_iter()
+        .filter(|place| full().pointer(&place.pointer).unwrap().is_object());
+    let root = Place {
+        pointer: String::new(),
+        path: String::new(),
+    };
+    for place in maps.chain([root]) {
+        let mut changed = full();
+        let map = changed.pointer_mut(&place.pointer).unwrap();
+        map["colour"] = json!("hunter2");
+        let field = format!("{}.colour", place.path);
+        let field = field.trim_start_matches('.');
+        let problems = read(&changed).unwrap_err();
+        let told = ("is no known field".to_owned(), field.to_owned());
+        assert!(
+            problems.iter().any(|(f, m)| (m, f) == (&told.0, &told.1)),
+            "{field}: {problems:?}"
+        );
+    }
+}
