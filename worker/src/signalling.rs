@@ -15,6 +15,7 @@ mod trace;
 
 use std::{io, sync::Arc, time::Instant};
 
+use callmeter_engine::Held;
 pub use handle::{Room, ShardHandle, Waker};
 pub use messages::{Command, Report, StopCause};
 use shard::Shard;
@@ -66,8 +67,31 @@ impl SignallingStats {
             received,
             sent,
             send_errors,
+            malformed,
             ..
         } = &*self.0;
+        telemetry
+            .datagrams_refused
+            .with_label_values(&["sip"])
+            .inc_by(malformed.since_last());
+        let Held {
+            shares,
+            calls,
+            timers,
+            sip,
+        } = self.0.held();
+        for (what, count) in [
+            ("shares", shares),
+            ("calls", calls.max(sip.calls)),
+            ("endpoints", sip.endpoints),
+            ("registrations", sip.registrations),
+            ("transactions", sip.transactions),
+            ("timers", timers + sip.timers),
+            ("listeners", sip.listeners),
+        ] {
+            let gauge = telemetry.signalling_held.with_label_values(&[what]);
+            gauge.set(count as i64);
+        }
         telemetry
             .sip_messages
             .with_label_values(&["received"])

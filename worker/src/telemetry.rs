@@ -1,7 +1,8 @@
 //! Metrics of the worker process itself, for Prometheus; figures of calls go to the gateway.
 
 use prometheus::{
-    Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// The metrics, registered once; handles are kept, so that counting is an atomic addition.
@@ -22,6 +23,10 @@ pub struct Telemetry {
     pub calls: IntCounterVec,
     /// SIP messages by direction.
     pub sip_messages: IntCounterVec,
+    /// Datagrams that were no message of a call, by protocol.
+    pub datagrams_refused: IntCounterVec,
+    /// What signalling holds, by kind: all zero 32 s after the last run (R105).
+    pub signalling_held: IntGaugeVec,
     /// SIP datagrams that could not be sent.
     pub sip_send_errors: IntCounter,
     /// RTP packets by direction.
@@ -71,6 +76,11 @@ impl Telemetry {
             "Send lateness p99 of the last second.",
         )?;
         registry.register(Box::new(lateness.clone()))?;
+        let held = IntGaugeVec::new(
+            Opts::new(name("signalling_held"), "What signalling holds now."),
+            &["what"],
+        )?;
+        registry.register(Box::new(held.clone()))?;
         Ok(Self {
             connected: gauge("connected", "1 while a gateway connection is accepted.")?,
             connections: counter(
@@ -86,6 +96,12 @@ impl Telemetry {
             runs_active: gauge("runs_active", "Runs this process carries.")?,
             calls: family("calls_total", "Ended calls.", "outcome")?,
             sip_messages: family("sip_messages_total", "SIP messages.", "direction")?,
+            datagrams_refused: family(
+                "datagrams_refused_total",
+                "Datagrams that were no message of a call: malformed, or of another source.",
+                "protocol",
+            )?,
+            signalling_held: held,
             sip_send_errors: counter("sip_send_errors_total", "SIP datagrams not sent.")?,
             rtp_packets: family("rtp_packets_total", "RTP packets.", "direction")?,
             tx_lateness_p99_ms: lateness,

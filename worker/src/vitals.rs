@@ -178,6 +178,9 @@ fn count_media(telemetry: &Telemetry, stats: &LocalStats, before: &LocalStats) {
     let rtp = |direction| telemetry.rtp_packets.with_label_values(&[direction]);
     rtp("sent").inc_by(stats.packets_sent - before.packets_sent);
     rtp("received").inc_by(stats.packets_received - before.packets_received);
+    let refused = |protocol| telemetry.datagrams_refused.with_label_values(&[protocol]);
+    refused("rtp").inc_by(stats.rtp_refused - before.rtp_refused);
+    refused("rtcp").inc_by(stats.rtcp_refused - before.rtcp_refused);
     telemetry
         .socket_drops
         .inc_by(stats.socket_drops - before.socket_drops);

@@ -29,7 +29,7 @@ use crate::media::{MediaEvent, StreamId};
 use crate::share::{EndCause, Share, Stage};
 use crate::timers::{Timer, Timers};
 
-pub use config::{EngineConfig, EngineError, HostFigures};
+pub use config::{EngineConfig, EngineError, Held, HostFigures};
 
 /// How long a stream may take to open or to report its last figures, a name to be resolved.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -219,13 +219,26 @@ impl Engine {
         self.shares.values().map(active).sum()
     }
 
-    /// Whether nothing of any share is left (R105).
+    /// What the engine holds now (R105).
+    pub fn held(&self) -> Held {
+        Held {
+            shares: self.shares.len(),
+            calls: self.calls.len().max(self.by_key.len()),
+            timers: self.timers.len(),
+            sip: self.ua.held(),
+        }
+    }
+
+    /// Whether nothing of any share is left but SIP timers that have no owner.
     pub fn is_empty(&self) -> bool {
-        self.shares.is_empty()
-            && self.calls.is_empty()
-            && self.by_key.is_empty()
-            && self.timers.is_empty()
-            && self.outputs.is_empty()
+        let mut held = self.held();
+        held.sip.timers = 0;
+        held == Held::default() && self.outputs.is_empty()
+    }
+
+    /// SIP messages that could not be read, since the engine was made.
+    pub fn malformed(&self) -> u64 {
+        self.ua.counters().malformed
     }
 
     fn fire(&mut self, now: Instant, share: ShareId, timer: Timer) {

@@ -18,5 +18,5 @@ pub use callmeter_metrics::{MetricId, RowDirection};
 pub use callmeter_sip::{Credentials, Flow, Host, Listener, LocalId, Password, Transport};
 
 pub use assign::{Account, Assign, Audio, CallPlan, Invalid, Registrar, Role, ShareId};
-pub use engine::{Engine, EngineConfig, EngineError, HostFigures};
+pub use engine::{Engine, EngineConfig, EngineError, Held, HostFigures};
 pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};

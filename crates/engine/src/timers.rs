@@ -63,7 +63,7 @@ impl Timers {
         self.due.pop_first().map(|(_, share, timer)| (share, timer))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.due.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.due.len()
     }
 }

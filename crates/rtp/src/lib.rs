@@ -35,5 +35,5 @@ pub use snapshot::{
     QualityWindow, ReceiveCounters, ReceiveSnapshot, RemoteReport, RtcpSnapshot, SendCounters,
     SendSnapshot, Spacing, StreamSnapshot,
 };
-pub use stream::{Datagram, RtpStream, StreamConfig};
+pub use stream::{Datagram, RefusedDatagrams, RtpStream, StreamConfig};
 pub use time::{NtpTime, Time};

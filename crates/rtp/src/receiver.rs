@@ -90,6 +90,11 @@ impl Receiver {
         self.counters.invalid += 1;
     }
 
+    /// Datagrams that were no packet of the stream's source.
+    pub(crate) fn refused(&self) -> u64 {
+        self.counters.invalid + self.counters.unexpected_source
+    }
+
     pub(crate) fn unexpected(&mut self, packets: u64) {
         self.counters.unexpected_source += packets;
     }

@@ -64,6 +64,15 @@ pub struct Datagram {
     pub ttl: Option<u8>,
 }
 
+/// Datagrams that are no part of a stream; a metric of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RefusedDatagrams {
+    /// No valid RTP of a negotiated payload type, or of another source.
+    pub rtp: u64,
+    /// No valid RTCP of this session.
+    pub rtcp: u64,
+}
+
 /// State of one stream. About 5 KiB, no allocation after [`RtpStream::new`].
 #[derive(Debug, Clone)]
 pub struct RtpStream {
@@ -223,6 +232,14 @@ impl RtpStream {
     /// Takes a datagram of the RTCP port; `ntp` is its receive time.
     pub fn receive_rtcp(&mut self, at: Time, ntp: NtpTime, wire: &[u8]) {
         self.rtcp.receive(at, ntp, wire, self.receiver.ssrc());
+    }
+
+    /// Datagrams of both ports that were no valid packet of this stream, since its start.
+    pub fn refused(&self) -> RefusedDatagrams {
+        RefusedDatagrams {
+            rtp: self.receiver.refused(),
+            rtcp: self.rtcp.refused(),
+        }
     }
 
     /// When the next report is to be written.

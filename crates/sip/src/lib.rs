@@ -22,7 +22,7 @@ pub use flow::{Flow, Listener, LocalId, Transport};
 pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{
-    CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Incoming, Invite,
-    Output, Registered, Registration, RegistrationFailed, Transmit, UaConfig, UaError, UaEvent,
-    UserAgent,
+    CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
+    Invite, Output, Registered, Registration, RegistrationFailed, Transmit, UaConfig, UaError,
+    UaEvent, UserAgent,
 };

@@ -52,6 +52,11 @@ impl<K> Timers<K> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
     }
 
+    /// Entries in the queue, those of owners that have gone included.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// Takes the first entry if it is due; its owner calls [`Deadline::fired`] with the time.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, K)> {
         if self.next()? > now {

@@ -29,7 +29,7 @@ use crate::transaction::Transactions;
 use call::Call;
 use endpoint::Endpoint;
 
-pub use config::{EndpointConfig, Invite, Registration, UaConfig};
+pub use config::{EndpointConfig, Held, Invite, Registration, UaConfig};
 pub use error::UaError;
 pub use event::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, Output, Registered,
@@ -308,6 +308,20 @@ impl UserAgent {
     /// Counters of one endpoint.
     pub fn endpoint_counters(&self, key: EndpointKey) -> Option<UaCounters> {
         self.core.ledger.endpoint(key)
+    }
+
+    /// What this user agent holds now.
+    pub fn held(&self) -> Held {
+        let registered = |endpoint: &&Endpoint| endpoint.binding.is_some();
+        let dialogs = self.by_tag.len().max(self.merged.len());
+        Held {
+            listeners: self.listeners.len(),
+            endpoints: self.endpoints.len().max(self.by_user.len()),
+            registrations: self.endpoints.values().filter(registered).count(),
+            calls: self.calls.len().max(dialogs),
+            transactions: self.transactions.count(),
+            timers: self.core.timers.len(),
+        }
     }
 
     /// The wire times of a call so far.

@@ -196,7 +196,9 @@ impl Endpoint {
             dscp: received.dscp,
             ttl: received.ttl,
         };
+        let before = live.stream.refused().rtp;
         let first = live.stream.receive(&datagram, &io.receive[..received.len]);
+        stats.rtp_refused.add(live.stream.refused().rtp - before);
         first.map_or(Taken::Datagram, Taken::First)
     }
 
@@ -205,8 +207,10 @@ impl Endpoint {
         let live = self.live.as_mut()?;
         let (received, at) = io.next(&self.rtcp)?;
         live.note_drops(1, received.dropped, stats);
+        let before = live.stream.refused().rtcp;
         live.stream
             .receive_rtcp(at, io.scale.ntp(at), &io.receive[..received.len]);
+        stats.rtcp_refused.add(live.stream.refused().rtcp - before);
         Some(())
     }
 

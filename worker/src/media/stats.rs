@@ -57,6 +57,10 @@ pub struct LocalStats {
     pub packets_sent: u64,
     /// Datagrams taken from RTP sockets.
     pub packets_received: u64,
+    /// Datagrams of RTP sockets that were no packet of their call.
+    pub rtp_refused: u64,
+    /// Datagrams of RTCP sockets that were no report of their call.
+    pub rtcp_refused: u64,
     /// Packets the kernel refused.
     pub send_errors: u64,
     /// Packets never sent because a thread was too late for them.
@@ -82,6 +86,8 @@ pub struct LocalStats {
 pub(super) struct ThreadStats {
     pub(super) packets_sent: Counter,
     pub(super) packets_received: Counter,
+    pub(super) rtp_refused: Counter,
+    pub(super) rtcp_refused: Counter,
     pub(super) send_errors: Counter,
     pub(super) send_skipped: Counter,
     pub(super) socket_drops: Counter,
@@ -132,6 +138,8 @@ impl ThreadStats {
     pub(super) fn add_to(&self, sum: &mut LocalStats) {
         sum.packets_sent += self.packets_sent.get();
         sum.packets_received += self.packets_received.get();
+        sum.rtp_refused += self.rtp_refused.get();
+        sum.rtcp_refused += self.rtcp_refused.get();
         sum.send_errors += self.send_errors.get();
         sum.send_skipped += self.send_skipped.get();
         sum.socket_drops += self.socket_drops.get();

@@ -61,6 +61,11 @@ impl Idle {
         self.send();
     }
 
+    /// Messages that could not be read, since the port was opened.
+    pub(super) fn malformed(&self) -> u64 {
+        self.agent.counters().malformed
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_some_and(|due| due <= now) {
             self.agent.handle_timeout(now);

@@ -76,6 +76,8 @@ pub(super) struct Shard {
     idle_retry: Instant,
     idle_failed: bool,
     events: Option<(String, Vec<EndpointEvent>)>,
+    /// When what the engine holds is told next.
+    next_held: Instant,
 }
 
 impl Shard {
@@ -112,6 +114,7 @@ impl Shard {
             idle_retry: now,
             idle_failed: false,
             events: None,
+            next_held: now,
             settings,
         })
     }
@@ -149,6 +152,10 @@ impl Shard {
             }
             if let Some(idle) = &mut self.idle {
                 idle.handle_timeout(now);
+            }
+            if now >= self.next_held {
+                self.next_held = now + LONGEST_WAIT;
+                self.stats.set_held(self.engine.held());
             }
         }
     }
@@ -197,7 +204,9 @@ impl Shard {
                 transport: Transport::Udp,
                 remote,
             };
+            let before = self.engine.malformed();
             self.engine.handle_sip(now, flow, bytes);
+            self.stats.malformed.add(self.engine.malformed() - before);
         }
     }
 
@@ -211,7 +220,9 @@ impl Shard {
             if tracing::enabled!(tracing::Level::TRACE) {
                 tracing::trace!(%remote, "SIP received while idle\n{}", trace::masked(&bytes));
             }
+            let before = idle.malformed();
             idle.receive(now, remote, bytes);
+            self.stats.malformed.add(idle.malformed() - before);
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use callmeter_engine::Held;
+
 /// A counter read by differences.
 #[derive(Debug, Default)]
 pub(super) struct Count {
@@ -30,10 +32,22 @@ pub(super) struct Stats {
     pub(super) received: Count,
     pub(super) sent: Count,
     pub(super) send_errors: Count,
+    pub(super) malformed: Count,
+    held: Mutex<Held>,
     trouble: Mutex<Option<String>>,
 }
 
 impl Stats {
+    /// Tells what the engine holds.
+    pub(super) fn set_held(&self, held: Held) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    /// What the engine held when it was looked at last.
+    pub(super) fn held(&self) -> Held {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells why no SIP port can be bound; none: one can.
     pub(super) fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;

@@ -71,3 +71,16 @@ pub enum EngineError {
     #[error("the SIP stack refused the share")]
     Sip(#[from] UaError),
 }
+
+/// What an engine holds; all zero when nothing of any share is left (R105).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Shares, closed ones that still answer late requests included.
+    pub shares: usize,
+    /// Calls with their streams.
+    pub calls: usize,
+    /// Deadlines of shares, endpoints and calls.
+    pub timers: usize,
+    /// What the user agent holds.
+    pub sip: callmeter_sip::Held,
+}

@@ -161,6 +161,11 @@ impl RtcpSession {
         }
     }
 
+    /// Datagrams that were no valid report of this session.
+    pub(crate) fn refused(&self) -> u64 {
+        self.snapshot.invalid
+    }
+
     /// Ends a second.
     pub(crate) fn end_second(&mut self) -> RtcpSnapshot {
         let ended = self.snapshot;

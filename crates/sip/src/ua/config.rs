@@ -74,3 +74,20 @@ pub struct Invite {
     /// The SDP offer.
     pub body: Bytes,
 }
+
+/// What a user agent holds; all zero when nothing of an earlier use is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Local transports.
+    pub listeners: usize,
+    /// Endpoints.
+    pub endpoints: usize,
+    /// Endpoints that register or are registered.
+    pub registrations: usize,
+    /// Calls, their dialogs with them.
+    pub calls: usize,
+    /// Client and server transactions.
+    pub transactions: usize,
+    /// Deadlines, and entries of deadlines that have gone, at most 32 s of them.
+    pub timers: usize,
+}

@@ -99,6 +99,11 @@ impl Transactions {
         self.servers.len()
     }
 
+    /// Transactions of both sides.
+    pub(crate) fn count(&self) -> usize {
+        self.clients.len() + self.servers.len().max(self.by_key.len())
+    }
+
     /// Sends a response, unless a final one has been sent.
     pub(crate) fn respond(
         &mut self,
