@@ -200,6 +200,14 @@ pub async fn begin(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
         }
     })
     .await;
+    let seq = groups.len() as u64 + 1;
+    peer.send(Down::Start(start_of(&told, seq, run, groups)))
+        .await;
+    told
+}
+
+/// The message that starts a run whose answering endpoints are READY.
+pub fn start_of(told: &Told, seq: u64, run: &str, groups: &[Group]) -> Start {
     let mut peers = Vec::new();
     for group in groups
         .iter()
@@ -225,17 +233,15 @@ pub async fn begin(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
             peers: (0..group.count).map(of).collect(),
         });
     }
-    let seq = groups.len() as u64 + 1;
-    peer.send(Down::Start(Start {
+    Start {
         seq,
         run: run.into(),
         peers,
-    }))
-    .await;
-    told
+    }
 }
 
-fn settled(told: &Told) -> u32 {
+/// Endpoints that are READY or have ended.
+pub fn settled(told: &Told) -> u32 {
     let settles =
         |event: &&EndpointEvent| matches!(event.what, Some(What::Ready(_) | What::Ended(_)));
     let endpoints: std::collections::BTreeSet<_> = told
