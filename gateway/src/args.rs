@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_charts_arguments_are_understood() {
         let serve = "g serve --data-dir=/d --tls-cert=/c --tls-key=/k --workers-addr=0.0.0.0:8443 \
-                     --fleet-addr=0.0.0.0:9443 --rest-addr=0.0.0.0:8080 --fleet-subjects=a:b,c:d";
+                     --fleet-addr=0.0.0.0:9443 --rest-addr=0.0.0.0:8080 --fleet-subjects=system:serviceaccount:a:b,system:serviceaccount:c:d.e";
         Args::try_parse_from(serve.split_whitespace()).unwrap();
         let ensure =
             "g ensure-tls --namespace=n --secret=s --ca-config-map=c --service=v --san=a --san=b";

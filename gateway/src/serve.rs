@@ -16,6 +16,7 @@ use tonic::transport::Server;
 
 use crate::args::Data;
 use crate::auth::{Auth, Reviewer};
+use crate::definition::is_label;
 use crate::disk;
 use crate::fleet_service::FleetService;
 use crate::keys::Keys;
@@ -57,8 +58,18 @@ pub struct Serve {
     #[arg(long, env = "REST_ADDR", default_value = "0.0.0.0:8080")]
     pub rest_addr: SocketAddr,
     /// ServiceAccounts the fleet API accepts (`system:serviceaccount:namespace:name`).
-    #[arg(long, env = "FLEET_SUBJECTS", value_delimiter = ',')]
+    #[arg(long, env = "FLEET_SUBJECTS", value_delimiter = ',', value_parser = subject)]
     pub fleet_subjects: Vec<String>,
+}
+
+/// A ServiceAccount as a TokenReview names it.
+fn subject(text: &str) -> Result<String, String> {
+    let account = text.strip_prefix("system:serviceaccount:");
+    let (namespace, name) = account.and_then(|a| a.split_once(':')).unwrap_or_default();
+    if is_label(namespace) && name.len() <= 253 && name.split('.').all(is_label) {
+        return Ok(text.to_owned());
+    }
+    Err("accepted: system:serviceaccount:namespace:name".to_owned())
 }
 
 /// The gateway's tasks; each has a name, and none may end before the gateway does.

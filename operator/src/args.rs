@@ -1,5 +1,7 @@
 //! Command line and environment of the operator.
 
+mod value;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -28,7 +30,7 @@ pub enum Command {
     /// Fail while pools exist, naming them: their workers drain through the operator.
     UninstallGuard {
         /// Only this namespace is looked at; absent: all.
-        #[arg(long, env = "WATCH_NAMESPACE")]
+        #[arg(long, env = "WATCH_NAMESPACE", value_parser = value::label)]
         watch_namespace: Option<String>,
     },
 }
@@ -37,7 +39,7 @@ pub enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
     /// The gateway's fleet API, `https://host:port`.
-    #[arg(long, env = "FLEET_URL")]
+    #[arg(long, env = "FLEET_URL", value_parser = value::fleet_url)]
     pub fleet_url: String,
     /// CA certificates (PEM) that the fleet API is checked against; absent: the system's.
     #[arg(long, env = "FLEET_CA_FILE")]
@@ -46,25 +48,26 @@ pub struct RunArgs {
     #[arg(long, env = "FLEET_TOKEN_FILE")]
     pub fleet_token_file: PathBuf,
     /// Where workers dial in, `host:port`, for pools that name no gateway.
-    #[arg(long, env = "GATEWAY_URL")]
+    #[arg(long, env = "GATEWAY_URL", value_parser = value::gateway_url)]
     pub gateway_url: String,
     /// CA certificates (PEM) that workers check the gateway against; absent: their system's.
     #[arg(long, env = "GATEWAY_CA_FILE")]
     pub gateway_ca_file: Option<PathBuf>,
     /// Image of workers whose pool names none.
-    #[arg(long, env = "WORKER_IMAGE")]
+    #[arg(long, env = "WORKER_IMAGE", value_parser = value::image)]
     pub worker_image: String,
     /// The gateway's project that call tests run in.
-    #[arg(long, env = "PROJECT", default_value = "default")]
+    #[arg(long, env = "PROJECT", default_value = "default", value_parser = value::name)]
     pub project: String,
     /// Only this namespace is looked after; absent: all.
-    #[arg(long, env = "WATCH_NAMESPACE")]
+    #[arg(long, env = "WATCH_NAMESPACE", value_parser = value::label)]
     pub watch_namespace: Option<String>,
     /// Namespace of the lease.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_parser = value::label)]
     pub namespace: String,
     /// Name of this process in the lease and in events.
-    #[arg(long, env = "POD_NAME", default_value = "callmeter-operator")]
+    #[arg(long, env = "POD_NAME", default_value = "callmeter-operator",
+        value_parser = value::name)]
     pub pod_name: String,
     /// Where `/metrics` is served.
     #[arg(long, env = "METRICS_ADDR", default_value = "0.0.0.0:8080")]

@@ -43,7 +43,13 @@ impl Grid {
         let window = (rtp_end + 1).saturating_sub(rtp_start) / RTP_GRANULE;
         let width =
             granules(endpoints, media, ports.rtp.headroom_percent).min(window) * RTP_GRANULE;
-        let rtp = runs(rtp_start, rtp_end, width);
+        // Headroom may give way, the ports of the endpoints may not (R25, R26).
+        let least = u64::from(endpoints) * u64::from(media.ports_per_endpoint());
+        let rtp = if u64::from(width) < least {
+            Vec::new()
+        } else {
+            runs(rtp_start, rtp_end, width)
+        };
         let sip = runs(
             u32::from(ports.sip.start),
             u32::from(ports.sip.end),
@@ -207,7 +213,55 @@ mod tests {
         assert_eq!((block.rtp_start, block.rtp_end), (10_000, 10_099));
     }
 
+    /// R25, R26: 100 endpoints take 200 ports with audio, 400 with audio and video.
+    #[test]
+    fn endpoints_with_video_take_four_ports() {
+        for (media, ports) in [(Media::Audio, 200), (Media::AudioVideo, 400)] {
+            let window = |size: u16| Ports {
+                rtp: RtpPorts {
+                    start: 10_000,
+                    end: 10_000 + size - 1,
+                    headroom_percent: 0,
+                },
+                ..Ports::default()
+            };
+            assert_eq!(granules(100, media, 0) * RTP_GRANULE, ports);
+            let block = Grid::new(&window(ports as u16), 100, media)
+                .unwrap()
+                .first();
+            assert_eq!(u32::from(block.rtp_end - block.rtp_start) + 1, ports);
+            let refusal = Grid::new(&window(ports as u16 - 1), 100, media).unwrap_err();
+            assert_eq!(refusal.window, "rtp");
+        }
+    }
+
     proptest! {
+        /// R26: whatever the window, a block holds the ports of its endpoints or there is none.
+        #[test]
+        fn no_block_is_smaller_than_its_endpoints(
+            endpoints in 1_u32..=500,
+            video in any::<bool>(),
+            granule in 100_u16..300,
+            size in 1_u16..3000,
+            headroom_percent in 0_u8..=100,
+        ) {
+            let media = if video { Media::AudioVideo } else { Media::Audio };
+            let start = granule * 100;
+            let rtp = RtpPorts { start, end: start + size - 1, headroom_percent };
+            let ports = Ports { rtp, ..Ports::default() };
+            let needed = endpoints * if video { 4 } else { 2 };
+            match Grid::new(&ports, endpoints, media) {
+                Ok(grid) => for (first, last) in grid.rtp {
+                    prop_assert!(u32::from(last - first) + 1 >= needed);
+                    prop_assert!(first >= start && last < start + size);
+                },
+                Err(refusal) => {
+                    prop_assert_eq!(refusal.window, "rtp");
+                    prop_assert!(u32::from(size) / RTP_GRANULE * RTP_GRANULE < needed);
+                }
+            }
+        }
+
         #[test]
         fn workers_of_one_pool_spread_evenly(endpoints in 1_u32..500, workers in 1_usize..120) {
             let grid = Grid::new(&Ports::default(), endpoints, Media::Audio).unwrap();

@@ -39,6 +39,8 @@ impl Drop for Process {
 pub(crate) struct Worker {
     process: Process,
     log: PathBuf,
+    /// Its token; shown once, kept nowhere.
+    pub(crate) token: String,
 }
 
 /// What the REST API answered.
@@ -146,6 +148,11 @@ impl Gateway {
         drop(self.process);
     }
 
+    /// The API key it is asked with.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(self.client.get(self.url(path))).await
     }
@@ -229,7 +236,11 @@ impl Gateway {
             .spawn()
             .map(Process)
             .unwrap();
-        let worker = Worker { process, log };
+        let worker = Worker {
+            process,
+            log,
+            token: token.to_owned(),
+        };
         let deadline = Instant::now() + START;
         while self.get(&format!("/workers/{id}")).await.data()["status"] != "ONLINE" {
             assert!(
@@ -258,6 +269,39 @@ impl Worker {
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
+}
+
+/// Files below a folder that hold a text of ASCII.
+pub(crate) fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+    files_of(folder)
+        .into_iter()
+        .filter(|path| String::from_utf8_lossy(&content(path)).contains(text))
+        .collect()
+}
+
+/// Whether a file below a folder holds these bytes.
+pub(crate) fn holds_bytes(folder: &Path, bytes: &[u8]) -> bool {
+    let holds = |path: &PathBuf| content(path).windows(bytes.len()).any(|w| w == bytes);
+    files_of(folder).iter().any(holds)
+}
+
+/// A file that went in the meantime holds nothing.
+fn content(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_default()
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_of(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 fn is_over(state: &Value) -> bool {
