@@ -290,7 +290,7 @@ async fn a_drain_deadline_ends_calls_by_force() {
 /// R94, R104: a gateway that goes away for a while loses no figure and no call.
 #[tokio::test]
 async fn a_run_survives_the_loss_of_its_gateway() {
-    let (mut gateway, _worker, mut peer, _) = start(&[]).await;
+    let (mut gateway, _worker, mut peer, ports) = start(&[]).await;
     let groups = pair(2).map(|group| Group {
         call_ms: 6000,
         run_ms: 8000,
@@ -301,7 +301,22 @@ async fn a_run_survives_the_loss_of_its_gateway() {
     let confirmed = highest_seq(&mut told, &mut peer).await;
     drop(peer);
     gateway.stop().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Four endpoints measure both directions: a second and what waited before it.
+    let gauge = async |name: &str| {
+        let metrics = get(ports.health, "/metrics").await?.1;
+        let name = format!("callmeter_worker_{name} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name))?;
+        line.parse::<u32>().ok()
+    };
+    let at_first = eventually("the worker is cut off", async || {
+        (gauge("connected").await? == 0).then_some(())?;
+        gauge("sample_rows_buffered").await
+    })
+    .await;
+    eventually("a second of samples is buffered", async || {
+        (gauge("sample_rows_buffered").await? >= at_first + 8).then_some(())
+    })
+    .await;
     gateway.restart().await;
     let mut peer = gateway.accept().await;
     let resume = peer.hello.resume.clone();
