@@ -62,10 +62,9 @@ async fn log_of_a_healthy_run(level: &'static str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn each_level_writes_its_own_and_the_more_severe_ones() {
-    let [a, b, c, d, e] = LEVELS;
-    let run = log_of_a_healthy_run;
-    let (a, b, c, d, e) = tokio::join!(run(a), run(b), run(c), run(d), run(e));
-    let logs = [a, b, c, d, e];
+    let run = |rank: usize| log_of_a_healthy_run(LEVELS[rank]);
+    let (error, warn, info, debug, trace) = tokio::join!(run(0), run(1), run(2), run(3), run(4));
+    let logs = [error, warn, info, debug, trace];
     for (rank, (level, log)) in LEVELS.iter().zip(&logs).enumerate() {
         let allowed: BTreeSet<String> = LEVELS[..=rank].iter().map(|l| l.to_uppercase()).collect();
         let used: BTreeSet<String> = log.iter().map(|(level, _)| level.clone()).collect();

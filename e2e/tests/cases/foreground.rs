@@ -58,7 +58,10 @@ async fn a_foreground_deletion_of_a_pool_cuts_no_call() -> Result<()> {
         ensure!(!removals.is_empty(), "no node let the pod go");
         for event in &removals {
             let at: Timestamp = event.at.parse()?;
-            ensure!(at >= over, "{event:?} came before the call was over at {over}");
+            ensure!(
+                at >= over,
+                "{event:?} came before the call was over at {over}"
+            );
         }
         Ok(())
     })

@@ -165,7 +165,12 @@ async fn columns(case: &Case) -> Result<()> {
 
 async fn no_secret_shows(case: &Case, token: &str) -> Result<()> {
     // Every kind there is, their Secret apart; also those of other namespaces.
-    let kinds = ["api-resources", "--verbs=list", "--namespaced", "--output=name"];
+    let kinds = [
+        "api-resources",
+        "--verbs=list",
+        "--namespaced",
+        "--output=name",
+    ];
     let kinds = case.cluster_kubectl(&kinds).await?;
     let kinds: Vec<_> = kinds.lines().filter(|kind| *kind != "secrets").collect();
     let everything = kinds.join(",");

@@ -115,12 +115,8 @@ impl Credentials {
         if !is_user(&self.user) {
             return Some("the user is empty or holds a character no SIP user may have");
         }
-        let texts = [&self.auth_user, &self.realm];
-        let unfit = |text: &&String| !is_quotable(text);
-        texts
-            .iter()
-            .any(|text| unfit(text))
-            .then_some("authUser or realm holds a control character or more than 255 bytes")
+        let unfit = !is_quotable(&self.auth_user) || !is_quotable(&self.realm);
+        unfit.then_some("authUser or realm holds a control character or more than 255 bytes")
     }
 }
 

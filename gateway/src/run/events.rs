@@ -143,7 +143,7 @@ impl Run {
                 .all(|endpoint| *endpoint == Endpoint::NEW)
         };
         self.shares_of(worker)
-            .filter(|share| !held(share) && !(stopping && untouched(share)))
+            .filter(|share| !(held(share) || stopping && untouched(share)))
             .collect()
     }
 

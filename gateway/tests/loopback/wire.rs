@@ -258,57 +258,75 @@ async fn bad_messages_end_the_stream_and_nothing_else() {
     gateway.stop().await;
 }
 
+/// A request and the same with one text that is larger than the cap.
+fn both<M: prost::Message>(
+    method: &'static str,
+    short: &str,
+    with: impl Fn(String) -> M,
+) -> (&'static str, Bytes, Bytes) {
+    let encoded = |text: String| Bytes::from(with(text).encode_to_vec());
+    (method, encoded(short.to_owned()), encoded("x".repeat(CAP)))
+}
+
 /// Every request of the fleet API, none of them empty, and one that is larger than the cap.
 fn requests() -> Vec<(&'static str, Bytes, Bytes)> {
-    let long = || "x".repeat(CAP);
-    let id = || "00000000-0000-4000-8000-000000000000".to_owned();
-    macro_rules! request {
-        ($name:literal, $kind:ident { $text:ident: $short:expr }) => {
-            request!($name, $kind { $text: $short }, )
-        };
-        ($name:literal, $kind:ident { $text:ident: $short:expr }, $($more:ident: $value:expr),*) => {{
-            let with = |text: String| fleet::$kind {
-                $text: text,
-                $($more: $value,)*
-                ..Default::default()
-            };
-            let encoded = |text: String| Bytes::from(with(text).encode_to_vec());
-            ($name, encoded($short), encoded(long()))
-        }};
-    }
-    let pools = |text: String| fleet::WatchDemandRequest { pools: vec![text] };
-    let selector = |text: String| fleet::WatchWorkersRequest {
-        selector: [("k".to_owned(), text)].into(),
-    };
-    let raw = |message: Vec<u8>| Bytes::from(message);
+    let id = "00000000-0000-4000-8000-000000000000";
     vec![
-        request!("CreateWorker", CreateWorkerRequest { name: "w".into() }, key: "k".into()),
-        request!("UpdateWorker", UpdateWorkerRequest { id: id() }, capacity: 1),
-        request!("DeleteWorker", DeleteWorkerRequest { id: id() }),
-        request!("RegenerateToken", RegenerateTokenRequest { id: id() }),
-        request!("SetDisabled", SetDisabledRequest { id: id() }, disabled: true),
-        request!("Fence", FenceRequest { reason: "r".into() }, id: id(), instance: vec![1; 16]),
-        request!("Unfence", UnfenceRequest { id: id() }, instance: vec![1; 16]),
-        request!("UpsertPool", UpsertPoolRequest { region: "eu".into() }, key: "demo/fra".into()),
-        request!(
-            "DeletePool",
-            DeletePoolRequest {
-                key: "demo/fra".into()
+        both("CreateWorker", "w", |name| fleet::CreateWorkerRequest {
+            key: "k".into(),
+            name,
+            ..Default::default()
+        }),
+        both("UpdateWorker", id, |id| fleet::UpdateWorkerRequest {
+            id,
+            capacity: 1,
+            ..Default::default()
+        }),
+        both("DeleteWorker", id, |id| fleet::DeleteWorkerRequest { id }),
+        both("RegenerateToken", id, |id| fleet::RegenerateTokenRequest {
+            id,
+        }),
+        both("SetDisabled", id, |id| fleet::SetDisabledRequest {
+            id,
+            disabled: true,
+        }),
+        both("Fence", "a reason", |reason| fleet::FenceRequest {
+            id: id.into(),
+            instance: vec![1; 16],
+            reason,
+            ..Default::default()
+        }),
+        both("Unfence", id, |id| fleet::UnfenceRequest {
+            id,
+            instance: vec![1; 16],
+        }),
+        both("UpsertPool", "eu", |region| fleet::UpsertPoolRequest {
+            key: "demo/fra".into(),
+            region,
+            endpoints_per_worker: 1,
+            ..Default::default()
+        }),
+        both("DeletePool", "demo/fra", |key| fleet::DeletePoolRequest {
+            key,
+        }),
+        both("WatchWorkers", "v", |value| fleet::WatchWorkersRequest {
+            selector: [("k".to_owned(), value)].into(),
+        }),
+        both("WatchDemand", "demo/fra", |pool| {
+            fleet::WatchDemandRequest { pools: vec![pool] }
+        }),
+        both("SubmitRun", "{}", |definition_json| {
+            fleet::SubmitRunRequest {
+                key: "k".into(),
+                definition_json,
+                ..Default::default()
             }
-        ),
-        (
-            "WatchWorkers",
-            raw(selector("v".into()).encode_to_vec()),
-            raw(selector(long()).encode_to_vec()),
-        ),
-        (
-            "WatchDemand",
-            raw(pools("demo/fra".into()).encode_to_vec()),
-            raw(pools(long()).encode_to_vec()),
-        ),
-        request!("SubmitRun", SubmitRunRequest { definition_json: "{}".into() }, key: "k".into()),
-        request!("StopRun", StopRunRequest { reason: "r".into() }, run: id()),
-        request!("WatchRun", WatchRunRequest { run: id() }),
+        }),
+        both("StopRun", "a reason", |reason| fleet::StopRunRequest {
+            run: id.into(),
+            reason,
+        }),
+        both("WatchRun", id, |run| fleet::WatchRunRequest { run }),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! What the gateway reported last, by the keys that controllers ask with.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
@@ -122,9 +122,10 @@ impl Index {
         let mut changed = Vec::new();
         if snapshot {
             let before = std::mem::take(&mut state.rows);
+            let now: HashSet<&str> = workers.iter().map(|new| new.id.as_str()).collect();
             let gone = before
                 .into_values()
-                .filter(|row| !workers.iter().any(|new| new.id == row.id));
+                .filter(|row| !now.contains(row.id.as_str()));
             changed.extend(gone);
             state.live = true;
         }

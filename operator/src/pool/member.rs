@@ -135,7 +135,7 @@ pub(crate) fn endpoints(view: &View, pod_uid: Option<&str>) -> Option<u32> {
         View::Absent => Some(0),
         View::Row(row) => match pod_uid {
             Some(uid) if row.pod_uid == uid || row.connected => {
-                Some(row.active_endpoints + row.reserved_endpoints)
+                Some(row.active_endpoints.saturating_add(row.reserved_endpoints))
             }
             // The row tells of an earlier pod, which is gone.
             _ => Some(0),

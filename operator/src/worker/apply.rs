@@ -207,7 +207,9 @@ async fn drain(
             record.fenced_at = Some(Time(inputs.now));
             allow_eviction(context, worker, inputs, true).await?;
             if first {
-                let used = answer.active_endpoints + answer.reserved_endpoints;
+                let used = answer
+                    .active_endpoints
+                    .saturating_add(answer.reserved_endpoints);
                 let note = format!("takes no new work ({reason}); {used} endpoints were in use");
                 context
                     .shared

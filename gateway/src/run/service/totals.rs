@@ -33,16 +33,15 @@ impl RunService {
         let mut losses = Vec::with_capacity(owed.len());
         for share in owed {
             let told = ended.shares.iter().find(|told| accounts_for(told, &share));
-            let differ = match told {
-                Some(told) => self.compare(from, &share, told).await?,
-                None => {
-                    tracing::warn!(
-                        worker = %from.worker, run = from.run, group = share.name,
-                        first = share.first, count = share.count,
-                        "a worker's totals leave out endpoints it was given"
-                    );
-                    share.count
-                }
+            let differ = if let Some(told) = told {
+                self.compare(from, &share, told).await?
+            } else {
+                tracing::warn!(
+                    worker = %from.worker, run = from.run, group = share.name,
+                    first = share.first, count = share.count,
+                    "a worker's totals leave out endpoints it was given"
+                );
+                share.count
             };
             losses.push((share, differ));
         }

@@ -239,3 +239,45 @@ fn a_worker_whose_ports_are_taken_everywhere_names_them() {
         ("True", "PortsClaimed")
     );
 }
+
+/// A gateway that says what this version does not know, or numbers at their ends: nothing of it
+/// passes for ONLINE, for idle or for a refusal.
+#[test]
+fn a_row_out_of_range_is_read_as_the_least_it_can_mean() {
+    use callmeter_proto::fleet::Refusal;
+    for status in [0, 77, -1, i32::MAX] {
+        let strange = online(WorkerRow { status, ..row() });
+        let gateway = strange.gateway.as_ref().expect("what the gateway says");
+        assert_eq!(gateway.state.as_deref(), Some("OFFLINE"), "{status}");
+    }
+    let refused = |reason| {
+        let refusal = Refusal {
+            reason,
+            pod_uid: "pod-uid".into(),
+            at_unix_ms: i64::MIN,
+        };
+        let refused = online(WorkerRow {
+            connected: false,
+            status: WorkerStatus::Offline.into(),
+            last_refusal: Some(refusal),
+            ..row()
+        });
+        let (status, reason) = condition(&refused, Type::TokenValid);
+        (status.to_owned(), reason.to_owned())
+    };
+    assert_eq!(refused(1), ("False".into(), "InvalidToken".into()));
+    for unknown in [0, 77, -1] {
+        assert_eq!(refused(unknown).0, "Unknown", "{unknown}");
+    }
+    let most = online(WorkerRow {
+        active_endpoints: u32::MAX,
+        reserved_endpoints: u32::MAX,
+        effective_capacity: u32::MAX,
+        fence_seq: u64::MAX,
+        instance: vec![7; 1000],
+        ..row()
+    });
+    assert_eq!(most.load, Some(WorkerLoad::Full));
+    let nothing = online(WorkerRow::default());
+    assert_ne!(nothing.phase, Some(WorkerPhase::Online));
+}
