@@ -27,6 +27,30 @@ fn a_pod_of_500_endpoints_on_the_network_of_its_node() {
     insta::assert_yaml_snapshot!(build_pod(&on_host(500)));
 }
 
+/// R74–R78, R83: the documented sizes, and the host network above 100 endpoints.
+#[test]
+fn pods_of_the_documented_sizes() {
+    let sizes = [25, 50, 100, 200, 500].map(|endpoints| {
+        let worker = if endpoints > 100 {
+            on_host(endpoints)
+        } else {
+            valid(&format!(
+                "{{spec: {{capacity: {{endpoints: {endpoints}}}}}}}"
+            ))
+        };
+        let spec = build_pod(&worker).spec.unwrap();
+        let container = &spec.containers[0];
+        let ports = container.ports.iter().flatten();
+        serde_json::json!({
+            "endpoints": endpoints,
+            "hostNetwork": spec.host_network.unwrap_or(false),
+            "hostPorts": ports.filter(|port| port.host_port.is_some()).count(),
+            "resources": container.resources,
+        })
+    });
+    insta::assert_yaml_snapshot!(sizes);
+}
+
 #[test]
 fn a_pod_with_everything_a_user_may_set() {
     let template = r"
