@@ -1,10 +1,11 @@
 # make demo    a cluster, a pool at 0, a test, calls, a report
 # make test    everything, from unit tests to end-to-end; installs what it needs
+# make bench   the worker against its goals, beside a peer; two cores, 6 min; BENCH="media 1000" or "sip" for a part
 # make check   the fast loop: format, lints, unit tests, docs, licences, drift
 export CALLMETER_CACHE ?= $(HOME)/.cache/callmeter
 export CARGO_TARGET_DIR ?= $(CALLMETER_CACHE)/target
 
-.PHONY: help demo demo-down test check generate cluster-up cluster-down
+.PHONY: help demo demo-down test bench check generate cluster-up cluster-down
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -17,6 +18,9 @@ demo-down:
 
 test:
 	@scripts/test
+
+bench:
+	@scripts/bench $(BENCH)
 
 check:
 	@scripts/check

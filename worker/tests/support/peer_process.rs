@@ -59,6 +59,11 @@ impl PeerProcess {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Its folder in /proc.
+    pub fn proc_folder(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -124,8 +129,13 @@ impl Sipp {
 
     /// Waits until its SIP port is open.
     pub async fn listens(&self, port: u16) {
+        self.listens_at("127.0.0.1", port).await;
+    }
+
+    /// The same at another address of this host.
+    pub async fn listens_at(&self, address: &str, port: u16) {
         eventually("SIPp listens", async || {
-            std::net::UdpSocket::bind(("127.0.0.1", port))
+            std::net::UdpSocket::bind((address, port))
                 .is_err()
                 .then_some(())
         })

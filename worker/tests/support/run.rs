@@ -21,6 +21,8 @@ pub struct Group {
     pub ring_ms: u32,
     pub repeat: bool,
     pub run_ms: u32,
+    /// Calls begin evenly spread over this time.
+    pub start_over_ms: u32,
     pub codec: &'static str,
     pub registrar: Option<Registrar>,
     pub accounts: Vec<Account>,
@@ -42,6 +44,7 @@ impl Group {
             ring_ms: 0,
             repeat: false,
             run_ms: 4000,
+            start_over_ms: count * 20,
             codec: "pcma",
             registrar: None,
             accounts: Vec::new(),
@@ -50,6 +53,11 @@ impl Group {
             dscp: 46,
             dials: None,
         }
+    }
+
+    fn start_offsets(&self) -> impl Iterator<Item = u32> {
+        let (over, count) = (u64::from(self.start_over_ms), u64::from(self.count));
+        (0..count).map(move |index| (index * over / count) as u32)
     }
 
     pub fn assign(&self, seq: u64, run: &str) -> Assign {
@@ -71,7 +79,7 @@ impl Group {
                 dscp: self.dscp,
             }),
             load: Some(Load {
-                start_offsets_ms: (0..self.count).map(|index| index * 20).collect(),
+                start_offsets_ms: self.start_offsets().collect(),
             }),
             call: Some(Call {
                 duration_ms: self.call_ms,

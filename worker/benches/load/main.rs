@@ -1,0 +1,84 @@
+//! `make bench`: the worker as a process on one core against its goals (G1, G2, G5 to G8), beside
+//! a peer that does the least anybody has to do, in the same minute.
+//!
+//! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
+//! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`, `sip`
+//! (both, if none is given), and numbers of endpoints.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot go on ends with the reason"
+)]
+
+mod answerer;
+mod calls;
+mod far;
+mod machine;
+mod media;
+mod report;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod under_test;
+
+use std::time::Instant;
+
+use machine::Cores;
+
+/// Two-way endpoints of the media benchmark.
+const ENDPOINTS: [u32; 5] = [500, 1000, 1500, 2000, 3000];
+
+struct Plan {
+    media: bool,
+    sip: bool,
+    endpoints: Vec<u32>,
+}
+
+/// Reads the arguments; none if this is not a benchmark but a test run over all targets.
+fn plan() -> Option<Plan> {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if !given.iter().any(|argument| argument == "--bench") {
+        return None;
+    }
+    let endpoints: Vec<u32> = given.iter().filter_map(|word| word.parse().ok()).collect();
+    let named = |name: &str| given.iter().any(|word| word == name);
+    let both = !named("media") && !named("sip");
+    Some(Plan {
+        media: both || named("media"),
+        sip: both || named("sip"),
+        endpoints: if endpoints.is_empty() {
+            ENDPOINTS.to_vec()
+        } else {
+            endpoints
+        },
+    })
+}
+
+fn main() {
+    let Some(plan) = plan() else {
+        eprintln!("skipped: a benchmark, started by `make bench`");
+        return;
+    };
+    let begin = Instant::now();
+    let cores = Cores::choose();
+    // Threads and processes started from here on stay on that core, the worker apart.
+    cores.take_other();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    report::header(&cores);
+    if plan.media {
+        let points = runtime.block_on(media::measure(&cores, &plan.endpoints));
+        report::media(&points);
+    }
+    if plan.sip {
+        match runtime.block_on(calls::measure(&cores)) {
+            Some(figures) => report::calls(&figures),
+            None => println!("\ncalls/s: not measured, SIPp is not installed"),
+        }
+    }
+    println!("\ntook {} s", begin.elapsed().as_secs());
+}

@@ -1,0 +1,144 @@
+//! Two-way G.711 endpoints on one core: CPU, loss, send timing, memory (G5 to G8).
+
+use std::{path::Path, time::Duration};
+
+use callmeter_proto::worker::Role;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    answerer::Answerer,
+    far::{self, Far, Judged},
+    machine::{Cores, Used, resident_kib},
+    report,
+    support::{eventually, run::Group},
+    under_test::{FAR, Tally, UnderTest, WORKER},
+};
+
+/// Windows of a measurement; their median counts.
+const WINDOWS: usize = 3;
+const WORKER_WINDOW: Duration = Duration::from_secs(4);
+const PEER_WINDOW: Duration = Duration::from_secs(2);
+/// Calls begun per second.
+const CALLS_PER_SECOND: u32 = 500;
+/// From the last call's start to the first window: ports, probation, the first reports.
+const SETTLE: Duration = Duration::from_secs(3);
+/// From the last window to the end of the run.
+const REST: Duration = Duration::from_secs(2);
+
+/// What a window showed: the receiver's view, and the CPU used in percent.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) judged: Judged,
+    pub(crate) used: Used,
+}
+
+/// Everything measured with so many endpoints.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) endpoints: u32,
+    pub(crate) worker: Vec<Window>,
+    pub(crate) peer: Vec<Window>,
+    /// Resident memory before the calls and with all of them, in KiB.
+    pub(crate) idle_kib: u64,
+    pub(crate) loaded_kib: u64,
+    /// What the worker said during its windows.
+    pub(crate) says: Tally,
+}
+
+/// Measures worker and peer, one after the other, for each number of endpoints.
+pub(crate) async fn measure(cores: &Cores, endpoints: &[u32]) -> Vec<Point> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = far::build(folder.path());
+    let mut points = Vec::new();
+    for &count in endpoints {
+        let mut point = worker(cores, &program, count).await;
+        point.peer = peer(cores, &program, count).await;
+        report::progress(&point);
+        points.push(point);
+    }
+    points
+}
+
+async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
+    let mut under_test = UnderTest::start(cores).await;
+    let folder = under_test.proc_folder();
+    let idle_kib = resident_kib(&folder);
+    let mut far = Far::spawn(&[], program, count, FAR, None);
+    let answerer = Answerer::start(format!("{FAR}:5060").parse().unwrap());
+
+    let ramp = Duration::from_millis(u64::from(count) * 1000 / u64::from(CALLS_PER_SECOND));
+    let run = ramp + SETTLE + WORKER_WINDOW * WINDOWS as u32 + REST;
+    let group = Group {
+        call_ms: 3_600_000,
+        run_ms: run.as_millis() as u32,
+        start_over_ms: ramp.as_millis() as u32,
+        peers: vec![format!("sip:far@{FAR}:5060"); count as usize],
+        ..Group::new("callers", Role::Caller, count)
+    };
+    let begin = Instant::now();
+    under_test.begin("run-1", &[group]).await;
+    under_test.read_until(begin + ramp + SETTLE).await;
+    let answered = answerer.calls();
+    assert_eq!(
+        answered, count,
+        "calls answered, wanted; {:?}",
+        under_test.tally
+    );
+
+    under_test.tally = Tally::default();
+    let mut windows = Vec::new();
+    for _ in 0..WINDOWS {
+        far.begin();
+        let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
+        under_test.read_until(from + WORKER_WINDOW).await;
+        let used = Used::read(&folder, cores.tested);
+        let used = used.percent_since(&before, from.elapsed().as_secs_f64());
+        let judged = far.end();
+        assert_eq!(
+            (judged.streams, judged.send_errors),
+            (count, 0),
+            "streams heard, packets the far end could not send"
+        );
+        windows.push(Window { judged, used });
+    }
+    let loaded_kib = resident_kib(&folder);
+    let says = under_test.tally.clone();
+    let ended = under_test.finish().await;
+    let tally = &under_test.tally;
+    assert_eq!(
+        (tally.calls_ended, tally.calls_failed, ended.rows_dropped),
+        (u64::from(count), 0, 0),
+        "calls ended, failed; rows dropped; {:?}",
+        tally.reasons
+    );
+    Point {
+        endpoints: count,
+        worker: windows,
+        peer: Vec::new(),
+        idle_kib,
+        loaded_kib,
+        says,
+    }
+}
+
+/// The same number of bare endpoints on the worker's core.
+async fn peer(cores: &Cores, program: &Path, count: u32) -> Vec<Window> {
+    let mut judge = Far::spawn(&[], program, count, FAR, Some(WORKER));
+    let peer = Far::spawn(&cores.on_tested(), program, count, WORKER, Some(FAR));
+    let folder = peer.proc_folder();
+    eventually("the peer has worked for half a second", async || {
+        (Used::read(&folder, cores.tested).total > 0.0).then_some(())
+    })
+    .await;
+    let mut windows = Vec::new();
+    for _ in 0..WINDOWS {
+        judge.begin();
+        let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
+        sleep_until(from + PEER_WINDOW).await;
+        let used = Used::read(&folder, cores.tested);
+        let used = used.percent_since(&before, from.elapsed().as_secs_f64());
+        let judged = judge.end();
+        windows.push(Window { judged, used });
+    }
+    windows
+}

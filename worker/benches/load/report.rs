@@ -1,0 +1,242 @@
+//! The tables, and which goals hold.
+
+use super::{
+    calls::{Figures, Rate},
+    machine::{Cores, median},
+    media::{Point, Window},
+};
+
+/// G5 counts endpoints up to this much CPU, in percent of a core.
+const MOST_CPU: f64 = 80.0;
+/// A core that others use more than this, in percent, measures them too.
+const FOREIGN: f64 = 5.0;
+
+/// What is measured, and where.
+pub(crate) fn header(cores: &Cores) {
+    let profile = if cfg!(debug_assertions) {
+        "with debug assertions: figures mean nothing"
+    } else {
+        "release profile, that of the images"
+    };
+    println!("callmeter-worker, {profile}\n{cores}\n");
+}
+
+/// Figures of one side of a point: medians over its windows.
+struct Side {
+    cpu: f64,
+    late_percent: f64,
+    late_p99_us: f64,
+    late_max_us: f64,
+    slot_p99: f64,
+    slot_max: f64,
+    turn_peak: f64,
+    lost: i64,
+    /// Least packets received, in percent of those owed.
+    rate: f64,
+    others: f64,
+}
+
+impl Side {
+    fn of(windows: &[Window], endpoints: u32) -> Self {
+        let middle = |figure: fn(&Window) -> f64| median(windows.iter().map(figure));
+        Self {
+            cpu: middle(|w| w.used.total),
+            late_percent: middle(|w| w.judged.late_percent()),
+            late_p99_us: middle(|w| w.judged.late_p99_us),
+            late_max_us: middle(|w| w.judged.late_max_us),
+            slot_p99: middle(|w| w.judged.slot_p99 / w.judged.slot_mean),
+            slot_max: middle(|w| w.judged.slot_max / w.judged.slot_mean),
+            turn_peak: middle(|w| w.judged.turn_peak),
+            lost: windows.iter().map(|w| w.judged.lost).sum(),
+            rate: windows
+                .iter()
+                .map(|w| w.judged.rate_percent(endpoints))
+                .fold(f64::INFINITY, f64::min),
+            others: middle(|w| w.used.core - w.used.total),
+        }
+    }
+}
+
+impl Point {
+    /// The worker and its peer.
+    fn sides(&self) -> (Side, Side) {
+        let of = |windows: &[Window]| Side::of(windows, self.endpoints);
+        (of(&self.worker), of(&self.peer))
+    }
+}
+
+/// Packets received by the clock of the receiver that count as all of them, in percent.
+const ALL: f64 = 99.9;
+
+/// KiB of resident memory an endpoint takes; what the process needs for itself is in it.
+fn memory_kib(point: &Point) -> f64 {
+    point.loaded_kib as f64 / f64::from(point.endpoints)
+}
+
+/// A line as soon as a point is measured.
+pub(crate) fn progress(point: &Point) {
+    let (worker, peer) = point.sides();
+    let threads = ["media", "signalling", "control"].map(|name| {
+        let share = median(point.worker.iter().map(|w| w.used.thread(name)));
+        format!("{name} {share:.1}")
+    });
+    println!(
+        "  {} endpoints: worker {:.1} % CPU ({}), peer {:.1} %",
+        point.endpoints,
+        worker.cpu,
+        threads.join(", "),
+        peer.cpu
+    );
+}
+
+/// The media table and G5 to G8.
+pub(crate) fn media(points: &[Point]) {
+    println!(
+        "\nTwo-way G.711 endpoints, 20 ms, RTCP and all metrics on; medians of three windows.\n\
+         | endpoints | CPU % | peer | ratio | lost | > 1 ms late % | peer | p99 late µs | peer | \
+         turn peak | slot p99 | peer | slot max | peer | KiB/endpoint |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for point in points {
+        let (worker, peer) = point.sides();
+        println!(
+            "| {} | {:.1} | {:.1} | {:.2} | {} | {:.3} | {:.3} | {:.0} | {:.0} | {:.2} | {:.2} | \
+             {:.2} | {:.2} | {:.2} | {:.1} |",
+            point.endpoints,
+            worker.cpu,
+            peer.cpu,
+            worker.cpu / peer.cpu,
+            worker.lost,
+            worker.late_percent,
+            peer.late_percent,
+            worker.late_p99_us,
+            peer.late_p99_us,
+            worker.turn_peak,
+            worker.slot_p99,
+            peer.slot_p99,
+            worker.slot_max,
+            peer.slot_max,
+            memory_kib(point),
+        );
+    }
+    for point in points {
+        let says = &point.says;
+        println!(
+            "  {}: the worker says: {} metrics, {} rows, {:.0} packets lost, {} scores, {} with \
+             RTT, lateness p99 at most {:.2} ms, {} rows generator limited; latest packet {:.1} ms \
+             (peer {:.1}); {} of {} KiB at rest",
+            point.endpoints,
+            says.metrics.len(),
+            says.rows,
+            says.packets_lost,
+            says.scores,
+            says.round_trips,
+            says.lateness_p99_ms,
+            says.limited_rows,
+            point.sides().0.late_max_us / 1000.0,
+            point.sides().1.late_max_us / 1000.0,
+            point.idle_kib,
+            point.loaded_kib,
+        );
+        let others = point.sides().0.others;
+        if others > FOREIGN {
+            println!(
+                "  {}: others took {others:.1} % of the core under test",
+                point.endpoints
+            );
+        }
+    }
+    media_goals(points);
+}
+
+fn media_goals(points: &[Point]) {
+    let carried = |point: &&Point| {
+        let worker = point.sides().0;
+        worker.cpu <= MOST_CPU
+            && worker.lost == 0
+            && worker.rate >= ALL
+            && point.says.packets_lost == 0.0
+    };
+    let best = points
+        .iter()
+        .filter(carried)
+        .max_by_key(|point| point.endpoints);
+    println!("\n| goal | floor | target | measured | |\n|---|---|---|---|---|");
+    let Some(best) = best else {
+        println!("| G5 endpoints at <= 80 % CPU, no loss | 1000 | 2000 (3000) | none | missed |");
+        return;
+    };
+    let worker = best.sides().0;
+    let more = |value: f64, floor: f64, target: f64| verdict(value >= floor, value >= target);
+    let less = |value: f64, floor: f64, target: f64| verdict(value < floor, value < target);
+    let count = f64::from(best.endpoints);
+    println!(
+        "| G5 endpoints at <= 80 % CPU, no loss | 1000 | 2000 (3000) | {count} at {:.1} % | {} |",
+        worker.cpu,
+        more(count, 1000.0, 2000.0)
+    );
+    println!(
+        "| G6 packets > 1 ms off schedule | < 1 % | < 0.1 % | {:.3} % | {} |",
+        worker.late_percent,
+        less(worker.late_percent, 1.0, 0.1)
+    );
+    println!(
+        "| G7 packets per slot / mean (99 % of slots) | 2 | 1.2 | {:.2} | {} |",
+        worker.slot_p99,
+        verdict(worker.slot_p99 <= 2.0, worker.slot_p99 <= 1.2)
+    );
+    let memory = memory_kib(best);
+    println!(
+        "| G8 memory per endpoint, KiB | 128 | 48 | {memory:.1} | {} |",
+        verdict(memory <= 128.0, memory <= 48.0)
+    );
+}
+
+/// The table of calls per second and G1, G2.
+pub(crate) fn calls(figures: &Figures) {
+    println!(
+        "\nCalls over UDP, one core, none failed, nothing sent again.\n\
+         | under test | calls/s | SIPp | ratio | µs CPU per call | SIPp |\n|---|---|---|---|---|---|"
+    );
+    let shown = |rate: Option<Rate>, figure: fn(Rate) -> f64| {
+        rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}", figure(rate)))
+    };
+    for (what, worker, sipp) in [
+        ("answers", figures.worker_answers, figures.sipp_answers),
+        ("calls", figures.worker_calls, figures.sipp_calls),
+    ] {
+        let ratio = worker
+            .zip(sipp)
+            .map(|(worker, sipp)| worker.per_second / sipp.per_second);
+        println!(
+            "| {what} | {} | {} | {} | {} | {} |",
+            shown(worker, |rate| rate.per_second),
+            shown(sipp, |rate| rate.per_second),
+            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+            shown(worker, |rate| rate.cpu_us),
+            shown(sipp, |rate| rate.cpu_us),
+        );
+    }
+    let Some((answers, calls)) = figures.worker_answers.zip(figures.worker_calls) else {
+        return;
+    };
+    let rate = answers.per_second.min(calls.per_second);
+    let cpu = answers.cpu_us.max(calls.cpu_us);
+    println!("\n| goal | floor | target | measured | |\n|---|---|---|---|---|");
+    println!(
+        "| G1 calls/s, with media ports | 8000 | SIPp's | {rate:.0} | {} |",
+        verdict(rate >= 8000.0, rate >= 20_080.0)
+    );
+    println!(
+        "| G2 µs CPU per call, with media ports | 100 | 30 | {cpu:.1} | {} |",
+        verdict(cpu <= 100.0, cpu <= 30.0)
+    );
+}
+
+fn verdict(floor: bool, target: bool) -> &'static str {
+    match (floor, target) {
+        (_, true) => "target holds",
+        (true, false) => "floor holds",
+        (false, false) => "missed",
+    }
+}

@@ -1,0 +1,214 @@
+//! The worker under test, and the gateway's end of its stream: everything is confirmed and counted.
+
+use std::{collections::BTreeSet, net::TcpListener, path::Path};
+
+use callmeter_metrics::{MetricId, id};
+use callmeter_proto::worker::{
+    Outcome, RunEnded, Stop, endpoint_event::What, from_worker::Message as Up,
+    to_worker::Message as Down,
+};
+use tokio::time::Instant;
+
+use super::{
+    machine::Cores,
+    support::{
+        gateway::{Peer, TestGateway},
+        ports::Ports,
+        process::{Worker, environment},
+        run::{Group, begin},
+    },
+};
+
+/// Where the worker is; no other test or program uses this loopback address.
+pub(crate) const WORKER: &str = "127.66.0.1";
+/// Where its far ends are.
+pub(crate) const FAR: &str = "127.66.0.2";
+/// Reasons of failed calls that are kept.
+const REASONS: usize = 5;
+
+/// A worker process on the core under test.
+pub(crate) struct UnderTest {
+    pub(crate) worker: Worker,
+    pub(crate) tally: Tally,
+    peer: Peer,
+    _gateway: TestGateway,
+}
+
+/// What the worker said.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) metrics: BTreeSet<u32>,
+    pub(crate) packets_lost: f64,
+    pub(crate) limited_rows: u64,
+    pub(crate) scores: u64,
+    pub(crate) round_trips: u64,
+    /// Largest 99th percentile of an endpoint's second, in milliseconds.
+    pub lateness_p99_ms: f64,
+    pub(crate) retransmissions: f64,
+    pub(crate) calls_ended: u64,
+    pub(crate) calls_failed: u64,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) ended: Option<RunEnded>,
+}
+
+impl Tally {
+    fn take(&mut self, message: &Up) {
+        match message {
+            Up::Samples(samples) => {
+                for row in &samples.rows {
+                    self.rows += 1;
+                    self.limited_rows += u64::from(row.generator_limited);
+                    for value in &row.values {
+                        self.take_value(MetricId(value.metric), value.value);
+                    }
+                }
+            }
+            Up::Events(events) => {
+                for event in &events.events {
+                    if let Some(What::CallEnded(call)) = &event.what {
+                        self.calls_ended += 1;
+                        if call.outcome() != Outcome::Success {
+                            self.failed(format!("{:?}: {}", call.outcome(), call.detail));
+                        }
+                    }
+                }
+            }
+            Up::RunEnded(ended) => self.ended = Some(ended.clone()),
+            _ => {}
+        }
+    }
+
+    /// Whether every call succeeded and nothing was sent again.
+    pub(crate) fn judge(&self) -> Result<(), String> {
+        if self.calls_failed == 0 && self.retransmissions == 0.0 {
+            return Ok(());
+        }
+        Err(format!(
+            "the worker says: {} of {} calls failed ({}), {} messages were sent again",
+            self.calls_failed,
+            self.calls_ended,
+            self.reasons.join("; "),
+            self.retransmissions
+        ))
+    }
+
+    fn failed(&mut self, reason: String) {
+        self.calls_failed += 1;
+        if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    fn take_value(&mut self, metric: MetricId, value: f64) {
+        self.metrics.insert(metric.0);
+        match metric {
+            id::PACKETS_LOST => self.packets_lost += value,
+            id::MOS => self.scores += 1,
+            id::RTT_MS => self.round_trips += 1,
+            id::TX_LATENESS_P99_MS => self.lateness_p99_ms = self.lateness_p99_ms.max(value),
+            id::SIP_RETRANSMISSIONS | id::SIP_RETRANSMISSIONS_RECV => {
+                self.retransmissions += value;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl UnderTest {
+    /// Starts a worker as its image does: without any capability, real-time scheduling included.
+    pub(crate) async fn start(cores: &Cores) -> Self {
+        let mut gateway = TestGateway::start().await;
+        let ports = Ports {
+            health: free_port(),
+            sip_first: 5060,
+            sip_last: 5160,
+            rtp_first: 10_000,
+            rtp_last: 65_535,
+        };
+        let mut variables = environment(&gateway, ports);
+        let own = [("SIP_IP", WORKER), ("LOG_LEVEL", "info")];
+        variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut prefix = cores.on_tested();
+        if rustix::process::geteuid().is_root() {
+            let bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
+            prefix.extend(bare.map(str::to_owned));
+        }
+        let worker = Worker::spawn_behind(&prefix, &variables);
+        let peer = gateway.welcome().await;
+        Self {
+            worker,
+            tally: Tally::default(),
+            peer,
+            _gateway: gateway,
+        }
+    }
+
+    /// Its folder in /proc.
+    pub(crate) fn proc_folder(&self) -> std::path::PathBuf {
+        self.worker.proc_folder()
+    }
+
+    /// Assigns the groups of a run and starts it.
+    pub(crate) async fn begin(&mut self, run: &str, groups: &[Group]) {
+        self.tally = Tally::default();
+        begin(&mut self.peer, run, groups).await;
+    }
+
+    /// Reads what the worker says, for ever.
+    pub(crate) async fn read(&mut self) {
+        loop {
+            let message = self.peer.next().await;
+            let message = message
+                .unwrap_or_else(|| panic!("the worker's stream has ended:\n{}", self.worker.log()));
+            self.tally.take(&message);
+        }
+    }
+
+    /// Reads what the worker says until then.
+    pub(crate) async fn read_until(&mut self, at: Instant) {
+        // Being out of time is what is wanted.
+        let _ = tokio::time::timeout_at(at, self.read()).await;
+    }
+
+    /// Ends a run.
+    pub(crate) async fn stop(&mut self, run: &str, seq: u64) {
+        let stop = Stop {
+            seq,
+            run: run.into(),
+            reason: "measured".into(),
+        };
+        self.peer.send(Down::Stop(stop)).await;
+    }
+
+    /// Reads on until the run has ended, 60 s at most.
+    pub(crate) async fn finish(&mut self) -> RunEnded {
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            if let Some(ended) = self.tally.ended.take() {
+                return ended;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the run has not ended within 60 s:\n{}",
+                self.worker.log()
+            );
+            let message = tokio::time::timeout_at(deadline, self.peer.next()).await;
+            if let Ok(Some(message)) = message {
+                self.tally.take(&message);
+            }
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The path of a program.
+pub(crate) fn program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|folder| Path::join(&folder, name));
+    found.into_iter().find(|candidate| candidate.exists())
+}
