@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     machine::{Cores, Used},
+    media::Scheduling,
     support::{
         peer_process::{PeerProcess, Sipp, SippTotals},
         run::Group,
@@ -216,7 +217,7 @@ async fn sipp_pair(cores: &Cores, sipp: &Path, rate: u32, tested: Role) -> Resul
 
 /// SIPp calls the worker.
 async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, String> {
-    let mut under_test = UnderTest::start(cores).await;
+    let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
     let group = Group {
         codec: "pcmu",
@@ -236,7 +237,7 @@ async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, S
         () = under_test.read() => {}
     }
     judge(rate, begin.elapsed(), uac.totals())?;
-    under_test.stop("run-1", 3).await;
+    under_test.stop("run-1").await;
     under_test.finish().await;
     under_test.tally.judge()?;
     Ok(reached)
@@ -246,7 +247,7 @@ async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, S
 async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, String> {
     let mut uas = spawn(sipp, &[], "uas", FAR, &[]);
     uas.listens_at(FAR, 5060).await;
-    let mut under_test = UnderTest::start(cores).await;
+    let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
     let endpoints = rate * PERIOD_MS / 1000;
     let group = Group {

@@ -3,7 +3,7 @@
 //!
 //! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
 //! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`, `sip`
-//! (both, if none is given), and numbers of endpoints.
+//! (both, if none is given), numbers of endpoints, and `real-time` for them.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,14 +25,17 @@ mod under_test;
 use std::time::Instant;
 
 use machine::Cores;
+use media::Scheduling;
 
 /// Two-way endpoints of the media benchmark.
 const ENDPOINTS: [u32; 5] = [500, 1000, 1500, 2000, 3000];
+/// The same once more with real-time scheduling.
+const REAL_TIME: u32 = 2000;
 
 struct Plan {
     media: bool,
     sip: bool,
-    endpoints: Vec<u32>,
+    endpoints: Vec<(u32, Scheduling)>,
 }
 
 /// Reads the arguments; none if this is not a benchmark but a test run over all targets.
@@ -41,17 +44,25 @@ fn plan() -> Option<Plan> {
     if !given.iter().any(|argument| argument == "--bench") {
         return None;
     }
-    let endpoints: Vec<u32> = given.iter().filter_map(|word| word.parse().ok()).collect();
+    let scheduling = if given.iter().any(|word| word == "real-time") {
+        Scheduling::RealTime
+    } else {
+        Scheduling::Plain
+    };
+    let numbers = given.iter().filter_map(|word| word.parse().ok());
+    let mut endpoints: Vec<_> = numbers.map(|count| (count, scheduling)).collect();
+    if endpoints.is_empty() {
+        endpoints.extend(ENDPOINTS.map(|count| (count, scheduling)));
+        if rustix::process::geteuid().is_root() {
+            endpoints.push((REAL_TIME, Scheduling::RealTime));
+        }
+    }
     let named = |name: &str| given.iter().any(|word| word == name);
     let both = !named("media") && !named("sip");
     Some(Plan {
         media: both || named("media"),
         sip: both || named("sip"),
-        endpoints: if endpoints.is_empty() {
-            ENDPOINTS.to_vec()
-        } else {
-            endpoints
-        },
+        endpoints,
     })
 }
 

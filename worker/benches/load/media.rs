@@ -14,16 +14,27 @@ use super::{
     under_test::{FAR, Tally, UnderTest, WORKER},
 };
 
-/// Windows of a measurement; their median counts.
+/// Windows whose median counts.
 const WINDOWS: usize = 3;
-const WORKER_WINDOW: Duration = Duration::from_secs(4);
+/// Windows taken at most, until so many were quiet; the quietest count.
+const MOST_WINDOWS: usize = 6;
+/// A window is quiet if others took no more of the core under test, in percent.
+const QUIET: f64 = 3.0;
+const WORKER_WINDOW: Duration = Duration::from_secs(3);
 const PEER_WINDOW: Duration = Duration::from_secs(2);
 /// Calls begun per second.
 const CALLS_PER_SECOND: u32 = 500;
 /// From the last call's start to the first window: ports, probation, the first reports.
 const SETTLE: Duration = Duration::from_secs(3);
-/// From the last window to the end of the run.
-const REST: Duration = Duration::from_secs(2);
+
+/// How the thread that sends is scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheduling {
+    /// As any other, which is what containers get.
+    Plain,
+    /// `SCHED_FIFO`, which takes the capability `SYS_NICE`.
+    RealTime,
+}
 
 /// What a window showed: the receiver's view, and the CPU used in percent.
 #[derive(Debug, Clone)]
@@ -32,10 +43,35 @@ pub(crate) struct Window {
     pub(crate) used: Used,
 }
 
+impl Window {
+    /// What others took of the core, in percent.
+    pub(crate) fn others(&self) -> f64 {
+        self.used.core - self.used.total
+    }
+}
+
+/// Windows of one measurement.
+#[derive(Default)]
+struct Windows(Vec<Window>);
+
+impl Windows {
+    fn enough(&self) -> bool {
+        let quiet = self.0.iter().filter(|window| window.others() <= QUIET);
+        quiet.count() >= WINDOWS || self.0.len() >= MOST_WINDOWS
+    }
+
+    fn quietest(mut self) -> Vec<Window> {
+        self.0.sort_by(|a, b| a.others().total_cmp(&b.others()));
+        self.0.truncate(WINDOWS);
+        self.0
+    }
+}
+
 /// Everything measured with so many endpoints.
 #[derive(Debug, Clone)]
 pub(crate) struct Point {
     pub(crate) endpoints: u32,
+    pub(crate) scheduling: Scheduling,
     pub(crate) worker: Vec<Window>,
     pub(crate) peer: Vec<Window>,
     /// Resident memory before the calls and with all of them, in KiB.
@@ -46,31 +82,30 @@ pub(crate) struct Point {
 }
 
 /// Measures worker and peer, one after the other, for each number of endpoints.
-pub(crate) async fn measure(cores: &Cores, endpoints: &[u32]) -> Vec<Point> {
+pub(crate) async fn measure(cores: &Cores, plan: &[(u32, Scheduling)]) -> Vec<Point> {
     let folder = tempfile::tempdir().unwrap();
     let program = far::build(folder.path());
     let mut points = Vec::new();
-    for &count in endpoints {
-        let mut point = worker(cores, &program, count).await;
-        point.peer = peer(cores, &program, count).await;
+    for &(count, scheduling) in plan {
+        let mut point = worker(cores, &program, count, scheduling).await;
+        point.peer = peer(cores, &program, count, scheduling).await;
         report::progress(&point);
         points.push(point);
     }
     points
 }
 
-async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
-    let mut under_test = UnderTest::start(cores).await;
+async fn worker(cores: &Cores, program: &Path, count: u32, scheduling: Scheduling) -> Point {
+    let mut under_test = UnderTest::start(cores, scheduling).await;
     let folder = under_test.proc_folder();
     let idle_kib = resident_kib(&folder);
     let mut far = Far::spawn(&[], program, count, FAR, None);
     let answerer = Answerer::start(format!("{FAR}:5060").parse().unwrap());
 
     let ramp = Duration::from_millis(u64::from(count) * 1000 / u64::from(CALLS_PER_SECOND));
-    let run = ramp + SETTLE + WORKER_WINDOW * WINDOWS as u32 + REST;
     let group = Group {
         call_ms: 3_600_000,
-        run_ms: run.as_millis() as u32,
+        run_ms: 3_600_000,
         start_over_ms: ramp.as_millis() as u32,
         peers: vec![format!("sip:far@{FAR}:5060"); count as usize],
         ..Group::new("callers", Role::Caller, count)
@@ -86,8 +121,8 @@ async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
     );
 
     under_test.tally = Tally::default();
-    let mut windows = Vec::new();
-    for _ in 0..WINDOWS {
+    let mut windows = Windows::default();
+    while !windows.enough() {
         far.begin();
         let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
         under_test.read_until(from + WORKER_WINDOW).await;
@@ -99,10 +134,11 @@ async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
             (count, 0),
             "streams heard, packets the far end could not send"
         );
-        windows.push(Window { judged, used });
+        windows.0.push(Window { judged, used });
     }
     let loaded_kib = resident_kib(&folder);
     let says = under_test.tally.clone();
+    under_test.stop("run-1").await;
     let ended = under_test.finish().await;
     let tally = &under_test.tally;
     assert_eq!(
@@ -113,7 +149,8 @@ async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
     );
     Point {
         endpoints: count,
-        worker: windows,
+        scheduling,
+        worker: windows.quietest(),
         peer: Vec::new(),
         idle_kib,
         loaded_kib,
@@ -122,23 +159,27 @@ async fn worker(cores: &Cores, program: &Path, count: u32) -> Point {
 }
 
 /// The same number of bare endpoints on the worker's core.
-async fn peer(cores: &Cores, program: &Path, count: u32) -> Vec<Window> {
+async fn peer(cores: &Cores, program: &Path, count: u32, scheduling: Scheduling) -> Vec<Window> {
     let mut judge = Far::spawn(&[], program, count, FAR, Some(WORKER));
-    let peer = Far::spawn(&cores.on_tested(), program, count, WORKER, Some(FAR));
+    let mut prefix = cores.on_tested();
+    if scheduling == Scheduling::RealTime {
+        prefix.extend(["chrt", "--fifo", "1"].map(str::to_owned));
+    }
+    let peer = Far::spawn(&prefix, program, count, WORKER, Some(FAR));
     let folder = peer.proc_folder();
     eventually("the peer has worked for half a second", async || {
         (Used::read(&folder, cores.tested).total > 0.0).then_some(())
     })
     .await;
-    let mut windows = Vec::new();
-    for _ in 0..WINDOWS {
+    let mut windows = Windows::default();
+    while !windows.enough() {
         judge.begin();
         let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
         sleep_until(from + PEER_WINDOW).await;
         let used = Used::read(&folder, cores.tested);
         let used = used.percent_since(&before, from.elapsed().as_secs_f64());
         let judged = judge.end();
-        windows.push(Window { judged, used });
+        windows.0.push(Window { judged, used });
     }
-    windows
+    windows.quietest()
 }

@@ -3,7 +3,7 @@
 use super::{
     calls::{Figures, Rate},
     machine::{Cores, median},
-    media::{Point, Window},
+    media::{Point, Scheduling, Window},
 };
 
 /// G5 counts endpoints up to this much CPU, in percent of a core.
@@ -52,7 +52,7 @@ impl Side {
                 .iter()
                 .map(|w| w.judged.rate_percent(endpoints))
                 .fold(f64::INFINITY, f64::min),
-            others: middle(|w| w.used.core - w.used.total),
+            others: middle(Window::others),
         }
     }
 }
@@ -73,6 +73,14 @@ fn memory_kib(point: &Point) -> f64 {
     point.loaded_kib as f64 / f64::from(point.endpoints)
 }
 
+/// How a point is called.
+fn name(point: &Point) -> String {
+    match point.scheduling {
+        Scheduling::Plain => point.endpoints.to_string(),
+        Scheduling::RealTime => format!("{} real-time", point.endpoints),
+    }
+}
+
 /// A line as soon as a point is measured.
 pub(crate) fn progress(point: &Point) {
     let (worker, peer) = point.sides();
@@ -82,7 +90,7 @@ pub(crate) fn progress(point: &Point) {
     });
     println!(
         "  {} endpoints: worker {:.1} % CPU ({}), peer {:.1} %",
-        point.endpoints,
+        name(point),
         worker.cpu,
         threads.join(", "),
         peer.cpu
@@ -102,7 +110,7 @@ pub(crate) fn media(points: &[Point]) {
         println!(
             "| {} | {:.1} | {:.1} | {:.2} | {} | {:.3} | {:.3} | {:.0} | {:.0} | {:.2} | {:.2} | \
              {:.2} | {:.2} | {:.2} | {:.1} |",
-            point.endpoints,
+            name(point),
             worker.cpu,
             peer.cpu,
             worker.cpu / peer.cpu,
@@ -125,7 +133,7 @@ pub(crate) fn media(points: &[Point]) {
             "  {}: the worker says: {} metrics, {} rows, {:.0} packets lost, {} scores, {} with \
              RTT, lateness p99 at most {:.2} ms, {} rows generator limited; latest packet {:.1} ms \
              (peer {:.1}); {} of {} KiB at rest",
-            point.endpoints,
+            name(point),
             says.metrics.len(),
             says.rows,
             says.packets_lost,
@@ -142,15 +150,21 @@ pub(crate) fn media(points: &[Point]) {
         if others > FOREIGN {
             println!(
                 "  {}: others took {others:.1} % of the core under test",
-                point.endpoints
+                name(point)
             );
         }
     }
-    media_goals(points);
+    for scheduling in [Scheduling::Plain, Scheduling::RealTime] {
+        let alike = points.iter().filter(|point| point.scheduling == scheduling);
+        media_goals(scheduling, &alike.collect::<Vec<_>>());
+    }
 }
 
-fn media_goals(points: &[Point]) {
-    let carried = |point: &&Point| {
+fn media_goals(scheduling: Scheduling, points: &[&Point]) {
+    if points.is_empty() {
+        return;
+    }
+    let carried = |point: &&&Point| {
         let worker = point.sides().0;
         worker.cpu <= MOST_CPU
             && worker.lost == 0
@@ -161,7 +175,11 @@ fn media_goals(points: &[Point]) {
         .iter()
         .filter(carried)
         .max_by_key(|point| point.endpoints);
-    println!("\n| goal | floor | target | measured | |\n|---|---|---|---|---|");
+    let how = match scheduling {
+        Scheduling::Plain => "as containers are scheduled",
+        Scheduling::RealTime => "with real-time scheduling",
+    };
+    println!("\n| goal, {how} | floor | target | measured | |\n|---|---|---|---|---|");
     let Some(best) = best else {
         println!("| G5 endpoints at <= 80 % CPU, no loss | 1000 | 2000 (3000) | none | missed |");
         return;

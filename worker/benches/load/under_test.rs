@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     machine::Cores,
+    media::Scheduling,
     support::{
         gateway::{Peer, TestGateway},
         ports::Ports,
@@ -116,8 +117,9 @@ impl Tally {
 }
 
 impl UnderTest {
-    /// Starts a worker as its image does: without any capability, real-time scheduling included.
-    pub(crate) async fn start(cores: &Cores) -> Self {
+    /// Starts a worker as its image does: without any capability, but the one that real-time
+    /// scheduling takes if that is wanted.
+    pub(crate) async fn start(cores: &Cores, scheduling: Scheduling) -> Self {
         let mut gateway = TestGateway::start().await;
         let ports = Ports {
             health: free_port(),
@@ -131,8 +133,11 @@ impl UnderTest {
         variables.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let mut prefix = cores.on_tested();
         if rustix::process::geteuid().is_root() {
-            let bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
-            prefix.extend(bare.map(str::to_owned));
+            let kept = match scheduling {
+                Scheduling::Plain => "--bounding-set=-all",
+                Scheduling::RealTime => "--bounding-set=-all,+sys_nice",
+            };
+            prefix.extend(["setpriv", "--inh-caps=-all", kept].map(str::to_owned));
         }
         let worker = Worker::spawn_behind(&prefix, &variables);
         let peer = gateway.welcome().await;
@@ -171,10 +176,11 @@ impl UnderTest {
         let _ = tokio::time::timeout_at(at, self.read()).await;
     }
 
-    /// Ends a run.
-    pub(crate) async fn stop(&mut self, run: &str, seq: u64) {
+    /// Ends a run of one group.
+    pub(crate) async fn stop(&mut self, run: &str) {
         let stop = Stop {
-            seq,
+            // After Assign of its one group, and Start.
+            seq: 3,
             run: run.into(),
             reason: "measured".into(),
         };
