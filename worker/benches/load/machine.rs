@@ -10,17 +10,25 @@ pub(crate) struct Cores {
     pub(crate) tested: usize,
     /// Everything else's.
     pub(crate) other: usize,
+    /// All this process may use.
+    count: usize,
 }
 
 impl Cores {
     /// The first two cores this process may use.
     pub(crate) fn choose() -> Self {
         let allowed = sched_getaffinity(None).unwrap();
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let (Some(tested), Some(other)) = (usable.next(), usable.next()) else {
+        let usable = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        let usable: Vec<usize> = usable.collect();
+        let [tested, other, ..] = usable[..] else {
             panic!("two cores are needed, this process may use one");
         };
-        Self { tested, other }
+        let count = usable.len();
+        Self {
+            tested,
+            other,
+            count,
+        }
     }
 
     /// Binds this thread, and what it starts, to the other core.
@@ -144,11 +152,14 @@ impl fmt::Display for Cores {
             .find_map(|line| line.strip_prefix("model name"));
         let model = model.map_or("unknown", |text| text.trim_start_matches([' ', '\t', ':']));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let Self { tested, other } = self;
+        let Self {
+            tested,
+            other,
+            count,
+        } = self;
         write!(
             f,
-            "{model}, {cores} cores, Linux {}; under test: core {tested}, the rest: core {other}",
+            "{model}, {count} cores, Linux {}; under test: core {tested}, the rest: core {other}",
             kernel.trim()
         )
     }
