@@ -34,7 +34,7 @@ const TALK_MS: u32 = 40;
 /// Less of the rate wanted is a failure.
 const REACHED: f64 = 0.9;
 /// Most rates tried.
-const RATES: u32 = 6;
+const RATES: u32 = 5;
 /// Attempts at a rate before it counts as too high; other work on the machine disturbs some.
 const ATTEMPTS: u32 = 2;
 
@@ -59,19 +59,19 @@ pub(crate) struct Figures {
 pub(crate) async fn measure(cores: &Cores) -> Option<Figures> {
     let sipp = &program("sipp")?;
     Some(Figures {
-        sipp_answers: highest("SIPp answers", 12_000, async |rate| {
+        sipp_answers: highest("SIPp answers", 16_000, async |rate| {
             sipp_pair(cores, sipp, rate, Role::Callee).await
         })
         .await,
-        worker_answers: highest("worker answers", 4000, async |rate| {
+        worker_answers: highest("worker answers", 8000, async |rate| {
             worker_answers(cores, sipp, rate).await
         })
         .await,
-        sipp_calls: highest("SIPp calls", 12_000, async |rate| {
+        sipp_calls: highest("SIPp calls", 16_000, async |rate| {
             sipp_pair(cores, sipp, rate, Role::Caller).await
         })
         .await,
-        worker_calls: highest("worker calls", 4000, async |rate| {
+        worker_calls: highest("worker calls", 8000, async |rate| {
             worker_calls(cores, sipp, rate).await
         })
         .await,
@@ -143,18 +143,16 @@ fn spawn_caller(sipp: &Path, prefix: &[String], rate: u32, remote: &str) -> Sipp
 /// CPU per call between [`FROM`] and [`TO`] at a rate.
 struct Meter<'a> {
     folder: &'a Path,
-    core: usize,
     begin: Instant,
     used: f64,
 }
 
 impl<'a> Meter<'a> {
-    fn start(folder: &'a Path, core: usize) -> Self {
-        let used = Used::read(folder, core).total;
+    fn start(folder: &'a Path) -> Self {
+        let used = Used::read(folder).total;
         let begin = Instant::now();
         Self {
             folder,
-            core,
             begin,
             used,
         }
@@ -162,7 +160,7 @@ impl<'a> Meter<'a> {
 
     /// Ends it after so many calls a second.
     fn rate(&self, per_second: f64) -> Rate {
-        let used = Used::read(self.folder, self.core).total - self.used;
+        let used = Used::read(self.folder).total - self.used;
         let calls = per_second * self.begin.elapsed().as_secs_f64();
         Rate {
             per_second,
@@ -211,7 +209,7 @@ async fn sipp_pair(cores: &Cores, sipp: &Path, rate: u32, tested: Role) -> Resul
         uac.0.proc_folder()
     };
     sleep_until(begin + FROM).await;
-    let meter = Meter::start(&folder, cores.tested);
+    let meter = Meter::start(&folder);
     sleep_until(begin + TO).await;
     let reached = meter.rate(f64::from(rate));
     uac.0.exit_code().await;
@@ -237,7 +235,7 @@ async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, S
     let begin = Instant::now();
     let mut uac = spawn_caller(sipp, &[], rate, &format!("{WORKER}:5060"));
     under_test.read_until(begin + FROM).await;
-    let meter = Meter::start(&folder, cores.tested);
+    let meter = Meter::start(&folder);
     under_test.read_until(begin + TO).await;
     let reached = meter.rate(f64::from(rate));
     tokio::select! {
@@ -270,7 +268,7 @@ async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, Str
     under_test.begin("run-1", &[group]).await;
     let begin = Instant::now();
     under_test.read_until(begin + FROM).await;
-    let meter = Meter::start(&folder, cores.tested);
+    let meter = Meter::start(&folder);
     let before = under_test.tally.calls_ended;
     under_test.read_until(begin + TO).await;
     let calls = under_test.tally.calls_ended - before;

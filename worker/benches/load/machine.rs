@@ -38,63 +38,68 @@ impl Cores {
         sched_setaffinity(None, &set).unwrap();
     }
 
-    /// The start of a command line that runs on the core under test.
+    /// The start of a command line that runs on the core under test; by root with precedence over
+    /// other programs there, as a container has by its CPU request. Threads of the program stay
+    /// equal among themselves.
     pub(crate) fn on_tested(&self) -> Vec<String> {
-        ["taskset", "--cpu-list"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain([self.tested.to_string()])
-            .collect()
+        // Precedence counts within a session, and between sessions where the kernel groups by them.
+        const FIRST: &str = "echo -19 2>/dev/null >/proc/self/autogroup; exec \"$@\"";
+        let core = self.tested.to_string();
+        let mut words = vec!["taskset", "--cpu-list", &core];
+        if rustix::process::geteuid().is_root() {
+            words.extend(["setsid", "nice", "-n", "-19", "sh", "-c", FIRST, "sh"]);
+        }
+        words.into_iter().map(str::to_owned).collect()
     }
 }
 
-/// CPU time used since some start, in seconds.
+/// CPU time used since some start, in seconds, as the scheduler counts it. The ticks of /proc/stat
+/// beat with work that is done every millisecond.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Used {
-    /// All threads, those that have ended too.
+    /// All threads there are.
     pub(crate) total: f64,
     /// By name of the thread without its number.
     pub(crate) threads: BTreeMap<String, f64>,
-    /// The whole core: everybody who ran there.
-    pub(crate) core: f64,
-    /// Of the core: taken away by the hypervisor.
-    pub(crate) stolen: f64,
+    /// How long threads wanted a core and had none, by the same names.
+    pub(crate) waited: BTreeMap<String, f64>,
 }
 
 impl Used {
-    /// What the process of `folder` (in /proc) has used, and all of `core`.
-    pub(crate) fn read(folder: &Path, core: usize) -> Self {
-        let mut threads = BTreeMap::new();
+    /// What the process of `folder` (in /proc) has used.
+    pub(crate) fn read(folder: &Path) -> Self {
+        let (mut total, mut threads, mut waited) = (0.0, BTreeMap::new(), BTreeMap::new());
         for entry in std::fs::read_dir(folder.join("task")).unwrap() {
             // A thread may end while we read.
-            let Some((name, seconds)) = stat(&entry.unwrap().path()) else {
+            let Some((name, ran, wanted)) = thread(&entry.unwrap().path()) else {
                 continue;
             };
-            let name = name.split(['-', '.']).next().unwrap_or_default().to_owned();
-            *threads.entry(name).or_default() += seconds;
+            let name = name.split('-').next().unwrap_or_default().trim().to_owned();
+            total += ran;
+            *threads.entry(name.clone()).or_default() += ran;
+            *waited.entry(name).or_default() += wanted;
         }
-        let (_, total) = stat(folder).unwrap_or_else(|| panic!("{} is gone", folder.display()));
-        let (busy, stolen) = core_times(core);
         Self {
             total,
             threads,
-            core: busy,
-            stolen,
+            waited,
         }
     }
 
     /// What was used since `earlier`, as shares of `seconds` in percent.
     pub(crate) fn percent_since(&self, earlier: &Self, seconds: f64) -> Self {
         let percent = |now: f64, before: f64| (now - before) * 100.0 / seconds;
-        let threads = self.threads.iter().map(|(name, now)| {
-            let before = earlier.threads.get(name).copied().unwrap_or_default();
-            (name.clone(), percent(*now, before))
-        });
+        let all = |now: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>| {
+            let shares = now.iter().map(|(name, value)| {
+                let before = before.get(name).copied().unwrap_or_default();
+                (name.clone(), percent(*value, before))
+            });
+            shares.collect()
+        };
         Self {
             total: percent(self.total, earlier.total),
-            threads: threads.collect(),
-            core: percent(self.core, earlier.core),
-            stolen: percent(self.stolen, earlier.stolen),
+            threads: all(&self.threads, &earlier.threads),
+            waited: all(&self.waited, &earlier.waited),
         }
     }
 
@@ -102,38 +107,30 @@ impl Used {
     pub(crate) fn thread(&self, name: &str) -> f64 {
         self.threads.get(name).copied().unwrap_or_default()
     }
+
+    /// How long the busiest thread waited for its core.
+    pub(crate) fn wait(&self) -> f64 {
+        let busiest = self.threads.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        let waited = busiest.and_then(|(name, _)| self.waited.get(name));
+        waited.copied().unwrap_or_default()
+    }
+
+    /// How long of that it waited for other programs, at least: its own other threads may have
+    /// run meanwhile.
+    pub(crate) fn disturbed(&self) -> f64 {
+        let busiest = self.threads.values().copied().fold(0.0, f64::max);
+        (self.wait() - (self.total - busiest)).max(0.0)
+    }
 }
 
-/// Ticks of /proc in a second: USER_HZ, 100 on every architecture Rust's tier 1 knows.
-const TICKS: f64 = 100.0;
+const NANOS: f64 = 1e9;
 
-/// Name and CPU seconds of a process or thread.
-fn stat(folder: &Path) -> Option<(String, f64)> {
-    let text = std::fs::read_to_string(folder.join("stat")).ok()?;
-    // The name stands in brackets and may hold anything.
-    let (before, after) = text.rsplit_once(") ")?;
-    let name = before.split_once('(')?.1.to_owned();
-    let fields: Vec<&str> = after.split(' ').collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    // Fields 14 and 15 (user and system time) of proc(5), of which three have gone.
-    Some((name, (ticks(11)? + ticks(12)?) / TICKS))
-}
-
-/// Seconds a core was busy, and of these stolen.
-fn core_times(core: usize) -> (f64, f64) {
-    let text = std::fs::read_to_string("/proc/stat").unwrap();
-    let label = format!("cpu{core}");
-    let line = text
-        .lines()
-        .find(|line| line.split(' ').next() == Some(&label));
-    let times: Vec<f64> = line
-        .unwrap_or_default()
-        .split(' ')
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal, guest, guest nice (in user)
-    let busy = [0, 1, 2, 5, 6, 7].iter().map(|&at| times[at]).sum::<f64>();
-    (busy / TICKS, times[7] / TICKS)
+/// Name of a thread, seconds it ran and seconds it waited for a core.
+fn thread(folder: &Path) -> Option<(String, f64, f64)> {
+    let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+    let text = std::fs::read_to_string(folder.join("schedstat")).ok()?;
+    let mut fields = text.split(' ').map(|field| field.parse::<f64>().ok());
+    Some((name, fields.next()?? / NANOS, fields.next()?? / NANOS))
 }
 
 /// Resident memory of the process in KiB.

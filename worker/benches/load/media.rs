@@ -17,9 +17,9 @@ use super::{
 /// Windows whose median counts.
 const WINDOWS: usize = 3;
 /// Windows taken at most, until so many were quiet; the quietest count.
-const MOST_WINDOWS: usize = 6;
-/// A window is quiet if others took no more of the core under test, in percent.
-const QUIET: f64 = 3.0;
+const MOST_WINDOWS: usize = 5;
+/// A window is quiet if who sends waited no more for other programs, in percent of the time.
+const QUIET: f64 = 0.5;
 const WORKER_WINDOW: Duration = Duration::from_secs(3);
 const PEER_WINDOW: Duration = Duration::from_secs(2);
 /// Calls begun per second.
@@ -43,25 +43,22 @@ pub(crate) struct Window {
     pub(crate) used: Used,
 }
 
-impl Window {
-    /// What others took of the core, in percent.
-    pub(crate) fn others(&self) -> f64 {
-        self.used.core - self.used.total
-    }
-}
-
 /// Windows of one measurement.
 #[derive(Default)]
 struct Windows(Vec<Window>);
 
 impl Windows {
     fn enough(&self) -> bool {
-        let quiet = self.0.iter().filter(|window| window.others() <= QUIET);
+        let quiet = self
+            .0
+            .iter()
+            .filter(|window| window.used.disturbed() <= QUIET);
         quiet.count() >= WINDOWS || self.0.len() >= MOST_WINDOWS
     }
 
     fn quietest(mut self) -> Vec<Window> {
-        self.0.sort_by(|a, b| a.others().total_cmp(&b.others()));
+        self.0
+            .sort_by(|a, b| a.used.disturbed().total_cmp(&b.used.disturbed()));
         self.0.truncate(WINDOWS);
         self.0
     }
@@ -124,9 +121,9 @@ async fn worker(cores: &Cores, program: &Path, count: u32, scheduling: Schedulin
     let mut windows = Windows::default();
     while !windows.enough() {
         far.begin();
-        let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
+        let (from, before) = (Instant::now(), Used::read(&folder));
         under_test.read_until(from + WORKER_WINDOW).await;
-        let used = Used::read(&folder, cores.tested);
+        let used = Used::read(&folder);
         let used = used.percent_since(&before, from.elapsed().as_secs_f64());
         let judged = far.end();
         assert_eq!(
@@ -168,15 +165,15 @@ async fn peer(cores: &Cores, program: &Path, count: u32, scheduling: Scheduling)
     let peer = Far::spawn(&prefix, program, count, WORKER, Some(FAR));
     let folder = peer.proc_folder();
     eventually("the peer has worked for half a second", async || {
-        (Used::read(&folder, cores.tested).total > 0.0).then_some(())
+        (Used::read(&folder).total > 0.01).then_some(())
     })
     .await;
     let mut windows = Windows::default();
     while !windows.enough() {
         judge.begin();
-        let (from, before) = (Instant::now(), Used::read(&folder, cores.tested));
+        let (from, before) = (Instant::now(), Used::read(&folder));
         sleep_until(from + PEER_WINDOW).await;
-        let used = Used::read(&folder, cores.tested);
+        let used = Used::read(&folder);
         let used = used.percent_since(&before, from.elapsed().as_secs_f64());
         let judged = judge.end();
         windows.0.push(Window { judged, used });

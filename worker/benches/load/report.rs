@@ -8,8 +8,8 @@ use super::{
 
 /// G5 counts endpoints up to this much CPU, in percent of a core.
 const MOST_CPU: f64 = 80.0;
-/// A core that others use more than this, in percent, measures them too.
-const FOREIGN: f64 = 5.0;
+/// Waiting for other programs more than this, in percent of the time, measures them too.
+const DISTURBED: f64 = 0.5;
 
 /// What is measured, and where.
 pub(crate) fn header(cores: &Cores) {
@@ -33,7 +33,9 @@ struct Side {
     lost: i64,
     /// Least packets received, in percent of those owed.
     rate: f64,
-    others: f64,
+    /// How long the busiest thread waited for its core, and for other programs, in percent.
+    wait: f64,
+    disturbed: f64,
 }
 
 impl Side {
@@ -52,7 +54,8 @@ impl Side {
                 .iter()
                 .map(|w| w.judged.rate_percent(endpoints))
                 .fold(f64::INFINITY, f64::min),
-            others: middle(Window::others),
+            wait: middle(|w| w.used.wait()),
+            disturbed: middle(|w| w.used.disturbed()),
         }
     }
 }
@@ -89,11 +92,14 @@ pub(crate) fn progress(point: &Point) {
         format!("{name} {share:.1}")
     });
     println!(
-        "  {} endpoints: worker {:.1} % CPU ({}), peer {:.1} %",
+        "  {} endpoints: worker {:.1} % CPU ({}), peer {:.1} %; waited for the core {:.1} %, peer \
+         {:.1} %",
         name(point),
         worker.cpu,
         threads.join(", "),
-        peer.cpu
+        peer.cpu,
+        worker.wait,
+        peer.wait,
     );
 }
 
@@ -146,11 +152,14 @@ pub(crate) fn media(points: &[Point]) {
             point.idle_kib,
             point.loaded_kib,
         );
-        let others = point.sides().0.others;
-        if others > FOREIGN {
+        let (worker, peer) = point.sides();
+        if worker.disturbed.max(peer.disturbed) > DISTURBED {
             println!(
-                "  {}: others took {others:.1} % of the core under test",
-                name(point)
+                "  {}: DISTURBED: other programs kept the worker from its core for {:.1} % of the \
+                 time, the peer for {:.1} %",
+                name(point),
+                worker.disturbed,
+                peer.disturbed
             );
         }
     }
@@ -179,6 +188,12 @@ fn media_goals(scheduling: Scheduling, points: &[&Point]) {
         Scheduling::Plain => "as containers are scheduled",
         Scheduling::RealTime => "with real-time scheduling",
     };
+    let disturbed = points
+        .iter()
+        .any(|point| point.sides().0.disturbed > DISTURBED);
+    if disturbed {
+        println!("\nDisturbed by other programs: repeat it on a quiet machine.");
+    }
     println!("\n| goal, {how} | floor | target | measured | |\n|---|---|---|---|---|");
     let Some(best) = best else {
         println!("| G5 endpoints at <= 80 % CPU, no loss | 1000 | 2000 (3000) | none | missed |");
