@@ -26,6 +26,7 @@ use crate::{
     config::{Addresses, PortRange},
     health::Health,
     media::MediaClient,
+    sys::thread::step_back,
     telemetry::Telemetry,
 };
 
@@ -132,6 +133,9 @@ pub fn start(
     std::thread::Builder::new()
         .name("signalling-0".into())
         .spawn(move || {
+            if let Err(error) = step_back() {
+                tracing::debug!(%error, "signalling competes with the media threads");
+            }
             let reason = match thread.run() {
                 Ok(()) => "its control task is gone".to_owned(),
                 Err(error) => error.to_string(),

@@ -21,7 +21,7 @@ use crate::{
     health::{self, Health, HealthServer},
     media::{MediaClient, MediaConfig, MediaPool, Wake},
     signalling::{self, Waker},
-    sys::limits,
+    sys::{limits, thread},
     telemetry::Telemetry,
     vitals::{Sources, Vitals},
 };
@@ -36,6 +36,7 @@ pub(super) fn run(config: Config) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
+        .on_thread_start(step_back)
         .enable_all()
         .build()
         .map_err(|error| Failure::Part(format!("threads could not be started: {error}")))?;
@@ -90,6 +91,8 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     );
     let dialer = Dialer::new(&config.gateway, config.token.clone(), ca_pem)
         .map_err(|error| part("CLOUD_URL", &error))?;
+    // The media threads have started and keep their precedence.
+    step_back();
     let control = Control::new(
         now,
         Parts {
@@ -119,6 +122,13 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
             Err(part("the health server ended", &ended.err().map_or_else(String::new, |e| e.to_string())))
         }
         Some(reason) = failed.recv() => Err(part("signalling ended", &reason)),
+    }
+}
+
+/// Packets go before what this thread does.
+fn step_back() {
+    if let Err(error) = thread::step_back() {
+        tracing::debug!(%error, "this thread competes with the media threads");
     }
 }
 
