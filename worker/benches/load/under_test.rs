@@ -1,6 +1,6 @@
 //! The worker under test, and the gateway's end of its stream: everything is confirmed and counted.
 
-use std::{collections::BTreeSet, net::TcpListener, path::Path};
+use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command};
 
 use callmeter_metrics::{MetricId, id};
 use callmeter_proto::worker::{
@@ -139,7 +139,9 @@ impl UnderTest {
             };
             prefix.extend(["setpriv", "--inh-caps=-all", kept].map(str::to_owned));
         }
-        let worker = Worker::spawn_behind(&prefix, &variables);
+        let mut launcher = Command::new(&prefix[0]);
+        launcher.args(&prefix[1..]);
+        let worker = Worker::spawn_by(launcher, &variables);
         let peer = gateway.welcome().await;
         Self {
             worker,
