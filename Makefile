@@ -1,6 +1,6 @@
 # make demo    a cluster, a pool at 0, a test, calls, a report
 # make test    everything, from unit tests to end-to-end; installs what it needs
-# make bench   the worker against its goals, beside a peer; two cores, 6 min; BENCH="media 1000" or "sip" for a part
+# make bench   the worker against its performance goals, beside a peer: docs/performance.md
 # make check   the fast loop: format, lints, unit tests, docs, licences, drift
 export CALLMETER_CACHE ?= $(HOME)/.cache/callmeter
 export CARGO_TARGET_DIR ?= $(CALLMETER_CACHE)/target

@@ -9,7 +9,7 @@ use super::{
 /// G5 counts endpoints up to this much CPU, in percent of a core.
 const MOST_CPU: f64 = 80.0;
 /// Waiting for other programs more than this, in percent of the time, measures them too.
-const DISTURBED: f64 = 0.5;
+const DISTURBED: f64 = 1.0;
 
 /// What is measured, and where.
 pub(crate) fn header(cores: &Cores) {
@@ -254,11 +254,17 @@ pub(crate) fn calls(figures: &Figures) {
         return;
     };
     let rate = answers.per_second.min(calls.per_second);
+    let sipp = [figures.sipp_answers, figures.sipp_calls]
+        .into_iter()
+        .flatten();
+    let target = sipp
+        .map(|rate| rate.per_second)
+        .fold(f64::INFINITY, f64::min);
     let cpu = answers.cpu_us.max(calls.cpu_us);
     println!("\n| goal | floor | target | measured | |\n|---|---|---|---|---|");
     println!(
-        "| G1 calls/s, with media ports | 8000 | SIPp's | {rate:.0} | {} |",
-        verdict(rate >= 8000.0, rate >= 20_080.0)
+        "| G1 calls/s, with media ports | 8000 | SIPp's {target:.0} | {rate:.0} | {} |",
+        verdict(rate >= 8000.0, rate >= target)
     );
     println!(
         "| G2 µs CPU per call, with media ports | 100 | 30 | {cpu:.1} | {} |",
