@@ -2,6 +2,8 @@
 
 mod client;
 mod index;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(crate) use client::{Fleet, FleetConfig};

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callmeter_proto::Secret;
 use callmeter_proto::fleet::{self as pb, fleet_client::FleetClient};
+use callmeter_proto::{Secret, WorkerToken};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -109,14 +109,14 @@ impl Fleet {
         &self,
         request: pb::CreateWorkerRequest,
     ) -> Result<(String, Option<Secret>)> {
+        let what = "make the worker's record at the gateway";
         let answer = self
-            .call(
-                "make the worker's record at the gateway",
-                |mut client| async move { client.create_worker(request).await },
-            )
+            .call(what, |mut client| async move {
+                client.create_worker(request).await
+            })
             .await?;
-        let token = (!answer.token.is_empty()).then(|| Secret::new(answer.token));
-        Ok((answer.id, token))
+        let token = (!answer.token.is_empty()).then(|| token_of(what, answer.token));
+        Ok((id_of(what, answer.id)?, token.transpose()?))
     }
 
     /// Changes what a worker may bear.
@@ -147,12 +147,13 @@ impl Fleet {
     /// A new token; the old one is dead.
     pub(crate) async fn regenerate_token(&self, id: String) -> Result<Secret> {
         let request = pb::RegenerateTokenRequest { id };
-        self.call(
-            "have the gateway make a new token",
-            |mut client| async move { client.regenerate_token(request).await },
-        )
-        .await
-        .map(|answer| Secret::new(answer.token))
+        let what = "have the gateway make a new token";
+        let answer = self
+            .call(what, |mut client| async move {
+                client.regenerate_token(request).await
+            })
+            .await?;
+        token_of(what, answer.token)
     }
 
     /// No new work for this process; the answer is read after the fence holds.
@@ -206,11 +207,13 @@ impl Fleet {
 
     /// Submits a test; the same key gives the same run.
     pub(crate) async fn submit_run(&self, request: pb::SubmitRunRequest) -> Result<String> {
-        self.call("submit the test", |mut client| async move {
-            client.submit_run(request).await
-        })
-        .await
-        .map(|answer| answer.run)
+        let what = "submit the test";
+        let answer = self
+            .call(what, |mut client| async move {
+                client.submit_run(request).await
+            })
+            .await?;
+        id_of(what, answer.run)
     }
 
     /// Stops a run; one that the gateway does not know is no error.
@@ -237,6 +240,27 @@ impl Fleet {
             client.watch_run(request).await
         })
         .await
+    }
+}
+
+/// An id out of an answer; an answer without one is none.
+fn id_of(what: &'static str, id: String) -> Result<String> {
+    if (1..=253).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(id);
+    }
+    Err(Error::gateway(what)(Status::data_loss(
+        "the answer holds no id; accepted: 1 to 253 printable characters",
+    )))
+}
+
+/// A token out of an answer: a Secret that holds anything else would start a worker in vain.
+fn token_of(what: &'static str, token: String) -> Result<Secret> {
+    let token = Secret::new(token);
+    match WorkerToken::parse(token.expose()) {
+        Ok(_) => Ok(token),
+        Err(_) => Err(Error::gateway(what)(Status::data_loss(
+            "the answer holds no worker token; accepted: cmw_ and 64 lowercase hexadecimal characters",
+        ))),
     }
 }
 
@@ -269,7 +293,7 @@ fn connect(config: &FleetConfig, ca: Option<&[u8]>) -> Result<Client> {
 }
 
 /// The largest answer: the snapshot of a fleet of many thousand workers, a few hundred bytes each.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+pub(super) const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// A token as it is sent, and when it was read.
 type ReadToken = (MetadataValue<Ascii>, Instant);

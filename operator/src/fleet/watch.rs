@@ -72,7 +72,11 @@ where
     }
 }
 
-async fn watch_workers(fleet: &Fleet, triggers: &Triggers, metrics: &Metrics) -> Result<()> {
+pub(super) async fn watch_workers(
+    fleet: &Fleet,
+    triggers: &Triggers,
+    metrics: &Metrics,
+) -> Result<()> {
     let result = read_workers(fleet, triggers, metrics).await;
     fleet.index().lost();
     result
@@ -125,7 +129,7 @@ async fn tell(row: &WorkerRow, triggers: &Triggers) {
     }
 }
 
-async fn watch_demand(fleet: &Fleet, triggers: &Triggers) -> Result<()> {
+pub(super) async fn watch_demand(fleet: &Fleet, triggers: &Triggers) -> Result<()> {
     let mut client = fleet.client().await?;
     let opening = client.watch_demand(WatchDemandRequest::default());
     let mut stream = tokio::time::timeout(LONGEST_WAIT, opening)
