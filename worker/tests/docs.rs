@@ -248,11 +248,19 @@ fn the_sizing_table_is_as_promised() {
     assert_eq!(rows, expected);
 }
 
-/// R8, R21, R25, R26, R28, R41, R67, R68, R79, R80, R87: what has to be told in words.
+/// R8, R21, R25, R26, R28, R41, R67, R68, R79, R80, R87, R97, R98: what has to be told in words.
 #[test]
 fn what_must_be_told_is_told() {
     let page = flat(PAGE);
     for (requirement, sentence) in [
+        (
+            "R97",
+            "A worker needs a worker licence (a fresh gateway of your own grants every worker one), a Docker host",
+        ),
+        (
+            "R98",
+            "Where Docker runs and the gateway can be reached, tests can run",
+        ),
         ("R8", "A restricted environment file"),
         ("R8", "A secrets manager"),
         ("R8", "Docker secrets"),

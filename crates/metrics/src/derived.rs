@@ -10,7 +10,7 @@ pub const GOOD_MOS: f64 = 3.5;
 /// Calls by outcome, as the ends of the calls reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutcomeTotals {
-    /// Calls that ended, placed and received ones as the caller of [`derive`] chose to count.
+    /// Calls that ended, placed and received ones as the caller of [`derive()`] chose to count.
     pub calls: u64,
     /// Of these, with outcome SUCCESS.
     pub success: u64,

@@ -80,6 +80,13 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
         for wire in wires {
             requests.extend(wire.stop().await?);
         }
+        // R95: SIP goes between the workers; none of it to or from the gateway.
+        let gateway = case.object("pod", "callmeter-gateway-0").await?;
+        let gateway = gateway.context("no gateway")?["status"]["podIP"].clone();
+        let passed = requests
+            .iter()
+            .find(|r| gateway == *r.from || gateway == *r.to);
+        ensure!(passed.is_none(), "SIP at the gateway: {passed:?}");
         for event in &deleted {
             let deleted_at = instant(&event.at)?;
             ensure!(
@@ -113,11 +120,11 @@ async fn scale_down_under_calls_cuts_none() -> Result<()> {
     .await
 }
 
-/// Ears on the worker nodes, where they are our own.
+/// Ears on every node, where they are our own.
 async fn listen(case: &Case) -> Result<Vec<Wire>> {
     let mut wires = Vec::new();
     if let Some(nodes) = Nodes::of(&case.cluster) {
-        for node in WORKER_NODES {
+        for node in WORKER_NODES.into_iter().chain(["system"]) {
             wires.push(Wire::listen(&nodes, node).await?);
         }
     }
