@@ -30,6 +30,8 @@ impl Forward {
             .args(["--namespace", &case.namespace, "port-forward"])
             .args([format!("service/{service}"), format!(":{port}")])
             .stdout(Stdio::piped())
+            // It complains of every connection that a test ends on purpose.
+            .stderr(Stdio::null())
             .spawn()?;
         let stdout = kubectl
             .stdout

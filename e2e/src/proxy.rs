@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::cluster::output;
+use crate::rest::install_tls;
 
 /// No object of the tests is larger.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -55,6 +56,7 @@ struct Writes {
 impl WriteProxy {
     /// Starts one before the API server at `server`, whose certificate `ca` (PEM) signed.
     pub async fn start(server: &str, ca: &[u8]) -> Result<Self> {
+        install_tls();
         let client = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(ca)?])
             .build()?;

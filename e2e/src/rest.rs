@@ -59,8 +59,7 @@ impl Rest {
 
     /// A client of the API under `base`, with a key, that trusts the certificate of `ca_pem` too.
     pub fn at(base: String, key: String, ca_pem: &[u8]) -> Result<Self> {
-        // A second call answers with an error that only says it was done before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_tls();
         let client = reqwest::Client::builder()
             .add_root_certificate(reqwest::Certificate::from_pem(ca_pem)?)
             .timeout(DEADLINE)
@@ -114,4 +113,10 @@ impl Rest {
         }
         Ok(body["data"].take())
     }
+}
+
+/// The TLS provider of the whole test process, whichever case needs one first.
+pub(crate) fn install_tls() {
+    // A second call answers with an error that only says it was done before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
