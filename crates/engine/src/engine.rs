@@ -53,7 +53,8 @@ const LATE_REQUESTS: Duration = Duration::from_secs(32);
 ///   [`Self::handle_timeout`] at [`Self::next_timeout`] or a little later.
 /// - The caller owns the SIP sockets: bind one per share before [`Self::assign`], keep it until
 ///   [`Output::ShareClosed`]. Every [`MediaCommand`](crate::media::MediaCommand) is handed on in
-///   order; every [`MediaEvent`] comes back. Losing one costs figures, never the run: each wait has a deadline.
+///   order; every [`MediaEvent`] comes back. Losing one costs figures, never the run: each wait has
+///   a deadline.
 /// - A share goes assign → start → … → [`Output::ShareEnded`] → [`Output::ShareClosed`]. Callees
 ///   take calls as soon as they are READY, callers call from the start on. At the end of the run
 ///   the callers' calls are ended by BYE (CANCEL if not answered), 2 s later what callees still

@@ -156,8 +156,12 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/callmeter"))
 }
 
-/// Root of the source tree this binary was built from.
+/// Root of the source tree: `CALLMETER_SOURCE_ROOT`, which the script `cluster` sets, else where
+/// this binary was built.
 pub(crate) fn source_root() -> PathBuf {
+    if let Some(root) = env::var_os("CALLMETER_SOURCE_ROOT").filter(|root| !root.is_empty()) {
+        return PathBuf::from(root);
+    }
     let mut dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     dir.pop();
     dir.pop();
