@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Messages that carry secrets get a redacting Debug in src/redact.rs.
         .skip_debug([
             "callmeter.worker.v1.Account",
+            "callmeter.worker.v1.Tls",
             "callmeter.fleet.v1.CreateWorkerResponse",
             "callmeter.fleet.v1.RegenerateTokenResponse",
         ])

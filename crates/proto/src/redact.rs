@@ -23,6 +23,23 @@ impl fmt::Debug for worker::Account {
     }
 }
 
+impl fmt::Debug for worker::Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            verify,
+            ca_pem: _,
+            client_certificate_pem: _,
+            client_key_pem: _,
+            server_certificate_pem: _,
+            server_key_pem: _,
+        } = self;
+        f.debug_struct("Tls")
+            .field("verify", verify)
+            .field("certificates", &HIDDEN)
+            .finish()
+    }
+}
+
 impl fmt::Debug for fleet::CreateWorkerResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, token: _ } = self;
@@ -59,8 +76,17 @@ mod tests {
         let regenerated = fleet::RegenerateTokenResponse {
             token: "cmw_ff".into(),
         };
+        let tls = worker::Tls {
+            client_key_pem: "hunter2".into(),
+            server_key_pem: "hunter2".into(),
+            ..Default::default()
+        };
         let wrapped = worker::Assign {
             accounts: vec![account.clone()],
+            registrar: Some(worker::Registrar {
+                tls: Some(tls),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let shown = format!("{account:?} {created:?} {regenerated:?} {wrapped:?}");

@@ -64,16 +64,19 @@ pub(super) fn assign(
         }),
         load: Some(worker::Load {
             start_offsets_ms: offsets,
+            ..worker::Load::default()
         }),
         call: Some(worker::Call {
             duration_ms: milliseconds(group.call.duration.unwrap_or(test.duration)),
             ring_ms: milliseconds(group.call.ring_for),
             repeat: group.call.repeat,
             repeat_pause_ms: plan.pause_ms,
+            ..worker::Call::default()
         }),
         duration_ms: milliseconds(test.duration),
         accept_external: group.target == Target::External,
         start_within_ms: milliseconds(START_WITHIN),
+        ..worker::Assign::default()
     }
 }
 
@@ -122,6 +125,7 @@ fn registrar(group: &Group) -> worker::Registrar {
         outbound_proxy: known.map(|r| r.outbound_proxy.clone()).unwrap_or_default(),
         register: group.registers(),
         expires_s: REGISTER_EXPIRES.as_secs() as u32,
+        ..worker::Registrar::default()
     }
 }
 

@@ -280,6 +280,7 @@ mod tests {
             }),
             load: Some(proto::Load {
                 start_offsets_ms: vec![0, 500],
+                ..Default::default()
             }),
             call: Some(proto::Call {
                 duration_ms: 30_000,

@@ -80,16 +80,18 @@ impl Group {
             }),
             load: Some(Load {
                 start_offsets_ms: self.start_offsets().collect(),
+                ..Load::default()
             }),
             call: Some(Call {
                 duration_ms: self.call_ms,
                 ring_ms: self.ring_ms,
                 repeat: self.repeat,
-                repeat_pause_ms: 0,
+                ..Call::default()
             }),
             duration_ms: self.run_ms,
             accept_external: self.accept_external,
             start_within_ms: 20_000,
+            ..Assign::default()
         }
     }
 }
