@@ -132,7 +132,9 @@ impl Engine {
         };
         self.emit(now, id, index, call.number, ended);
         if outgoing {
-            self.plan_next(call.ended_at.unwrap_or(now), outcome, id, index);
+            let asked = call.end.as_ref().and_then(|end| end.retry_after);
+            let ended = call.ended_at.unwrap_or(now);
+            self.plan_next((ended, outcome, asked), id, index);
         }
         self.after_call(now, id, index);
     }
@@ -193,8 +195,14 @@ impl Engine {
     }
 
     /// When the endpoint calls again, if it does. After a failure it waits, so that a far end that
-    /// refuses at once is not stormed.
-    fn plan_next(&mut self, ended: Instant, outcome: Outcome, id: ShareId, index: u32) {
+    /// refuses at once is not stormed, and at least as long as the far end asked for (Retry-After,
+    /// RFC 3261 §20.33).
+    fn plan_next(
+        &mut self,
+        (ended, outcome, asked): (Instant, Outcome, Option<Duration>),
+        id: ShareId,
+        index: u32,
+    ) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
@@ -204,6 +212,7 @@ impl Engine {
         } else {
             Duration::ZERO
         };
+        let least = asked.map_or(least, |asked| asked.max(least));
         let next = ended + share.assign.call.pause.max(least);
         let again = share.assign.call.repeat && share.fits(next);
         let Some(endpoint) = share.endpoint(index) else {
