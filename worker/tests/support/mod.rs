@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod baresip;
 pub mod gateway;
 pub mod inspect;
 pub mod peer_process;

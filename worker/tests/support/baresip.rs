@@ -1,0 +1,65 @@
+//! baresip 1.0, another user agent, that sends back what it hears.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use super::{
+    eventually,
+    peer_process::{PeerProcess, program},
+    ports::Ports,
+};
+
+/// A running baresip; killed when dropped.
+pub struct Baresip {
+    process: PeerProcess,
+    control: u16,
+}
+
+impl Baresip {
+    /// Starts it with one account, `echo`, that answers every call; none if it is not installed.
+    pub async fn spawn(ports: Ports, transport: &str) -> Option<Self> {
+        let path = program("baresip")?;
+        let control = ports.health;
+        let config = include_str!("../peers/baresip.config")
+            .replace("@SIP@", &ports.sip_first.to_string())
+            .replace("@RTP_FIRST@", &ports.rtp_first.to_string())
+            .replace("@RTP_LAST@", &ports.rtp_last.to_string())
+            .replace("@CONTROL@", &control.to_string());
+        let account = format!(
+            "<sip:echo@127.0.0.1:{};transport={transport}>;regint=0;answermode=auto\n",
+            ports.sip_first
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("config", &config);
+        write("accounts", &account);
+        let process = PeerProcess::spawn(&path, folder, &["-f", "."].map(str::to_owned));
+        let running = Self { process, control };
+        eventually("baresip is ready", async || {
+            running.output().contains("baresip is ready").then_some(())
+        })
+        .await;
+        Some(running)
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Gives it a command of its menu and returns its answer.
+    pub fn command(&self, command: &str, parameters: &str) -> String {
+        let text = format!(r#"{{"command":"{command}","params":"{parameters}"}}"#);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.control)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        write!(stream, "{}:{text},", text.len()).unwrap();
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+}
