@@ -136,14 +136,26 @@ pub(crate) fn response(
     code: u16,
     tag: Option<u64>,
 ) -> Builder {
-    let mut builder = Builder::response(code, reason_phrase(code));
+    response_as(request, source, code, reason_phrase(code), tag)
+}
+
+/// Like [`response`], with a reason phrase; what the request lacks is left out.
+pub(crate) fn response_as(
+    request: &Message,
+    source: SocketAddr,
+    code: u16,
+    reason: &str,
+    tag: Option<u64>,
+) -> Builder {
+    let mut builder = Builder::response(code, reason);
     copy_vias(&mut builder, request, source);
     builder.copy(request, HeaderName::From);
-    let to = request.value(HeaderName::To).unwrap_or_default();
-    match tag.filter(|_| !has_tag(to)) {
-        Some(tag) => builder.header(HeaderName::To, &tagged(to, tag)),
-        None => builder.header(HeaderName::To, to),
-    };
+    if let Some(to) = request.value(HeaderName::To) {
+        match tag.filter(|_| !has_tag(to)) {
+            Some(tag) => builder.header(HeaderName::To, &tagged(to, tag)),
+            None => builder.header(HeaderName::To, to),
+        };
+    }
     builder
         .copy(request, HeaderName::CallId)
         .copy(request, HeaderName::CSeq);

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use crate::core::Core;
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::{Flow, Listener, LocalId};
-use crate::message::{Message, ParseError};
+use crate::message::{Malformed, Message, ParseError};
 use crate::transaction::Transactions;
 
 use call::Call;
@@ -250,22 +250,23 @@ impl UserAgent {
         if !self.listeners.contains_key(&flow.local) {
             return;
         }
-        let message = match Message::parse(bytes) {
-            Err(ParseError::Empty) => return,
+        let read = match Message::read(bytes) {
+            Err(Malformed {
+                error: ParseError::Empty,
+                ..
+            }) => return,
             result => result,
         };
         self.core
             .ledger
             .count(None, |counters| counters.messages_received += 1);
-        let essentials = message
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(Message::essentials);
-        let (Ok(message), Ok(essentials)) = (message, essentials) else {
-            self.core
-                .ledger
-                .count(None, |counters| counters.malformed += 1);
-            return;
+        let read = read.and_then(|message| match message.essentials() {
+            Ok(essentials) => Ok((message, essentials)),
+            Err(error) => Err(Malformed::new(error, message)),
+        });
+        let (message, essentials) = match read {
+            Ok(read) => read,
+            Err(malformed) => return self.on_malformed(flow, malformed),
         };
         match (message.method(), message.status()) {
             (Some(method), _) => self.handle_request(now, flow, message, &essentials, method),

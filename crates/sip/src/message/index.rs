@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::auth::Challenge;
 use super::error::{HeaderProblem, ParseError};
 use super::lines::{
-    Field, MAX_LENGTH, StartLine, line_at, narrow, parse_field, parse_start_line, widen,
+    Field, MAX_LENGTH, StartLine, line_at, narrow, parse_field, parse_start_line, salvage_start,
+    widen,
 };
 use super::name_addr::NameAddr;
 use super::names::{HeaderName, Method};
 use super::scan;
-use super::uri::Uri;
+use super::uri::{Uri, UriError};
 use super::via::Via;
 
 /// Most header fields taken.
@@ -40,6 +41,24 @@ pub struct CSeq {
     pub name: Bytes,
 }
 
+/// A message that cannot be taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Malformed {
+    pub(crate) error: ParseError,
+    /// If it is a request: what of it can be read, to answer it.
+    pub(crate) request: Option<Box<Message>>,
+}
+
+impl Malformed {
+    pub(crate) fn new(error: ParseError, message: Message) -> Self {
+        let is_request = message.method().is_some();
+        Self {
+            error,
+            request: is_request.then(|| Box::new(message)),
+        }
+    }
+}
+
 /// What every message must have (RFC 3261 §8.1.1), read once.
 #[derive(Clone, Debug)]
 pub(crate) struct Essentials {
@@ -56,44 +75,76 @@ impl Message {
     /// A body shorter than Content-Length is an error; bytes after it are left out (RFC 3261
     /// §18.3). Takes time linear in the input.
     pub fn parse(bytes: Bytes) -> Result<Self, ParseError> {
+        Self::read(bytes).map_err(|malformed| malformed.error)
+    }
+
+    /// Like [`Self::parse`]; keeps of a broken request what it takes to answer it.
+    pub(crate) fn read(bytes: Bytes) -> Result<Self, Malformed> {
+        let refuse = |error| Malformed {
+            error,
+            request: None,
+        };
         if bytes.len() > MAX_LENGTH {
-            return Err(ParseError::TooLong(MAX_LENGTH));
+            return Err(refuse(ParseError::TooLong(MAX_LENGTH)));
         }
-        let mut at = bytes
+        let at = bytes
             .iter()
             .position(|byte| !matches!(byte, b'\r' | b'\n'))
-            .ok_or(ParseError::Empty)?;
-        let (line, next) = line_at(&bytes, at).ok_or(ParseError::NoEnd)?;
-        let start = parse_start_line(&bytes, line)?;
-        at = next;
-        let mut fields = Vec::with_capacity(16);
+            .ok_or_else(|| refuse(ParseError::Empty))?;
+        let (line, next) = line_at(&bytes, at).ok_or_else(|| refuse(ParseError::NoEnd))?;
+        let mut fault = None;
+        let start = match parse_start_line(&bytes, line.clone()) {
+            Ok(start) => start,
+            Err(error) => {
+                fault = Some(error);
+                salvage_start(&bytes, line).ok_or_else(|| refuse(error))?
+            }
+        };
+        let mut message = Self {
+            bytes,
+            start,
+            fields: Vec::with_capacity(16),
+            body: 0..0,
+        };
+        let framed = message
+            .index_fields(next)
+            .and_then(|()| message.limit_body());
+        match fault.or_else(|| framed.err()) {
+            None => Ok(message),
+            Some(error) => Err(Malformed::new(error, message)),
+        }
+    }
+
+    /// Indexes the header fields from `at` on, and the body; after an error, those before it are
+    /// kept.
+    fn index_fields(&mut self, mut at: usize) -> Result<(), ParseError> {
+        let Self { bytes, fields, .. } = self;
         loop {
-            let (mut line, mut next) = line_at(&bytes, at).ok_or(ParseError::NoEnd)?;
+            let (mut line, mut next) = line_at(bytes, at).ok_or(ParseError::NoEnd)?;
             if line.is_empty() {
                 at = next;
                 break;
             }
             while matches!(bytes.get(next), Some(b' ' | b'\t')) {
-                let (fold, after) = line_at(&bytes, next).ok_or(ParseError::NoEnd)?;
+                let (fold, after) = line_at(bytes, next).ok_or(ParseError::NoEnd)?;
                 line.end = fold.end;
                 next = after;
             }
             if fields.len() == MAX_HEADERS {
                 return Err(ParseError::TooManyHeaders(MAX_HEADERS));
             }
-            let field = parse_field(&bytes, line).ok_or(ParseError::HeaderLine(fields.len() + 1));
+            let field = parse_field(bytes, line).ok_or(ParseError::HeaderLine(fields.len() + 1));
             fields.push(field?);
             at = next;
         }
-        let body = narrow(at..bytes.len());
-        let mut message = Self {
-            bytes,
-            start,
-            fields,
-            body,
-        };
-        message.limit_body()?;
-        Ok(message)
+        self.body = narrow(at..bytes.len());
+        Ok(())
+    }
+
+    /// Whether the message has what RFC 3261 §8.1.1 demands of every message, and a request a
+    /// Request-URI: what a user agent looks at before it does anything with it.
+    pub fn validate(&self) -> Result<(), ParseError> {
+        self.essentials().map(drop)
     }
 
     /// The whole message as received.
@@ -130,12 +181,18 @@ impl Message {
         }
     }
 
-    /// The Request-URI of a request.
+    /// The Request-URI of a request; it may hold no header fields (RFC 3261 §19.1.1).
     pub fn request_uri(&self) -> Result<Uri, ParseError> {
         match &self.start {
-            StartLine::Request { uri, .. } => {
-                Uri::parse(uri.clone()).map_err(ParseError::RequestUri)
-            }
+            StartLine::Request { uri, .. } => Uri::parse(uri.clone())
+                .and_then(|uri| {
+                    if uri.has_headers() {
+                        Err(UriError::Headers)
+                    } else {
+                        Ok(uri)
+                    }
+                })
+                .map_err(ParseError::RequestUri),
             StartLine::Status { .. } => Err(ParseError::StartLine),
         }
     }
@@ -220,10 +277,11 @@ impl Message {
             ));
         }
         let cseq = self.cseq()?;
-        if let StartLine::Request { name, .. } = &self.start
-            && *name != cseq.name
-        {
-            return Err(ParseError::Header(HeaderName::CSeq, HeaderProblem::Method));
+        if let StartLine::Request { name, .. } = &self.start {
+            if *name != cseq.name {
+                return Err(ParseError::Header(HeaderName::CSeq, HeaderProblem::Method));
+            }
+            self.request_uri()?;
         }
         Ok(Essentials {
             via,
@@ -250,9 +308,11 @@ impl Message {
         if !scan::is_token(name) {
             return Err(syntax);
         }
-        let number = scan::number::<u64>(&value[..end]).ok_or(syntax)?;
-        let number = u32::try_from(number)
-            .ok()
+        let digits = &value[..end];
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(syntax);
+        }
+        let number = scan::number::<u32>(digits)
             .filter(|number| *number < 1 << 31)
             .ok_or_else(|| error(HeaderProblem::Range))?;
         Ok(CSeq {

@@ -103,6 +103,17 @@ pub(super) fn parse_start_line(bytes: &Bytes, line: Range<usize>) -> Result<Star
     })
 }
 
+/// What is left of a broken request line: its method. `None` if it does not start with one, or is
+/// a status line.
+pub(super) fn salvage_start(bytes: &Bytes, line: Range<usize>) -> Option<StartLine> {
+    let name = bytes[line].split(|&byte| byte == b' ').next()?;
+    scan::is_token(name).then(|| StartLine::Request {
+        method: Method::parse(name),
+        name: bytes.slice_ref(name),
+        uri: Bytes::new(),
+    })
+}
+
 pub(super) fn parse_field(bytes: &[u8], line: Range<usize>) -> Option<Field> {
     let text = &bytes[line.clone()];
     let colon = text.iter().position(|&byte| byte == b':')?;

@@ -29,14 +29,14 @@ impl NameAddr {
             if !is_display_name(scan::trim(&raw[..open])) {
                 return Err(syntax);
             }
-            (open, scan::trim(&raw[open + 1..close]), close + 1)
+            (open, &raw[open + 1..close], close + 1)
         } else {
             let end = raw
                 .iter()
                 .position(|&byte| byte == b';')
                 .unwrap_or(raw.len());
             let uri = scan::trim(&raw[..end]);
-            if uri.contains(&b'?') || uri.contains(&b',') {
+            if uri.iter().any(|byte| b"?,\"".contains(byte)) {
                 return Err(syntax);
             }
             (0, uri, end)

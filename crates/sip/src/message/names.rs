@@ -104,6 +104,7 @@ header_names! {
     ProxyAuthenticate "Proxy-Authenticate" "",
     Authorization "Authorization" "",
     ProxyAuthorization "Proxy-Authorization" "",
+    Accept "Accept" "",
     Allow "Allow" "",
     Supported "Supported" "k",
     Require "Require" "",

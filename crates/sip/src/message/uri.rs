@@ -1,7 +1,7 @@
 //! SIP URIs (RFC 3261 §19.1), kept as the bytes they were read from.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -65,6 +65,9 @@ pub enum UriError {
     /// The port is not 1 to 65535.
     #[error("URI port is not a number from 1 to 65535")]
     Port,
+    /// Header fields (`?name=value`) where none may stand.
+    #[error("URI holds header fields, which a Request-URI may not")]
+    Headers,
 }
 
 impl Uri {
@@ -169,6 +172,11 @@ impl Uri {
         scan::parameter(&self.raw[widen(&self.params)], name)
     }
 
+    /// Whether it holds header fields, `?name=value` (RFC 3261 §19.1.1).
+    pub fn has_headers(&self) -> bool {
+        self.scheme != Scheme::Other && usize::from(self.params.end) < self.raw.len()
+    }
+
     /// Whether this is the URI of a loose router (RFC 3261 §19.1.1).
     pub fn is_loose_router(&self) -> bool {
         self.param("lr").is_some()
@@ -223,7 +231,7 @@ impl Host {
             .strip_prefix(b"[")
             .and_then(|rest| rest.strip_suffix(b"]"));
         if let Some(inner) = inner {
-            return parse_ip::<Ipv6Addr>(inner)
+            return parse_ip6(inner)
                 .map(|ip| Self::Ip(ip.into()))
                 .ok_or(UriError::Host);
         }
@@ -306,6 +314,17 @@ pub(crate) fn parse_host_port(
 
 fn parse_ip<T: FromStr>(bytes: &[u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// An IPv6 address; `:::` before an embedded IPv4 address is what the ABNF of RFC 3261 demands by
+/// mistake and counts as `::` (RFC 5118 §4.10).
+fn parse_ip6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    parse_ip(bytes).or_else(|| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (head, tail) = text.split_once(":::")?;
+        let embedded: Ipv4Addr = tail.parse().ok()?;
+        format!("{head}::{embedded}").parse().ok()
+    })
 }
 
 fn percent_decode(bytes: &[u8]) -> Vec<u8> {

@@ -50,6 +50,13 @@ impl Via {
             return Err(syntax);
         }
         let transport = Transport::parse(transport);
+        // A semicolon without a parameter does not follow the grammar (RFC 4475 §3.1.2.1).
+        if scan::split(&raw[params..], b';')
+            .skip(1)
+            .any(<[u8]>::is_empty)
+        {
+            return Err(syntax);
+        }
         let sent_by = scan::trim(&rest[space..]);
         let start = scan::offset_of(&raw, sent_by);
         let (host, port) = uri::parse_host_port(&raw, start..start + sent_by.len())

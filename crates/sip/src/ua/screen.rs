@@ -3,29 +3,52 @@
 use bytes::Bytes;
 
 use crate::flow::Flow;
-use crate::message::{Essentials, HeaderName, Message};
+use crate::message::{Essentials, HeaderName, Message, Via};
 
 /// Where the responses to a request go.
 pub(super) fn response_flow(essentials: &Essentials, flow: Flow) -> Flow {
+    via_flow(&essentials.via, flow)
+}
+
+/// Where the responses to a request with this topmost Via go.
+pub(super) fn via_flow(via: &Via, flow: Flow) -> Flow {
     if flow.transport.is_reliable() {
         return flow;
     }
     Flow {
-        remote: essentials.via.response_address(flow.remote),
+        remote: via.response_address(flow.remote),
         ..flow
     }
 }
 
 /// The code an INVITE is refused with before anybody is asked: an extension we lack (420), a body
-/// we cannot read (415), no room (486).
+/// we cannot read (415), an answer that may not be SDP (406), no room (486).
 pub(super) fn refusal_of(message: &Message, full: bool) -> Option<u16> {
     if message.elements(HeaderName::Require).next().is_some() {
         return Some(420);
+    }
+    if !accepts_sdp(message) {
+        return Some(406);
     }
     if !is_sdp(message) {
         return Some(415);
     }
     full.then_some(486)
+}
+
+/// Whether the answer may be SDP: Accept is absent or names it (RFC 3261 §20.1).
+fn accepts_sdp(message: &Message) -> bool {
+    let is_sdp = |range: &[u8]| {
+        let end = range
+            .iter()
+            .position(|&byte| byte == b';')
+            .unwrap_or(range.len());
+        let range = range[..end].trim_ascii();
+        [&b"application/sdp"[..], b"application/*", b"*/*"]
+            .into_iter()
+            .any(|known| range.eq_ignore_ascii_case(known))
+    };
+    message.value(HeaderName::Accept).is_none() || message.elements(HeaderName::Accept).any(is_sdp)
 }
 
 /// Whether a body, if there is one, is plain SDP.

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::UserAgent;
-use super::screen::response_flow;
+use super::screen::{response_flow, via_flow};
 use crate::compose;
 use crate::counters::class_index;
 use crate::flow::{Flow, LocalId};
-use crate::message::{Essentials, HeaderName, Message, Method};
+use crate::message::{
+    Essentials, HeaderName, Malformed, Message, Method, NameAddr, ParseError, Scheme, Via,
+    reason_phrase,
+};
 
 /// How long after its last endpoint a listener still knows of dialogs.
 const AFTERLIFE: Duration = Duration::from_secs(32);
@@ -26,7 +29,12 @@ impl UserAgent {
         key: Bytes,
         method: Method,
     ) {
+        let opaque = message
+            .request_uri()
+            .is_ok_and(|uri| uri.scheme() == Scheme::Other);
         let code = match method {
+            Method::Options if opaque => 416,
+            Method::Options if message.elements(HeaderName::Require).next().is_some() => 420,
             Method::Options => 200,
             Method::Bye | Method::Info | Method::Update => {
                 self.core
@@ -82,7 +90,7 @@ impl UserAgent {
             builder.header(HeaderName::Allow, Method::Options.as_str().as_bytes());
         }
         let response = builder.finish("", b"");
-        self.send_stateless(essentials, flow, code, response);
+        self.send_stateless(response_flow(essentials, flow), code, response);
     }
 
     /// Refuses (or, for OPTIONS, answers) a request in a transaction of its own.
@@ -121,12 +129,50 @@ impl UserAgent {
         self.refuse(now, flow, message, essentials, key, 400);
     }
 
+    /// Counts a message that cannot be read. If it is a request with a Via, on a listener with
+    /// endpoints, it is answered with 400, or 505 for another version of SIP; no state is kept.
+    pub(super) fn on_malformed(&mut self, flow: Flow, malformed: Malformed) {
+        self.core
+            .ledger
+            .count(None, |counters| counters.malformed += 1);
+        let Malformed { error, request } = malformed;
+        let Some(request) = request.filter(|_| self.in_use(flow.local)) else {
+            return;
+        };
+        let via = request.elements(HeaderName::Via).next();
+        let (Some(via), Some(method)) = (via, request.method()) else {
+            return;
+        };
+        if method == Method::Ack {
+            return;
+        }
+        let via = Via::parse(Bytes::copy_from_slice(via)).ok();
+        let to = via.map_or(flow, |via| via_flow(&via, flow));
+        let call_id = request.value(HeaderName::CallId).unwrap_or_default();
+        // A tag can be added to a To that can be read only.
+        let tag = request
+            .value(HeaderName::To)
+            .is_some_and(|to| NameAddr::parse(HeaderName::To, Bytes::copy_from_slice(to)).is_ok())
+            .then(|| self.tag_of(b"", call_id));
+        let (code, reason) = match error {
+            ParseError::Version => (505, reason_phrase(505).to_owned()),
+            error => (400, format!("{} ({error})", reason_phrase(400))),
+        };
+        let response = compose::response_as(&request, flow.remote, code, &reason, tag);
+        let response = self.finish_response(response, b"");
+        self.send_stateless(to, code, response);
+    }
+
     /// A To tag for a request that starts no dialog, the same each time it comes.
     pub(super) fn stray_tag(&self, essentials: &Essentials) -> u64 {
+        self.tag_of(essentials.via.branch(), &essentials.call_id)
+    }
+
+    fn tag_of(&self, branch: &[u8], call_id: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.secret.hash(&mut hasher);
-        essentials.via.branch().hash(&mut hasher);
-        essentials.call_id.hash(&mut hasher);
+        branch.hash(&mut hasher);
+        call_id.hash(&mut hasher);
         hasher.finish()
     }
 
@@ -137,11 +183,10 @@ impl UserAgent {
             .is_some_and(|bound| bound.endpoints > 0)
     }
 
-    fn send_stateless(&mut self, essentials: &Essentials, flow: Flow, code: u16, response: Bytes) {
+    fn send_stateless(&mut self, to: Flow, code: u16, response: Bytes) {
         self.core.ledger.count(None, |counters| {
             counters.responses_sent[class_index(code)] += 1;
         });
-        self.core
-            .send(response_flow(essentials, flow), response, None);
+        self.core.send(to, response, None);
     }
 }

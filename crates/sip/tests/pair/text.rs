@@ -51,3 +51,18 @@ pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, bod
          CSeq: {cseq}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
     )
 }
+
+/// A message of the archive of RFC 5118 as it would be on the wire: lines end with CRLF, an empty
+/// line ends the headers, Content-Length is that of the body.
+pub(crate) fn wire(archived: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(archived).unwrap().replace('\n', "\r\n");
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| (text.trim_end(), ""));
+    let lines = head.split("\r\n").map(|line| match line.split_once(": ") {
+        Some((name @ "Content-Length", _)) => format!("{name}: {}", body.len()),
+        _ => line.to_owned(),
+    });
+    let head = lines.collect::<Vec<_>>().join("\r\n");
+    format!("{head}\r\n\r\n{body}").into_bytes()
+}
