@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::digest::Authorization;
 use crate::flow::Listener;
 use crate::message::{
     Builder, HeaderName, Message, Method, NameAddr, Uri, Via, reason_phrase, split_list,
@@ -31,7 +32,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) contact: Option<&'a [u8]>,
     /// Expires in seconds.
     pub(crate) expires: Option<u64>,
-    pub(crate) authorization: Option<(HeaderName, &'a str)>,
+    pub(crate) authorization: &'a Authorization,
     /// User-Agent, empty for none.
     pub(crate) product: &'a str,
     pub(crate) body: &'a [u8],
@@ -69,8 +70,8 @@ impl Draft<'_> {
         if let Some(expires) = self.expires {
             builder.header_fmt(HeaderName::Expires, format_args!("{expires}"));
         }
-        if let Some((name, value)) = self.authorization {
-            builder.header(name, value.as_bytes());
+        for (name, value) in self.authorization.fields() {
+            builder.header(name, value);
         }
         if self.method == Method::Invite {
             builder.header(HeaderName::Allow, ALLOW);

@@ -13,7 +13,8 @@ pub(crate) mod scan;
 mod uri;
 mod via;
 
-pub use auth::{Algorithm, Challenge, Qop};
+pub(crate) use auth::next_nonce;
+pub use auth::{Algorithm, Challenge, Hash, Qop};
 pub(crate) use builder::{Builder, reason_phrase};
 pub use error::{HeaderProblem, ParseError};
 pub use index::{CSeq, Message};

@@ -1,5 +1,6 @@
 //! The user agent: registrations and calls of many endpoints over the transaction layer.
 
+mod auth;
 mod binding;
 mod bye;
 mod call;

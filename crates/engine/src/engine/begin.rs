@@ -328,5 +328,6 @@ fn endpoint_config(
             vec![proxy?]
         },
         credentials,
+        auth_in_dialog: false,
     })
 }

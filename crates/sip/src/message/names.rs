@@ -105,6 +105,7 @@ header_names! {
     Authorization "Authorization" "",
     ProxyAuthorization "Proxy-Authorization" "",
     Accept "Accept" "",
+    AuthenticationInfo "Authentication-Info" "",
     Allow "Allow" "",
     Supported "Supported" "k",
     Require "Require" "",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::endpoint::{Retries, Session};
+use super::auth::Retries;
 use crate::message::{HeaderName, Message, NameAddr, Uri};
 use crate::timers::Deadline;
 use crate::transaction::ClientKey;
@@ -20,8 +20,6 @@ pub(super) struct Binding {
     pub(super) cseq: u32,
     /// Whether the last REGISTER was accepted and its lifetime lasts.
     pub(super) stands: bool,
-    /// The registrar's last challenge, answered again in refreshes.
-    pub(super) session: Option<Session>,
     pub(super) attempt: Option<Attempt>,
     /// Deregister as soon as the REGISTER under way has ended.
     pub(super) unregister_next: bool,

@@ -2,14 +2,12 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::UserAgent;
+use super::auth::{Challenged, Retries};
 use super::call::State;
-use super::endpoint::{Challenged, Retries};
 use super::event::{CallEvent, CallKey, EndReason};
 use crate::flow::Flow;
-use crate::message::{HeaderName, Message, Method};
+use crate::message::{Message, Method};
 use crate::transaction::{ClientKey, Owner};
 
 impl UserAgent {
@@ -26,17 +24,12 @@ impl UserAgent {
         call.give_up_at = None;
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);
-        self.transmit_bye(now, key, None);
+        self.transmit_bye(now, key);
         self.call_event(now, key, CallEvent::ByeSent);
     }
 
-    /// Puts a BYE on the wire, with credentials if it was challenged.
-    fn transmit_bye(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        authorization: Option<(HeaderName, &str)>,
-    ) {
+    /// Puts a BYE on the wire.
+    fn transmit_bye(&mut self, now: Instant, key: CallKey) {
         let client = ClientKey {
             branch: self.core.token(),
             cancel: false,
@@ -50,8 +43,9 @@ impl UserAgent {
         };
         dialog.local_cseq += 1;
         let cseq = dialog.local_cseq;
+        let authorization = self.authorization_within(key, Method::Bye, b"");
         if let Some((flow, bye)) =
-            self.compose_within(key, Method::Bye, client, cseq, authorization)
+            self.compose_within(key, Method::Bye, client, cseq, &authorization)
         {
             let owner = (Owner::Bye(key), endpoint);
             let request = (Method::Bye, bye);
@@ -60,8 +54,7 @@ impl UserAgent {
         }
     }
 
-    /// A response to our BYE: a challenge is answered only in a dialog we started, towards a
-    /// proxy that is the configured next hop; anything final ends the call.
+    /// A response to our BYE: anything final but a challenge that is answered ends the call.
     pub(super) fn on_bye_response(
         &mut self,
         now: Instant,
@@ -73,54 +66,32 @@ impl UserAgent {
         if status < 200 {
             return;
         }
-        if (status == 401 || status == 407)
-            && let Some((header, value)) = self.answer_bye_challenge(key, flow, message, status)
-        {
-            self.transmit_bye(now, key, Some((header, &value)));
-            return;
+        if status == 401 || status == 407 {
+            let challenged = Challenged {
+                response: message,
+                method: Method::Bye,
+                destination: flow.remote,
+            };
+            let mut retries = match self.calls.get(&key).map(|call| &call.state) {
+                Some(State::Ending { retries }) => *retries,
+                _ => return,
+            };
+            if self.challenged_within(key, &challenged, &mut retries) {
+                if let Some(call) = self.calls.get_mut(&key) {
+                    call.state = State::Ending { retries };
+                }
+                self.transmit_bye(now, key);
+                return;
+            }
+        }
+        if (200..300).contains(&status) {
+            self.accepted_within(key, Method::Bye, flow.remote, message);
         }
         if let Some(call) = self.calls.get_mut(&key) {
             call.bye_status = Some(status);
             call.times.bye_answered = Some(now);
         }
         self.end(now, key, EndReason::LocalBye);
-    }
-
-    fn answer_bye_challenge(
-        &mut self,
-        key: CallKey,
-        flow: Flow,
-        message: &Message,
-        status: u16,
-    ) -> Option<(HeaderName, String)> {
-        let call = self.calls.get_mut(&key)?;
-        self.core
-            .ledger
-            .count(call.endpoint, |counters| counters.auth_challenges += 1);
-        let dialog = call
-            .dialog
-            .as_ref()
-            .filter(|dialog| call.caller && dialog.is_routed())?;
-        let State::Ending { retries } = &mut call.state else {
-            return None;
-        };
-        let endpoint = self.endpoints.get_mut(&call.endpoint?)?;
-        let method = Method::Bye;
-        let challenged = Challenged {
-            response: message,
-            status,
-            method,
-            destination: flow.remote,
-        };
-        let mut session = endpoint.session(&challenged, retries)?;
-        let uri = dialog.routing().request_uri;
-        endpoint.authorization(
-            &mut self.core,
-            &mut session,
-            method,
-            uri.as_bytes(),
-            &Bytes::new(),
-        )
     }
 
     /// Our BYE got no answer.

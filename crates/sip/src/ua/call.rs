@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::UserAgent;
-use super::endpoint::Retries;
+use super::auth::{Retries, Sessions};
 use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
 use crate::compose::{Draft, SDP};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
+use crate::digest::Authorization;
 use crate::flow::{Flow, LocalId};
-use crate::message::{Builder, HeaderName, Message, Method, Uri};
+use crate::message::{Builder, Message, Method, Uri};
 use crate::timers::Deadline;
 use crate::transaction::{ClientKey, LIFETIME, ServerId, T1, T2};
 
@@ -33,6 +34,8 @@ pub(super) struct Call {
     pub(super) retry_after: Option<Duration>,
     pub(super) bye_status: Option<u16>,
     pub(super) times: CallTimes,
+    /// With a destination of its dialog that is not the endpoint's next hop.
+    pub(super) sessions: Option<Box<Sessions>>,
     /// Our 2xx that waits for its ACK.
     pub(super) unacknowledged: Option<Unacknowledged>,
     /// The peer's offer that waits for our answer.
@@ -67,7 +70,8 @@ pub(super) struct Outgoing {
     pub(super) body: Bytes,
     pub(super) key: ClientKey,
     pub(super) retries: Retries,
-    pub(super) authorization: Option<(HeaderName, String)>,
+    /// The credentials it was sent with.
+    pub(super) authorization: Authorization,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
     pub(super) provisional: bool,
     pub(super) cancelled: bool,
@@ -138,6 +142,7 @@ impl Call {
             retry_after: None,
             bye_status: None,
             times: CallTimes::default(),
+            sessions: None,
             unacknowledged: None,
             offer: None,
             give_up_at: None,
@@ -218,7 +223,7 @@ impl UserAgent {
         method: Method,
         client: ClientKey,
         cseq: u32,
-        authorization: Option<(HeaderName, &str)>,
+        authorization: &Authorization,
     ) -> Option<(Flow, Bytes)> {
         let call = self.calls.get(&key)?;
         let dialog = call.dialog.as_ref()?;
@@ -236,7 +241,7 @@ impl UserAgent {
         method: Method,
         client: ClientKey,
         cseq: u32,
-        authorization: Option<(HeaderName, &str)>,
+        authorization: &Authorization,
     ) -> Option<Bytes> {
         let flow = dialog.request_flow();
         let routing = dialog.routing();

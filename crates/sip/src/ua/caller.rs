@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::auth::{Challenged, Retries};
 use super::call::{Call, Outgoing, State};
 use super::config::Invite;
-use super::endpoint::{Challenged, Retries};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::{UaError, UserAgent};
 use crate::compose::{self, Draft, tagged};
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
+use crate::digest::Authorization;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
 use crate::transaction::{ClientKey, LIFETIME, Owner};
@@ -63,7 +64,7 @@ impl UserAgent {
                 cancel: false,
             },
             retries: Retries::default(),
-            authorization: None,
+            authorization: Authorization::default(),
             provisional: false,
             cancelled: false,
         };
@@ -92,7 +93,7 @@ impl UserAgent {
         let State::Calling(outgoing) = &mut call.state else {
             return;
         };
-        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get(&key)) else {
+        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
             return;
         };
         let Some(listener) = self.listeners.get(&call.local) else {
@@ -101,6 +102,12 @@ impl UserAgent {
         outgoing.cseq += 1;
         outgoing.key = client;
         outgoing.provisional = false;
+        outgoing.authorization = endpoint.authorization(
+            Method::Invite,
+            outgoing.flow.remote,
+            outgoing.target.as_bytes(),
+            &outgoing.body,
+        );
         let message = Draft {
             method: Method::Invite,
             uri: &outgoing.target,
@@ -113,10 +120,7 @@ impl UserAgent {
             cseq: outgoing.cseq,
             contact: Some(&endpoint.contact),
             expires: None,
-            authorization: outgoing
-                .authorization
-                .as_ref()
-                .map(|(header, value)| (*header, value.as_str())),
+            authorization: &outgoing.authorization,
             product: &self.config.product,
             body: &outgoing.body,
         }
@@ -200,17 +204,19 @@ impl UserAgent {
         let (flow, cseq) = (dialog.request_flow(), outgoing.cseq);
         // The ACK repeats the credentials (RFC 3261 §22.1), but for the eyes of the proxy only.
         let to_proxy = dialog.is_routed() && flow.remote == outgoing.flow.remote;
-        let authorization = outgoing.authorization.filter(|_| to_proxy);
+        let authorization = if to_proxy {
+            outgoing.authorization
+        } else {
+            Authorization::default()
+        };
         let endpoint = call.endpoint;
         call.dialog = Some(dialog);
         call.status = Some(status);
         call.times.answered = Some(now);
         call.times.ack = Some(now);
         call.give_up_at = None;
-        let authorization = authorization
-            .as_ref()
-            .map(|(name, value)| (*name, value.as_str()));
-        let ack = self.compose_within(key, Method::Ack, ack_key, cseq, authorization);
+        self.accepted_within(key, Method::Invite, outgoing.flow.remote, message);
+        let ack = self.compose_within(key, Method::Ack, ack_key, cseq, &authorization);
         if let Some((flow, ack)) = ack {
             self.core.send(flow, ack.clone(), endpoint);
             let tag = essentials.to.tag().unwrap_or_default();
@@ -243,25 +249,21 @@ impl UserAgent {
             self.end(now, key, EndReason::Cancelled);
             return;
         }
-        let endpoint = call.endpoint.and_then(|key| self.endpoints.get_mut(&key));
-        let method = Method::Invite;
-        let destination = outgoing.flow.remote;
         let challenged = Challenged {
             response: message,
-            status,
-            method,
-            destination,
+            method: Method::Invite,
+            destination: outgoing.flow.remote,
         };
-        let authorization = endpoint.and_then(|endpoint| {
-            let mut session = endpoint.session(&challenged, &mut outgoing.retries)?;
-            let uri = outgoing.target.as_bytes();
-            endpoint.authorization(&mut self.core, &mut session, method, uri, &outgoing.body)
-        });
-        if authorization.is_none() {
+        let again = call
+            .endpoint
+            .and_then(|key| self.endpoints.get_mut(&key))
+            .is_some_and(|endpoint| {
+                endpoint.challenged(&mut self.core, &challenged, &mut outgoing.retries)
+            });
+        if !again {
             self.on_refusal(now, key, message, status);
             return;
         }
-        outgoing.authorization = authorization;
         call.times.invite_authenticated = Some(now);
         self.send_invite(now, key);
     }
@@ -359,8 +361,9 @@ impl UserAgent {
         let dialog = Dialog::of_response(message, essentials, flow);
         let number = essentials.cseq.number;
         let flow = dialog.request_flow();
-        let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, None);
-        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + 1, None);
+        let none = Authorization::default();
+        let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, &none);
+        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + 1, &none);
         if let (Some(ack), Some(bye)) = (ack, bye) {
             self.core.send(flow, ack.clone(), endpoint);
             self.transactions

@@ -52,6 +52,10 @@ pub struct EndpointConfig {
     pub route: Vec<Uri>,
     /// Digest credentials.
     pub credentials: Option<Credentials>,
+    /// Answers challenges of the account's realm within every dialog, whoever started it and
+    /// wherever its requests go; without it only in dialogs we started, towards the next hop as a
+    /// proxy.
+    pub auth_in_dialog: bool,
 }
 
 /// What to register for.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::auth::{Challenged, Retries};
 use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, refresh_after};
 use super::config::Registration;
-use super::endpoint::{Challenged, Retries};
 use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, tagged};
@@ -45,7 +45,6 @@ impl UserAgent {
                     tag: token[2],
                     cseq: 0,
                     stands: false,
-                    session: None,
                     attempt: None,
                     unregister_next: false,
                     refresh: Deadline::default(),
@@ -148,15 +147,8 @@ impl UserAgent {
                 .or_else(|| endpoint.config.route.first().and_then(Uri::socket_addr))
                 .or_else(|| binding.registrar.socket_addr())
                 .ok_or(UaError::NoNextHop)?;
-            let authorization = binding.session.as_mut().and_then(|session| {
-                endpoint.authorization(
-                    &mut self.core,
-                    session,
-                    Method::Register,
-                    binding.registrar.as_bytes(),
-                    &bytes::Bytes::new(),
-                )
-            });
+            let uri = binding.registrar.as_bytes();
+            let authorization = endpoint.authorization(Method::Register, remote, uri, b"");
             if attempt.retries.any() {
                 attempt.authenticated = Some(now);
             }
@@ -181,9 +173,7 @@ impl UserAgent {
                 cseq: binding.cseq,
                 contact: Some(&endpoint.contact),
                 expires: Some(expires),
-                authorization: authorization
-                    .as_ref()
-                    .map(|(header, value)| (*header, value.as_str())),
+                authorization: &authorization,
                 product: &self.config.product,
                 body: b"",
             }
@@ -240,12 +230,10 @@ impl UserAgent {
                 .count(Some(key), |counters| counters.auth_challenges += 1);
             let request = Challenged {
                 response: message,
-                status,
                 method: Method::Register,
                 destination: flow.remote,
             };
-            binding.session = endpoint.session(&request, &mut attempt.retries);
-            again = binding.session.is_some();
+            again = endpoint.challenged(&mut self.core, &request, &mut attempt.retries);
         } else if status == 423 && !attempt.longer && attempt.purpose != Purpose::Unregister {
             attempt.longer = true;
             let wanted = message
@@ -255,6 +243,9 @@ impl UserAgent {
             if again {
                 binding.expires = wanted;
             }
+        }
+        if (200..300).contains(&status) {
+            endpoint.accepted(Method::Register, flow.remote, message);
         }
         let granted = granted(message, &endpoint.contact, binding.expires);
         endpoint.binding = Some(binding);

@@ -378,5 +378,6 @@ pub(crate) fn config(aor: &str) -> EndpointConfig {
         next_hop: None,
         route: Vec::new(),
         credentials: None,
+        auth_in_dialog: false,
     }
 }

@@ -1,0 +1,464 @@
+//! Which challenges are answered (RFC 3261 §22), and with what.
+//!
+//! A challenge is answered if it came to a request of ours that went to the endpoint's configured
+//! next hop and its realm is the account's. In dialogs only towards a proxy, and only if we
+//! started them; [`super::EndpointConfig::auth_in_dialog`] lifts both. What was answered is used
+//! again, with a higher count, in later requests to the same next hop (RFC 7616 §3.6).
+
+use std::net::SocketAddr;
+
+use super::UserAgent;
+use super::endpoint::Endpoint;
+use super::event::CallKey;
+use crate::core::Core;
+use crate::dialog::Dialog;
+use crate::digest::{self, Authorization, Request, Session};
+use crate::message::{HeaderName, Message, Method, next_nonce};
+use crate::password::Credentials;
+
+/// The sessions with one next hop, of one realm: so many and no more.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// 401 to REGISTER.
+    registrar: Option<Session>,
+    /// 401 to anything else.
+    origin: Option<Session>,
+    /// 407 to anything.
+    proxy: Option<Session>,
+}
+
+/// The realm of an account that names none.
+#[derive(Debug)]
+pub(super) struct LearntRealm {
+    realm: Vec<u8>,
+    by_register: bool,
+}
+
+/// How often the challenges to one request have been answered, by kind of challenge: once, and
+/// once more if the server calls the nonce stale.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Retries {
+    origin: Tries,
+    proxy: Tries,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    answered: bool,
+    stale: bool,
+}
+
+/// A request that was challenged.
+pub(super) struct Challenged<'a> {
+    /// The 401 or 407.
+    pub(super) response: &'a Message,
+    pub(super) method: Method,
+    /// Where the request was sent.
+    pub(super) destination: SocketAddr,
+}
+
+impl Retries {
+    /// Whether a challenge has been answered.
+    pub(super) fn any(self) -> bool {
+        self.origin.answered || self.proxy.answered
+    }
+}
+
+impl Tries {
+    /// Whether a challenge may be answered, which then counts.
+    fn take(&mut self, stale: bool) -> bool {
+        match (self.answered, stale, self.stale) {
+            (false, ..) => self.answered = true,
+            (true, true, false) => self.stale = true,
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl Sessions {
+    fn is_empty(&self) -> bool {
+        let Self {
+            registrar,
+            origin,
+            proxy,
+        } = self;
+        registrar.is_none() && origin.is_none() && proxy.is_none()
+    }
+
+    fn of_origin(&mut self, method: Method) -> &mut Option<Session> {
+        match method {
+            Method::Register => &mut self.registrar,
+            _ => &mut self.origin,
+        }
+    }
+
+    /// The credentials of the next request.
+    fn authorization(
+        &mut self,
+        credentials: &Credentials,
+        method: Method,
+        request: Request<'_>,
+    ) -> Authorization {
+        let answer = |session: &mut Option<Session>| session.as_mut()?.answer(credentials, request);
+        Authorization {
+            origin: answer(self.of_origin(method)),
+            proxy: answer(&mut self.proxy),
+        }
+    }
+
+    /// Takes the challenges of a response, the topmost usable one of each kind (RFC 8760 §2.4; a
+    /// forking proxy collects those of its branches, RFC 3261 §22.3). Says whether one may be
+    /// answered; `realm` is the only one that is, and the one to be learnt if there is none yet.
+    fn challenged(
+        &mut self,
+        core: &mut Core,
+        request: &Challenged<'_>,
+        retries: &mut Retries,
+        realm: &mut Option<Vec<u8>>,
+    ) -> bool {
+        let mut take = |header, session: &mut Option<Session>, tries: &mut Tries| {
+            let challenges = request.response.challenges(header);
+            let Some(challenge) = digest::select(challenges, realm.as_deref()) else {
+                return false;
+            };
+            // What was answered before is out of date, or wrong.
+            *session = None;
+            if !tries.take(challenge.stale) {
+                return false;
+            }
+            realm.get_or_insert_with(|| challenge.realm.clone());
+            *session = Some(Session::new(challenge, core.token()));
+            true
+        };
+        let Retries { origin, proxy } = retries;
+        let origin = take(
+            HeaderName::WwwAuthenticate,
+            self.of_origin(request.method),
+            origin,
+        );
+        let proxy = take(HeaderName::ProxyAuthenticate, &mut self.proxy, proxy);
+        origin || proxy
+    }
+
+    /// Takes the nonce a response wants next, if one of our answers led to it (RFC 7616 §3.5).
+    fn renew(&mut self, method: Method, response: &Message) {
+        if let Some(session) = self.of_origin(method)
+            && let Some(nonce) = response
+                .value(HeaderName::AuthenticationInfo)
+                .and_then(next_nonce)
+        {
+            session.renew(nonce);
+        }
+    }
+}
+
+impl Endpoint {
+    /// The credentials of a request outside of dialogs: of challenges answered before, none for
+    /// other destinations than the configured next hop.
+    pub(super) fn authorization(
+        &mut self,
+        method: Method,
+        destination: SocketAddr,
+        uri: &[u8],
+        body: &[u8],
+    ) -> Authorization {
+        let Some(credentials) = &self.config.credentials else {
+            return Authorization::default();
+        };
+        if self.config.next_hop != Some(destination) {
+            return Authorization::default();
+        }
+        let request = Request {
+            method: method.as_str(),
+            uri,
+            body,
+        };
+        self.sessions.authorization(credentials, method, request)
+    }
+
+    /// Whether a challenge to a request outside of dialogs is answered: by sending it again with
+    /// its [`Self::authorization`]. An account without a realm learns it from the first REGISTER,
+    /// else INVITE, that is challenged.
+    pub(super) fn challenged(
+        &mut self,
+        core: &mut Core,
+        request: &Challenged<'_>,
+        retries: &mut Retries,
+    ) -> bool {
+        if self.config.credentials.is_none() || self.config.next_hop != Some(request.destination) {
+            return false;
+        }
+        let registers = request.method == Method::Register;
+        let known = self.realm(registers);
+        if known.is_none() && !registers && request.method != Method::Invite {
+            return false;
+        }
+        let mut realm = known.clone();
+        let again = self.sessions.challenged(core, request, retries, &mut realm);
+        if let (None, Some(realm)) = (known, realm) {
+            // Sessions of a realm learnt before are none of the account's any more.
+            let of = |session: &Session| session.realm() == realm;
+            let Sessions {
+                registrar,
+                origin,
+                proxy,
+            } = &mut self.sessions;
+            for session in [registrar, origin, proxy] {
+                *session = session.take().filter(of);
+            }
+            self.learnt = Some(LearntRealm {
+                realm,
+                by_register: registers,
+            });
+        }
+        again
+    }
+
+    /// Takes the next nonce of a 2xx to a request outside of dialogs.
+    pub(super) fn accepted(&mut self, method: Method, destination: SocketAddr, response: &Message) {
+        if self.config.next_hop == Some(destination) {
+            self.sessions.renew(method, response);
+        }
+    }
+
+    /// The account's realm; REGISTER teaches it anew if only an INVITE has.
+    fn realm(&self, registers: bool) -> Option<Vec<u8>> {
+        let configured = self
+            .config
+            .credentials
+            .as_ref()
+            .and_then(|credentials| credentials.realm.as_ref());
+        match (configured, &self.learnt) {
+            (Some(realm), _) => Some(realm.as_bytes().to_vec()),
+            (None, Some(learnt)) if learnt.by_register || !registers => Some(learnt.realm.clone()),
+            (None, _) => None,
+        }
+    }
+}
+
+impl UserAgent {
+    /// The credentials of a request within the dialog of a call: of challenges answered before.
+    pub(super) fn authorization_within(
+        &mut self,
+        key: CallKey,
+        method: Method,
+        body: &[u8],
+    ) -> Authorization {
+        self.credentials_within(key, method, body)
+            .unwrap_or_default()
+    }
+
+    fn credentials_within(
+        &mut self,
+        key: CallKey,
+        method: Method,
+        body: &[u8],
+    ) -> Option<Authorization> {
+        let call = self.calls.get_mut(&key)?;
+        let endpoint = self.endpoints.get_mut(&call.endpoint?)?;
+        let credentials = endpoint.config.credentials.as_ref()?;
+        if endpoint.sessions.is_empty() && call.sessions.is_none() {
+            return None;
+        }
+        let dialog = call.dialog.as_ref()?;
+        let routing = dialog.routing();
+        let request = Request {
+            method: method.as_str(),
+            uri: routing.request_uri.as_bytes(),
+            body,
+        };
+        let free = endpoint.config.auth_in_dialog;
+        if endpoint.config.next_hop == Some(routing.destination) {
+            (free || (call.caller && dialog.is_routed())).then(|| {
+                endpoint
+                    .sessions
+                    .authorization(credentials, method, request)
+            })
+        } else {
+            let sessions = call.sessions.as_mut().filter(|_| free)?;
+            Some(sessions.authorization(credentials, method, request))
+        }
+    }
+
+    /// Whether a challenge to a request within the dialog of a call is answered: by sending it
+    /// again with its [`Self::authorization_within`]. Counts the challenge. The realm is never
+    /// learnt here.
+    pub(super) fn challenged_within(
+        &mut self,
+        key: CallKey,
+        request: &Challenged<'_>,
+        retries: &mut Retries,
+    ) -> bool {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        self.core
+            .ledger
+            .count(call.endpoint, |counters| counters.auth_challenges += 1);
+        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
+            return false;
+        };
+        if endpoint.config.credentials.is_none() {
+            return false;
+        }
+        let Some(realm) = endpoint.realm(false) else {
+            return false;
+        };
+        let free = endpoint.config.auth_in_dialog;
+        let ours = call.caller && call.dialog.as_ref().is_some_and(Dialog::is_routed);
+        let sessions = match endpoint.config.next_hop == Some(request.destination) {
+            true if free || ours => &mut endpoint.sessions,
+            false if free => &mut **call.sessions.get_or_insert_default(),
+            _ => return false,
+        };
+        sessions.challenged(&mut self.core, request, retries, &mut Some(realm))
+    }
+
+    /// Takes the next nonce of a 2xx to a request of a call.
+    pub(super) fn accepted_within(
+        &mut self,
+        key: CallKey,
+        method: Method,
+        destination: SocketAddr,
+        response: &Message,
+    ) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
+            return;
+        };
+        if endpoint.config.next_hop == Some(destination) {
+            endpoint.sessions.renew(method, response);
+        } else if let Some(sessions) = &mut call.sessions {
+            sessions.renew(method, response);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::flow::{Listener, LocalId, Transport};
+    use crate::message::Host;
+    use crate::password::Password;
+    use crate::ua::EndpointConfig;
+
+    const NEXT_HOP: &str = "192.0.2.9:5060";
+
+    fn endpoint(realm: Option<&str>) -> Endpoint {
+        let listener = Listener {
+            id: LocalId(1),
+            transport: Transport::Udp,
+            advertised_host: Host::Ip("203.0.113.10".parse().unwrap()),
+            advertised_port: 5060,
+        };
+        let config = EndpointConfig {
+            local: listener.id,
+            aor: "sip:alice@example.org".parse().unwrap(),
+            display_name: String::new(),
+            contact_user: String::new(),
+            next_hop: Some(NEXT_HOP.parse().unwrap()),
+            route: Vec::new(),
+            auth_in_dialog: false,
+            credentials: Some(Credentials {
+                username: "alice".to_owned(),
+                password: Password::new("secret"),
+                realm: realm.map(str::to_owned),
+            }),
+        };
+        Endpoint::new(config, &listener)
+    }
+
+    fn answered(
+        endpoint: &mut Endpoint,
+        method: Method,
+        realm: &str,
+        destination: &str,
+        retries: &mut Retries,
+    ) -> bool {
+        let stale = if retries.any() { ", stale=true" } else { "" };
+        let text = format!(
+            "SIP/2.0 401 No\r\nWWW-Authenticate: Digest realm=\"{realm}\", nonce=\"n\"{stale}\r\n\r\n"
+        );
+        let response = Message::parse(Bytes::from(text)).unwrap();
+        let destination = destination.parse().unwrap();
+        let challenged = Challenged {
+            response: &response,
+            method,
+            destination,
+        };
+        endpoint.challenged(&mut Core::new(1), &challenged, retries)
+    }
+
+    #[test]
+    fn only_the_realm_of_the_account_at_the_next_hop_is_answered() {
+        let mut endpoint = endpoint(Some("r"));
+        let mut ask = |realm, destination| {
+            answered(
+                &mut endpoint,
+                Method::Invite,
+                realm,
+                destination,
+                &mut Retries::default(),
+            )
+        };
+        assert!(ask("r", NEXT_HOP));
+        assert!(!ask("R", NEXT_HOP));
+        assert!(!ask("r", "192.0.2.9:5061"));
+        assert!(!ask("r", "192.0.2.8:5060"));
+    }
+
+    #[test]
+    fn a_learnt_realm_binds_and_register_teaches_last() {
+        let mut endpoint = endpoint(None);
+        let mut ask = |method, realm| {
+            answered(
+                &mut endpoint,
+                method,
+                realm,
+                NEXT_HOP,
+                &mut Retries::default(),
+            )
+        };
+        assert!(ask(Method::Invite, "first"));
+        assert!(!ask(Method::Invite, "second"));
+        assert!(ask(Method::Register, "home"));
+        assert!(!ask(Method::Register, "first"));
+        assert!(!ask(Method::Invite, "first"));
+        assert!(ask(Method::Invite, "home"));
+    }
+
+    #[test]
+    fn one_retry_and_one_for_stale() {
+        let mut endpoint = endpoint(Some("r"));
+        let mut retries = Retries::default();
+        let mut ask = || answered(&mut endpoint, Method::Register, "r", NEXT_HOP, &mut retries);
+        assert_eq!([ask(), ask(), ask()], [true, true, false]);
+    }
+
+    #[test]
+    fn without_next_hop_or_credentials_nothing_is_answered() {
+        let mut one = endpoint(Some("r"));
+        one.config.next_hop = None;
+        assert!(!answered(
+            &mut one,
+            Method::Invite,
+            "r",
+            NEXT_HOP,
+            &mut Retries::default()
+        ));
+        let mut two = endpoint(Some("r"));
+        two.config.credentials = None;
+        assert!(!answered(
+            &mut two,
+            Method::Invite,
+            "r",
+            NEXT_HOP,
+            &mut Retries::default()
+        ));
+    }
+}
