@@ -274,6 +274,7 @@ impl Engine {
         match event {
             UaEvent::Registered(registered) => self.registered(now, &registered),
             UaEvent::RegistrationFailed(failed) => self.registration_failed(now, &failed),
+            UaEvent::OptionsAnswered(_) => {}
             UaEvent::Unregistered {
                 endpoint,
                 confirmed,

@@ -73,8 +73,14 @@ impl Draft<'_> {
         for (name, value) in self.authorization.fields() {
             builder.header(name, value);
         }
-        if self.method == Method::Invite {
-            builder.header(HeaderName::Allow, ALLOW);
+        match self.method {
+            Method::Invite => {
+                builder.header(HeaderName::Allow, ALLOW);
+            }
+            Method::Options => {
+                builder.header(HeaderName::Accept, SDP.as_bytes());
+            }
+            _ => {}
         }
         if !self.product.is_empty() {
             builder.named("User-Agent", self.product.as_bytes());

@@ -11,6 +11,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod event;
+mod options;
 mod register;
 mod screen;
 mod stray;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use crate::core::Core;
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::{Flow, Listener, LocalId};
-use crate::message::{Malformed, Message, ParseError};
+use crate::message::{Malformed, Message, ParseError, Uri};
 use crate::transaction::Transactions;
 
 use call::Call;
@@ -33,8 +34,8 @@ use endpoint::Endpoint;
 pub use config::{EndpointConfig, Held, Invite, Registration, UaConfig};
 pub use error::UaError;
 pub use event::{
-    CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, Output, Registered,
-    RegistrationFailed, Transmit, UaEvent,
+    CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, OptionsAnswered, Output,
+    Registered, RegistrationFailed, Transmit, UaEvent,
 };
 
 /// A SIP user agent without IO: one per signalling shard, for many endpoints.
@@ -197,6 +198,14 @@ impl UserAgent {
     pub fn unregister(&mut self, now: Instant, key: EndpointKey) -> Result<(), UaError> {
         let now = self.clock(now);
         self.end_registration(now, key)
+    }
+
+    /// Asks a peer for its abilities with OPTIONS, to the endpoint's next hop and Route set, else
+    /// to the address in `target`; ends in [`UaEvent::OptionsAnswered`]. A challenge is an answer
+    /// like any other and not answered in turn: what is measured is one way there and back.
+    pub fn options(&mut self, now: Instant, key: EndpointKey, target: &Uri) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_options(now, key, target)
     }
 
     /// Places a call.

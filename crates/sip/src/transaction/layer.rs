@@ -42,6 +42,11 @@ pub(crate) enum Owner {
     Bye(CallKey),
     /// A REGISTER.
     Register(EndpointKey),
+    /// An OPTIONS outside of dialogs, and when it was sent.
+    Options {
+        endpoint: EndpointKey,
+        sent: Instant,
+    },
     /// Nobody: the BYE of a branch that lost.
     Orphan,
 }

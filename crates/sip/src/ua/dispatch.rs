@@ -46,7 +46,10 @@ impl UserAgent {
                 Owner::Register(endpoint) => {
                     self.on_register_response(now, endpoint, key, flow, message, status);
                 }
-                Owner::Cancel(_) | Owner::Orphan => {}
+                Owner::Options { endpoint, sent } if status >= 200 => {
+                    self.on_options_answered(now, endpoint, sent, Some(status));
+                }
+                Owner::Options { .. } | Owner::Cancel(_) | Owner::Orphan => {}
             },
             Response::Fork {
                 key,
@@ -129,6 +132,9 @@ impl UserAgent {
                 Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
                 Expired::Unanswered(client, Owner::Register(key)) => {
                     self.on_register_timeout(now, key, client);
+                }
+                Expired::Unanswered(_, Owner::Options { endpoint, sent }) => {
+                    self.on_options_answered(now, endpoint, sent, None);
                 }
                 Expired::Silent(id) => {
                     if let Some(key) = self.transactions.server_call(id) {

@@ -49,6 +49,8 @@ pub enum UaEvent {
         /// Whether the registrar answered 2xx.
         confirmed: bool,
     },
+    /// An OPTIONS of [`super::UserAgent::options`] ended.
+    OptionsAnswered(OptionsAnswered),
     /// An INVITE arrived that starts a call; answered with
     /// [`super::UserAgent::ring`], [`super::UserAgent::answer`] or [`super::UserAgent::reject`].
     Incoming(Incoming),
@@ -95,6 +97,19 @@ pub struct RegistrationFailed {
     pub refresh: bool,
     /// The registrar's Retry-After.
     pub retry_after: Option<Duration>,
+}
+
+/// The end of an OPTIONS; the peer is there if a code came, whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionsAnswered {
+    /// Whose OPTIONS.
+    pub endpoint: EndpointKey,
+    /// When the final response came, or was given up (Timer F).
+    pub at: Instant,
+    /// When the OPTIONS was sent.
+    pub sent: Instant,
+    /// Status code of the final response, 200 to 699; `None` without one.
+    pub code: Option<u16>,
 }
 
 /// Why a request failed.

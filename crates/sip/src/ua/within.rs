@@ -161,13 +161,13 @@ impl UserAgent {
         match code {
             200 if request.method() == Some(Method::Options) => {
                 builder.header(HeaderName::Allow, compose::ALLOW);
-                builder.named("Accept", compose::SDP.as_bytes());
+                builder.header(HeaderName::Accept, compose::SDP.as_bytes());
             }
             405 => {
                 builder.header(HeaderName::Allow, compose::ALLOW);
             }
             415 => {
-                builder.named("Accept", compose::SDP.as_bytes());
+                builder.header(HeaderName::Accept, compose::SDP.as_bytes());
             }
             420 => {
                 for value in request.values(HeaderName::Require) {
