@@ -12,63 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use callmeter_sip::message::{HeaderName, Message};
-use callmeter_sip::{
-    Credentials, EndReason, EndpointConfig, EndpointKey, Failure, Password, Registered,
-    Registration, RegistrationFailed, UaEvent,
-};
+use callmeter_sip::{EndReason, EndpointConfig, EndpointKey, Failure, RegistrationFailed, UaEvent};
 
-use pair::server::{REALM, Server};
-use pair::{Net, addr, answer_at_once, config, header, kind, millis, nothing};
+use pair::account::{SERVER, account, net, register, registered};
+use pair::server::REALM;
+use pair::{Net, addr, header, kind, millis, nothing};
 
-const SERVER: &str = "192.0.2.9:5060";
 const KEY: EndpointKey = EndpointKey(1);
-
-fn account(user: &str) -> EndpointConfig {
-    EndpointConfig {
-        next_hop: Some(addr(SERVER)),
-        credentials: Some(Credentials {
-            username: user.to_owned(),
-            password: Password::new("zanzibar"),
-            realm: None,
-        }),
-        ..config(&format!("sip:{user}@example.org"))
-    }
-}
-
-fn registration(seconds: u64) -> Registration {
-    Registration {
-        registrar: "sip:example.org".parse().unwrap(),
-        expires: Duration::from_secs(seconds),
-    }
-}
-
-/// Agents 0 and 1 with accounts a and b.
-fn net(loss: f64, seed: u64, algorithm: &'static str) -> Net {
-    let mut net = Net::new(loss, seed);
-    net.agent("192.0.2.1:5060", nothing);
-    net.agent("192.0.2.2:5060", answer_at_once);
-    net.server = Some(Server::new(SERVER, algorithm));
-    net.endpoint(0, 1, account("a"));
-    net.endpoint(1, 1, account("b"));
-    net
-}
-
-fn register(net: &mut Net, agent: usize, seconds: u64) {
-    net.with(agent, |ua, now| {
-        ua.register(now, KEY, registration(seconds))
-    })
-    .unwrap();
-}
-
-fn registered(net: &Net, agent: usize) -> Vec<Registered> {
-    let events = net.agents[agent].events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Registered(registered) => Some(*registered),
-            _ => None,
-        })
-        .collect()
-}
 
 fn failed(net: &Net) -> Vec<RegistrationFailed> {
     let events = net.agents[0].events.iter();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use callmeter_sip::Uri;
 use callmeter_sip::message::{HeaderName, Message};
 use md5::{Digest, Md5};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512_256};
 
 pub(crate) const REALM: &str = "example.org";
 
@@ -22,12 +22,24 @@ pub(crate) struct Server {
     /// Refuse shorter ones with 423.
     pub(crate) min_expires: u64,
     pub(crate) algorithm: &'static str,
+    /// The qualities of protection offered, empty for none.
+    pub(crate) qop: &'static str,
     pub(crate) password: &'static str,
+    /// A nonce is good for one REGISTER.
+    pub(crate) one_time: bool,
+    /// Answers to REGISTER name the next nonce.
+    pub(crate) next_nonce: bool,
+    /// More header lines of the 2xx to REGISTER.
+    pub(crate) register_lines: String,
     /// Whether INVITEs are challenged too.
     pub(crate) challenge_invite: bool,
     /// Nonces that are called stale when used.
     pub(crate) stale: BTreeSet<String>,
     pub(crate) challenges: usize,
+    /// The highest count seen of each nonce.
+    pub(crate) counts: BTreeMap<String, u32>,
+    /// The nonce that a session with this one began with.
+    began: BTreeMap<String, String>,
     nonce: usize,
 }
 
@@ -42,10 +54,16 @@ impl Server {
             max_expires: 120,
             min_expires: 0,
             algorithm,
+            qop: "auth,auth-int",
             password: "zanzibar",
+            one_time: false,
+            next_nonce: false,
+            register_lines: String::new(),
             challenge_invite: true,
             stale: BTreeSet::new(),
             challenges: 0,
+            counts: BTreeMap::new(),
+            began: BTreeMap::new(),
             nonce: 0,
         }
     }
@@ -94,47 +112,98 @@ impl Server {
         }
         self.bindings.insert(user, contact.clone());
         let granted = expires.min(self.max_expires);
+        let next = self.next_nonce(message);
+        let more = &self.register_lines;
         reply(
             message,
             "200 OK",
-            &format!("Contact: <{contact}>;expires={granted}\r\n"),
+            &format!("Contact: <{contact}>;expires={granted}\r\n{next}{more}"),
         )
+    }
+
+    /// The next nonce, if the server names it; the one used is out of date if it was for once.
+    fn next_nonce(&mut self, message: &Message) -> String {
+        let value = super::header(message, HeaderName::Authorization);
+        let used = field(&value, " nonce").unwrap_or_default();
+        let mut line = String::new();
+        if self.next_nonce {
+            self.nonce += 1;
+            let next = format!("n{}", self.nonce);
+            line = format!("Authentication-Info: qop=auth, nextnonce=\"{next}\"\r\n");
+            let began = self.began.get(&used).unwrap_or(&used).clone();
+            self.began.insert(next, began);
+        }
+        if self.one_time {
+            self.stale.insert(used);
+        }
+        line
     }
 
     /// Checks the credentials of a request; a challenge if they are missing or wrong.
     fn check(&mut self, message: &Message, method: &str, name: HeaderName) -> Result<(), String> {
         let value = super::header(message, name);
-        let field = |name: &str| {
-            let start = value.find(&format!("{name}="))? + name.len() + 1;
-            let rest = value[start..].trim_start_matches('"');
-            Some(rest[..rest.find(['"', ',']).unwrap_or(rest.len())].to_owned())
-        };
-        let nonce = field(" nonce").unwrap_or_default();
+        let nonce = field(&value, " nonce").unwrap_or_default();
         let stale = self.stale.contains(&nonce);
         let known = nonce.strip_prefix('n').and_then(|count| count.parse().ok());
-        if known.is_some_and(|count: usize| count <= self.nonce) && !stale {
-            let part = |name: &str| field(name).unwrap();
-            let a1 = format!("{}:{REALM}:{}", part("username"), self.password);
-            let a2 = format!("{method}:{}", part(" uri"));
-            let middle = format!("{nonce}:{}:{}:auth", part(" nc"), part(" cnonce"));
-            let expected = self.hash(&format!("{}:{middle}:{}", self.hash(&a1), self.hash(&a2)));
-            if expected == part(" response") {
-                return Ok(());
+        if known.is_some_and(|count: usize| count <= self.nonce)
+            && !stale
+            && field(&value, " response") == Some(self.response(&value, message, method))
+        {
+            if let Some(count) = field(&value, " nc") {
+                let count = u32::from_str_radix(&count, 16).unwrap();
+                let last = self.counts.entry(nonce).or_default();
+                assert!(count >= *last, "a count that does not grow");
+                *last = count;
             }
+            return Ok(());
         }
         self.nonce += 1;
         self.challenges += 1;
         let stale = if stale { ", stale=true" } else { "" };
+        let qop = match self.qop {
+            "" => String::new(),
+            offered => format!(", qop=\"{offered}\""),
+        };
         Err(format!(
-            "Digest realm=\"{REALM}\", nonce=\"n{}\", qop=\"auth,auth-int\", algorithm={}{stale}",
+            "Digest realm=\"{REALM}\", nonce=\"n{}\"{qop}, algorithm={}{stale}",
             self.nonce, self.algorithm
         ))
     }
 
+    /// RFC 7616 §3.4.1
+    fn response(&self, value: &str, message: &Message, method: &str) -> String {
+        let part = |name: &str| field(value, name).unwrap_or_default();
+        assert_eq!(part(" algorithm"), self.algorithm);
+        let nonce = part(" nonce");
+        let mut a1 = self.hash(&format!("{}:{REALM}:{}", part("username"), self.password));
+        if self.algorithm.ends_with("-sess") {
+            let began = self.began.get(&nonce).unwrap_or(&nonce);
+            a1 = self.hash(&format!("{a1}:{began}:{}", part(" cnonce")));
+        }
+        let qop = part(" qop");
+        assert!(
+            self.qop.split(',').any(|offered| offered == qop),
+            "{qop} was not offered"
+        );
+        let a2 = if qop == "auth-int" {
+            let body = String::from_utf8(message.body().to_vec()).unwrap();
+            format!("{method}:{}:{}", part(" uri"), self.hash(&body))
+        } else {
+            format!("{method}:{}", part(" uri"))
+        };
+        let a2 = self.hash(&a2);
+        let middle = match &*qop {
+            "" => nonce,
+            _ => format!("{nonce}:{}:{}:{qop}", part(" nc"), part(" cnonce")),
+        };
+        self.hash(&format!("{a1}:{middle}:{a2}"))
+    }
+
     fn hash(&self, text: &str) -> String {
-        match self.algorithm {
+        match self.algorithm.trim_end_matches("-sess") {
             "MD5" => hex::encode(Md5::digest(text)),
             "SHA-256" => hex::encode(Sha256::digest(text)),
+            "SHA-512-256" => hex::encode(Sha512_256::digest(text)),
             other => panic!("no {other} here"),
         }
     }
@@ -194,6 +263,13 @@ impl Server {
         lines.remove(vias[0]);
         vec![(next, lines.join("\r\n"))]
     }
+}
+
+/// A parameter of credentials, without quotes.
+pub(crate) fn field(value: &str, name: &str) -> Option<String> {
+    let start = value.find(&format!("{name}="))? + name.len() + 1;
+    let rest = value[start..].trim_start_matches('"');
+    Some(rest[..rest.find(['"', ',']).unwrap_or(rest.len())].to_owned())
 }
 
 fn reply(request: &Message, status: &str, lines: &str) -> String {
