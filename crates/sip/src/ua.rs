@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod event;
 mod options;
+mod redirect;
 mod register;
 mod screen;
 mod stray;

@@ -329,5 +329,6 @@ fn endpoint_config(
         },
         credentials,
         auth_in_dialog: false,
+        follow_redirects: false,
     })
 }

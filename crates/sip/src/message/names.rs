@@ -95,6 +95,7 @@ header_names! {
     MaxForwards "Max-Forwards" "",
     Route "Route" "",
     RecordRoute "Record-Route" "",
+    ServiceRoute "Service-Route" "",
     ContentLength "Content-Length" "l",
     ContentType "Content-Type" "c",
     ContentEncoding "Content-Encoding" "e",

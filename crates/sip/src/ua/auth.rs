@@ -364,6 +364,7 @@ mod tests {
             next_hop: Some(NEXT_HOP.parse().unwrap()),
             route: Vec::new(),
             auth_in_dialog: false,
+            follow_redirects: false,
             credentials: Some(Credentials {
                 username: "alice".to_owned(),
                 password: Password::new("secret"),

@@ -1,14 +1,19 @@
 //! What an endpoint has at its registrar, and for how long (RFC 3261 §10.2).
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::auth::Retries;
+use super::redirect::Redirects;
 use crate::message::{HeaderName, Message, NameAddr, Uri};
 use crate::timers::Deadline;
 use crate::transaction::ClientKey;
 
 /// Longest lifetime asked for after 423, so that a registrar cannot park us for ever.
 pub(super) const MAX_EXPIRES: u64 = 86_400;
+
+/// Most URIs kept of a Service-Route.
+const MAX_SERVICE_ROUTE: usize = 8;
 
 /// What an endpoint has at its registrar.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct Binding {
     pub(super) call_id: String,
     pub(super) tag: u64,
     pub(super) cseq: u32,
+    /// The Service-Route of the last 2xx (RFC 3608): the way of requests that start something.
+    pub(super) service_route: Vec<Uri>,
     /// Whether the last REGISTER was accepted and its lifetime lasts.
     pub(super) stands: bool,
     pub(super) attempt: Option<Attempt>,
@@ -36,6 +43,9 @@ pub(super) struct Attempt {
     pub(super) retries: Retries,
     /// Whether 423 has been obeyed.
     pub(super) longer: bool,
+    pub(super) redirects: Redirects,
+    /// Where a 3xx sent it: Request-URI, address, whether by the endpoint's Route set.
+    pub(super) target: Option<(Uri, SocketAddr, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +60,15 @@ pub(super) enum Purpose {
 pub(super) fn refresh_after(granted: u64) -> Duration {
     let share = if granted < 600 { 500 } else { 900 };
     Duration::from_millis(granted.saturating_mul(share))
+}
+
+/// The Service-Route of a 2xx, in order; empty if it has none, or one that cannot be read.
+pub(super) fn service_route(message: &Message) -> Vec<Uri> {
+    let route = message
+        .addresses(HeaderName::ServiceRoute)
+        .unwrap_or_default();
+    let uris = route.into_iter().map(|address| address.uri);
+    uris.take(MAX_SERVICE_ROUTE).collect()
 }
 
 /// The lifetime of our Contact in a 2xx, in seconds: its `expires`, else Expires, else what was

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::UserAgent;
 use super::auth::{Retries, Sessions};
 use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
+use super::redirect::Redirects;
 use crate::compose::{Draft, SDP};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
@@ -60,7 +61,10 @@ pub(super) enum State {
 /// An INVITE we sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    /// Request-URI.
     pub(super) target: Uri,
+    /// To, which stays when the call is redirected.
+    pub(super) to: Vec<u8>,
     pub(super) routes: Vec<Uri>,
     pub(super) flow: Flow,
     pub(super) call_id: String,
@@ -70,6 +74,7 @@ pub(super) struct Outgoing {
     pub(super) body: Bytes,
     pub(super) key: ClientKey,
     pub(super) retries: Retries,
+    pub(super) redirects: Redirects,
     /// The credentials it was sent with.
     pub(super) authorization: Authorization,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).

@@ -8,6 +8,7 @@ use super::auth::{Challenged, Retries};
 use super::call::{Call, Outgoing, State};
 use super::config::Invite;
 use super::event::{CallEvent, CallKey, EndReason};
+use super::redirect::Redirects;
 use super::{UaError, UserAgent};
 use crate::compose::{self, Draft, tagged};
 use crate::counters::EndpointKey;
@@ -37,9 +38,9 @@ impl UserAgent {
             .get(&local)
             .ok_or(UaError::UnknownListener(local))?;
         let routes = if invite.next_hop.is_some() {
-            &[][..]
+            Vec::new()
         } else {
-            &endpoint.config.route
+            endpoint.routes()
         };
         let remote = invite
             .next_hop
@@ -48,7 +49,8 @@ impl UserAgent {
             .ok_or(UaError::NoNextHop)?;
         let tag = self.core.token();
         let outgoing = Outgoing {
-            routes: routes.to_vec(),
+            routes,
+            to: [b"<", invite.target.as_bytes(), b">"].concat(),
             target: invite.target,
             flow: Flow {
                 local,
@@ -64,6 +66,7 @@ impl UserAgent {
                 cancel: false,
             },
             retries: Retries::default(),
+            redirects: Redirects::default(),
             authorization: Authorization::default(),
             provisional: false,
             cancelled: false,
@@ -81,8 +84,8 @@ impl UserAgent {
         Ok(call)
     }
 
-    /// Sends the INVITE of a call, the first time or with credentials.
-    fn send_invite(&mut self, now: Instant, key: CallKey) {
+    /// Sends the INVITE of a call, the first time, with credentials or to a new target.
+    pub(super) fn send_invite(&mut self, now: Instant, key: CallKey) {
         let client = ClientKey {
             branch: self.core.token(),
             cancel: false,
@@ -115,7 +118,7 @@ impl UserAgent {
             key: client,
             routes: &outgoing.routes,
             from: &outgoing.from,
-            to: &[b"<", outgoing.target.as_bytes(), b">"].concat(),
+            to: &outgoing.to,
             call_id: outgoing.call_id.as_bytes(),
             cseq: outgoing.cseq,
             contact: Some(&endpoint.contact),
@@ -156,6 +159,7 @@ impl UserAgent {
             100..=199 => self.on_progress(now, key, message, status),
             200..=299 => self.on_answer(now, key, client, message, essentials, status),
             401 | 407 => self.on_invite_challenge(now, key, message, status),
+            _ if self.redirected(now, key, message, status) => {}
             _ => self.on_refusal(now, key, message, status),
         }
     }

@@ -4,6 +4,7 @@ use super::auth::{LearntRealm, Sessions};
 use super::binding::Binding;
 use super::config::EndpointConfig;
 use crate::flow::{Listener, Transport};
+use crate::message::Uri;
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -46,6 +47,25 @@ impl Endpoint {
             sessions: Sessions::default(),
             learnt: None,
         }
+    }
+}
+
+impl Endpoint {
+    /// The Route set of a request that starts something: the configured proxy, then what the
+    /// registrar wants on the way (RFC 3608 §6.1).
+    pub(super) fn routes(&self) -> Vec<Uri> {
+        let mut routes = self.config.route.clone();
+        let service = self
+            .binding
+            .as_ref()
+            .filter(|binding| binding.stands)
+            .map_or(&[][..], |binding| &binding.service_route);
+        let known = match (routes.last(), service.first()) {
+            (Some(last), Some(first)) => last.same_address(first),
+            _ => false,
+        };
+        routes.extend_from_slice(&service[usize::from(known)..]);
+        routes
     }
 }
 
@@ -105,6 +125,7 @@ mod tests {
             route: Vec::new(),
             credentials: None,
             auth_in_dialog: false,
+            follow_redirects: false,
         };
         let endpoint = Endpoint::new(config, &listener);
         assert_eq!(endpoint.contact, b"<sip:al%20ice@203.0.113.10:5060>");

@@ -27,7 +27,7 @@ impl UserAgent {
             .listeners
             .get(&local)
             .ok_or(UaError::UnknownListener(local))?;
-        let routes = &endpoint.config.route;
+        let routes = endpoint.routes();
         let remote = endpoint
             .config
             .next_hop
@@ -43,7 +43,7 @@ impl UserAgent {
             uri: target,
             listener: &listener.listener,
             key: client,
-            routes,
+            routes: &routes,
             from: &tagged(&endpoint.from, self.core.token()),
             to: &[b"<", target.as_bytes(), b">"].concat(),
             call_id: call_id.as_bytes(),

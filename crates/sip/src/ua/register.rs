@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::auth::{Challenged, Retries};
-use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, refresh_after};
-use super::config::Registration;
+use super::binding::{
+    Attempt, Binding, MAX_EXPIRES, Purpose, granted, refresh_after, service_route,
+};
+use super::config::{EndpointConfig, Registration};
 use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
+use super::redirect::{Redirects, destination};
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, tagged};
 use crate::core::TimerKey;
@@ -44,6 +47,7 @@ impl UserAgent {
                     call_id: format!("{:016x}{:016x}", token[0], token[1]),
                     tag: token[2],
                     cseq: 0,
+                    service_route: Vec::new(),
                     stands: false,
                     attempt: None,
                     unregister_next: false,
@@ -97,6 +101,8 @@ impl UserAgent {
             authenticated: None,
             retries: Retries::default(),
             longer: false,
+            redirects: Redirects::default(),
+            target: None,
         };
         let endpoint = self
             .endpoints
@@ -141,14 +147,19 @@ impl UserAgent {
                 .attempt
                 .as_mut()
                 .ok_or(UaError::NotRegistered(key))?;
-            let remote = endpoint
-                .config
-                .next_hop
-                .or_else(|| endpoint.config.route.first().and_then(Uri::socket_addr))
-                .or_else(|| binding.registrar.socket_addr())
-                .ok_or(UaError::NoNextHop)?;
-            let uri = binding.registrar.as_bytes();
-            let authorization = endpoint.authorization(Method::Register, remote, uri, b"");
+            let (uri, remote, routed) = if let Some((uri, remote, routed)) = &attempt.target {
+                (uri, *remote, *routed)
+            } else {
+                let remote = endpoint
+                    .config
+                    .next_hop
+                    .or_else(|| endpoint.config.route.first().and_then(Uri::socket_addr))
+                    .or_else(|| binding.registrar.socket_addr())
+                    .ok_or(UaError::NoNextHop)?;
+                (&binding.registrar, remote, true)
+            };
+            let authorization =
+                endpoint.authorization(Method::Register, remote, uri.as_bytes(), b"");
             if attempt.retries.any() {
                 attempt.authenticated = Some(now);
             }
@@ -163,10 +174,10 @@ impl UserAgent {
             };
             let message = Draft {
                 method: Method::Register,
-                uri: &binding.registrar,
+                uri,
                 listener: &listener.listener,
                 key: attempt.key,
-                routes: &endpoint.config.route,
+                routes: if routed { &endpoint.config.route } else { &[] },
                 from: &tagged(&endpoint.from, binding.tag),
                 to: &endpoint.from,
                 call_id: binding.call_id.as_bytes(),
@@ -246,6 +257,16 @@ impl UserAgent {
         }
         if (200..300).contains(&status) {
             endpoint.accepted(Method::Register, flow.remote, message);
+            binding.service_route = service_route(message);
+        }
+        if (300..600).contains(&status) && !again && endpoint.config.follow_redirects {
+            again = redirect(
+                &endpoint.config,
+                &binding.registrar,
+                attempt,
+                message,
+                status,
+            );
         }
         let granted = granted(message, &endpoint.contact, binding.expires);
         endpoint.binding = Some(binding);
@@ -391,4 +412,26 @@ impl UserAgent {
             });
         }
     }
+}
+
+/// Moves an attempt to the next target of its 3xx responses, if one is left.
+fn redirect(
+    config: &EndpointConfig,
+    registrar: &Uri,
+    attempt: &mut Attempt,
+    response: &Message,
+    status: u16,
+) -> bool {
+    if status < 400 {
+        let target = attempt.target.as_ref().map_or(registrar, |(uri, ..)| uri);
+        attempt.redirects.learn(target, response);
+    }
+    while let Some(target) = attempt.redirects.next() {
+        if let Some((remote, by_route)) = destination(config, &target) {
+            attempt.target = Some((target, remote, by_route));
+            attempt.retries = Retries::default();
+            return true;
+        }
+    }
+    false
 }

@@ -380,5 +380,6 @@ pub(crate) fn config(aor: &str) -> EndpointConfig {
         route: Vec::new(),
         credentials: None,
         auth_in_dialog: false,
+        follow_redirects: false,
     }
 }
