@@ -1,4 +1,4 @@
-//! Deadlines of many owners in one heap, deleted lazily.
+//! Deadlines of many owners in one hierarchical timing wheel, deleted lazily.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,21 +7,53 @@ use std::time::{Duration, Instant};
 /// How far ahead entries are queued. A later deadline is looked at again then, so that what is
 /// left of owners that went away is gone after this time.
 const HORIZON: Duration = Duration::from_secs(32);
+/// Bits of a tick (1 ms) that one level tells apart, so that a word says which slots hold entries.
+const BITS: u32 = 6;
+/// Slots of a level.
+const SLOTS: usize = 1 << BITS;
+/// Levels: 42 bits of milliseconds are 139 years.
+const LEVELS: usize = 7;
+/// The last tick that can be told apart.
+const LAST: u64 = (1 << (BITS * LEVELS as u32)) - 1;
 
 /// A queue of `(time, owner)`; an owner is woken at the time or for nothing, never late.
+///
+/// Entries of the current tick and earlier ones are in `ready`, in order. A later entry is in the
+/// level of the highest bits in which its tick differs from the current one, so that everything in
+/// a level comes before everything in the next, and moves down when its slot is reached. Times
+/// stay exact; the tick only says where an entry waits.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
-    heap: BinaryHeap<Reverse<Entry<K>>>,
+    ready: BinaryHeap<Reverse<Entry<K>>>,
+    levels: Vec<Level<K>>,
+    /// The current tick, counted from `origin`.
+    tick: u64,
+    origin: Option<Instant>,
+    len: usize,
     sequence: u64,
     latest: Option<Instant>,
 }
 
-/// One owner's deadline, kept beside its state. It has at most one live entry in the heap: moving
+/// One owner's deadline, kept beside its state. It has at most one live entry in the queue: moving
 /// a deadline later costs nothing, the old entry is put back when it comes up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Deadline {
     at: Option<Instant>,
     queued: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Level<K> {
+    /// Bit `n`: slot `n` holds entries.
+    used: u64,
+    slots: [Slot<K>; SLOTS],
+}
+
+#[derive(Debug)]
+struct Slot<K> {
+    entries: Vec<Entry<K>>,
+    /// The earliest of them.
+    first: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -34,7 +66,11 @@ struct Entry<K> {
 impl<K> Default for Timers<K> {
     fn default() -> Self {
         Self {
-            heap: BinaryHeap::new(),
+            ready: BinaryHeap::new(),
+            levels: (0..LEVELS).map(|_| Level::default()).collect(),
+            tick: 0,
+            origin: None,
+            len: 0,
             sequence: 0,
             latest: None,
         }
@@ -49,12 +85,15 @@ impl<K> Timers<K> {
 
     /// The time of the first entry.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse(entry)| entry.at)
+        match self.ready.peek() {
+            Some(Reverse(entry)) => Some(entry.at),
+            None => self.levels.iter().find_map(Level::first),
+        }
     }
 
     /// Entries in the queue, those of owners that have gone included.
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.len
     }
 
     /// Takes the first entry if it is due; its owner calls [`Deadline::fired`] with the time.
@@ -62,19 +101,106 @@ impl<K> Timers<K> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.key))
+        self.advance(now);
+        let Reverse(entry) = self.ready.pop()?;
+        self.len -= 1;
+        Some((entry.at, entry.key))
     }
 
     /// Queues an entry, at most the horizon ahead, and says for when.
     fn push(&mut self, at: Instant, key: K) -> Instant {
         let at = self.latest.map_or(at, |latest| at.min(latest + HORIZON));
         self.sequence += 1;
-        self.heap.push(Reverse(Entry {
-            at,
-            sequence: self.sequence,
-            key,
-        }));
+        self.len += 1;
+        let sequence = self.sequence;
+        self.place(Entry { at, sequence, key });
         at
+    }
+
+    fn tick_of(&mut self, at: Instant) -> u64 {
+        let origin = *self.origin.get_or_insert_with(|| self.latest.unwrap_or(at));
+        let elapsed = at.saturating_duration_since(origin).as_millis();
+        u64::try_from(elapsed).map_or(LAST, |tick| tick.min(LAST))
+    }
+
+    fn place(&mut self, entry: Entry<K>) {
+        let tick = self.tick_of(entry.at);
+        if tick <= self.tick {
+            self.ready.push(Reverse(entry));
+            return;
+        }
+        let level = (tick ^ self.tick).ilog2() / BITS;
+        let slot = slot_of(tick, level);
+        self.levels[level as usize].put(slot, entry);
+    }
+
+    /// Makes the tick of `now` the current one: what it reaches gets ready or moves down.
+    fn advance(&mut self, now: Instant) {
+        let before = self.tick;
+        self.tick = self.tick_of(now).max(before);
+        // Levels below that of the change are passed whole; in its level, what lies between.
+        for level in 0..LEVELS as u32 {
+            let passed = self.tick >> (BITS * (level + 1)) != before >> (BITS * (level + 1));
+            let reached = if passed {
+                u64::MAX
+            } else {
+                // The slots up to the current one: `2 << 63` wraps to 0, and all bits are wanted.
+                (2_u64 << slot_of(self.tick, level)).wrapping_sub(1)
+            };
+            let mut reached = self.levels[level as usize].used & reached;
+            while reached != 0 {
+                let slot = reached.trailing_zeros() as usize;
+                reached &= reached - 1;
+                for entry in self.levels[level as usize].take(slot) {
+                    self.place(entry);
+                }
+            }
+            if !passed {
+                return;
+            }
+        }
+    }
+}
+
+/// The slot of a tick in a level.
+fn slot_of(tick: u64, level: u32) -> usize {
+    (tick >> (BITS * level)) as usize % SLOTS
+}
+
+impl<K> Level<K> {
+    fn first(&self) -> Option<Instant> {
+        let slot = self.slots.get(self.used.trailing_zeros() as usize)?;
+        slot.first
+    }
+
+    fn put(&mut self, slot: usize, entry: Entry<K>) {
+        self.used |= 1 << slot;
+        let slot = &mut self.slots[slot];
+        slot.first = Some(slot.first.map_or(entry.at, |first| first.min(entry.at)));
+        slot.entries.push(entry);
+    }
+
+    fn take(&mut self, slot: usize) -> Vec<Entry<K>> {
+        self.used &= !(1 << slot);
+        std::mem::take(&mut self.slots[slot]).entries
+    }
+}
+
+impl<K> Default for Level<K> {
+    fn default() -> Self {
+        Self {
+            used: 0,
+            slots: std::array::from_fn(|_| Slot::default()),
+        }
+    }
+}
+
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            first: None,
+        }
     }
 }
 
@@ -141,7 +267,9 @@ impl<K> Ord for Entry<K> {
     reason = "a starting point for virtual time"
 )]
 mod tests {
-    use std::time::Duration;
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
@@ -203,6 +331,53 @@ mod tests {
                 (seconds(80), true)
             ]
         );
+    }
+
+    /// What the wheel has to do, as a sorted set does it.
+    #[derive(Default)]
+    struct Reference(BTreeSet<(Instant, u64)>);
+
+    impl Reference {
+        fn pop(&mut self, now: Instant) -> Option<(Instant, u64)> {
+            let first = *self.0.first()?;
+            (first.0 <= now).then(|| self.0.remove(&first));
+            (first.0 <= now).then_some(first)
+        }
+    }
+
+    proptest! {
+        /// Times of every size, so that entries wait in every level up to the horizon and time
+        /// jumps over slots, levels and nothing at all.
+        #[test]
+        fn entries_come_at_their_time_and_in_order(
+            steps in vec((0_u32..26, any::<u64>(), any::<bool>()), 1..400),
+        ) {
+            let start = Instant::now();
+            let (mut now, mut count) = (start, 0);
+            let (mut timers, mut reference) = (Timers::default(), Reference::default());
+            timers.tick(now);
+            for (bits, random, moves_on) in steps {
+                let micros = Duration::from_micros(random % (2 << bits));
+                if moves_on {
+                    now += micros;
+                    timers.tick(now);
+                    loop {
+                        let popped = timers.pop(now);
+                        prop_assert_eq!(popped, reference.pop(now));
+                        if popped.is_none() {
+                            break;
+                        }
+                    }
+                } else {
+                    count += 1;
+                    let at = timers.push(now + micros, count);
+                    prop_assert_eq!(at, now + micros.min(HORIZON));
+                    reference.0.insert((at, count));
+                }
+                prop_assert_eq!(timers.next(), reference.0.first().map(|(at, _)| *at));
+                prop_assert_eq!(timers.len(), reference.0.len());
+            }
+        }
     }
 
     #[test]
