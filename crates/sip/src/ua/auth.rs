@@ -5,13 +5,12 @@
 //! started them; [`super::EndpointConfig::auth_in_dialog`] lifts both. What was answered is used
 //! again, with a higher count, in later requests to the same next hop (RFC 7616 §3.6).
 
+mod within;
+
 use std::net::SocketAddr;
 
-use super::UserAgent;
 use super::endpoint::Endpoint;
-use super::event::CallKey;
 use crate::core::Core;
-use crate::dialog::Dialog;
 use crate::digest::{self, Authorization, Request, Session};
 use crate::message::{HeaderName, Message, Method, next_nonce};
 use crate::password::Credentials;
@@ -233,106 +232,6 @@ impl Endpoint {
             (Some(realm), _) => Some(realm.as_bytes().to_vec()),
             (None, Some(learnt)) if learnt.by_register || !registers => Some(learnt.realm.clone()),
             (None, _) => None,
-        }
-    }
-}
-
-impl UserAgent {
-    /// The credentials of a request within the dialog of a call: of challenges answered before.
-    pub(super) fn authorization_within(
-        &mut self,
-        key: CallKey,
-        method: Method,
-        body: &[u8],
-    ) -> Authorization {
-        self.credentials_within(key, method, body)
-            .unwrap_or_default()
-    }
-
-    fn credentials_within(
-        &mut self,
-        key: CallKey,
-        method: Method,
-        body: &[u8],
-    ) -> Option<Authorization> {
-        let call = self.calls.get_mut(&key)?;
-        let endpoint = self.endpoints.get_mut(&call.endpoint?)?;
-        let credentials = endpoint.config.credentials.as_ref()?;
-        if endpoint.sessions.is_empty() && call.sessions.is_none() {
-            return None;
-        }
-        let dialog = call.dialog.as_ref()?;
-        let routing = dialog.routing();
-        let request = Request {
-            method: method.as_str(),
-            uri: routing.request_uri.as_bytes(),
-            body,
-        };
-        let free = endpoint.config.auth_in_dialog;
-        if endpoint.config.next_hop == Some(routing.destination) {
-            (free || (call.caller && dialog.is_routed())).then(|| {
-                endpoint
-                    .sessions
-                    .authorization(credentials, method, request)
-            })
-        } else {
-            let sessions = call.sessions.as_mut().filter(|_| free)?;
-            Some(sessions.authorization(credentials, method, request))
-        }
-    }
-
-    /// Whether a challenge to a request within the dialog of a call is answered: by sending it
-    /// again with its [`Self::authorization_within`]. Counts the challenge. The realm is never
-    /// learnt here.
-    pub(super) fn challenged_within(
-        &mut self,
-        key: CallKey,
-        request: &Challenged<'_>,
-        retries: &mut Retries,
-    ) -> bool {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return false;
-        };
-        self.core
-            .ledger
-            .count(call.endpoint, |counters| counters.auth_challenges += 1);
-        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
-            return false;
-        };
-        if endpoint.config.credentials.is_none() {
-            return false;
-        }
-        let Some(realm) = endpoint.realm(false) else {
-            return false;
-        };
-        let free = endpoint.config.auth_in_dialog;
-        let ours = call.caller && call.dialog.as_ref().is_some_and(Dialog::is_routed);
-        let sessions = match endpoint.config.next_hop == Some(request.destination) {
-            true if free || ours => &mut endpoint.sessions,
-            false if free => &mut **call.sessions.get_or_insert_default(),
-            _ => return false,
-        };
-        sessions.challenged(&mut self.core, request, retries, &mut Some(realm))
-    }
-
-    /// Takes the next nonce of a 2xx to a request of a call.
-    pub(super) fn accepted_within(
-        &mut self,
-        key: CallKey,
-        method: Method,
-        destination: SocketAddr,
-        response: &Message,
-    ) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
-            return;
-        };
-        if endpoint.config.next_hop == Some(destination) {
-            endpoint.sessions.renew(method, response);
-        } else if let Some(sessions) = &mut call.sessions {
-            sessions.renew(method, response);
         }
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Outgoing {
     pub(super) redirects: Redirects,
     /// The credentials it was sent with.
     pub(super) authorization: Authorization,
+    /// What branches of a forking proxy said in early dialogs: To tag and last SDP.
+    pub(super) early: Vec<(Bytes, Bytes)>,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
     pub(super) provisional: bool,
     pub(super) cancelled: bool,

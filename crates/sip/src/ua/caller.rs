@@ -68,6 +68,7 @@ impl UserAgent {
             retries: Retries::default(),
             redirects: Redirects::default(),
             authorization: Authorization::default(),
+            early: Vec::new(),
             provisional: false,
             cancelled: false,
         };
@@ -156,7 +157,7 @@ impl UserAgent {
         };
         call.times.first_response.get_or_insert(now);
         match status {
-            100..=199 => self.on_progress(now, key, message, status),
+            100..=199 => self.on_progress(now, key, message, essentials, status),
             200..=299 => self.on_answer(now, key, client, message, essentials, status),
             401 | 407 => self.on_invite_challenge(now, key, message, status),
             _ if self.redirected(now, key, message, status) => {}
@@ -164,11 +165,27 @@ impl UserAgent {
         }
     }
 
-    fn on_progress(&mut self, now: Instant, key: CallKey, message: &Message, code: u16) {
+    fn on_progress(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        message: &Message,
+        essentials: &Essentials,
+        code: u16,
+    ) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let body = message.body();
+        if let State::Calling(outgoing) = &mut call.state
+            && let Some(tag) = essentials.to.tag()
+            && !outgoing.hear(tag, &body, code)
+        {
+            self.core
+                .ledger
+                .count(call.endpoint, |counters| counters.unexpected += 1);
+            return;
+        }
         if code == 180 {
             call.times.ringing.get_or_insert(now);
         }
@@ -203,6 +220,7 @@ impl UserAgent {
         let State::Calling(outgoing) = std::mem::replace(&mut call.state, State::Up) else {
             return;
         };
+        let body = outgoing.agreed(essentials.to.tag().as_ref(), message.body());
         let mut dialog = Dialog::of_response(message, essentials, outgoing.flow);
         dialog.local = Bytes::from(outgoing.from);
         let (flow, cseq) = (dialog.request_flow(), outgoing.cseq);
@@ -226,13 +244,7 @@ impl UserAgent {
             let tag = essentials.to.tag().unwrap_or_default();
             self.transactions.keep_ack(client, tag, flow, ack);
         }
-        self.call_event(
-            now,
-            key,
-            CallEvent::Answered {
-                body: message.body(),
-            },
-        );
+        self.call_event(now, key, CallEvent::Answered { body });
         if outgoing.cancelled {
             self.send_bye(now, key, EndReason::Cancelled);
         }

@@ -155,7 +155,8 @@ pub struct Incoming {
     reason = "the end comes once per call; a box would allocate"
 )]
 pub enum CallEvent {
-    /// Caller: a provisional response (100 included), with its body if it has SDP.
+    /// Caller: a provisional response (100 included), with its body if it has SDP. With a forking
+    /// proxy each branch may send its own; the one that answers counts in the end.
     Progress {
         /// Status code, 100 to 199.
         code: u16,
@@ -164,7 +165,7 @@ pub enum CallEvent {
     },
     /// Caller: the first 2xx; the ACK is on its way.
     Answered {
-        /// The SDP answer.
+        /// The SDP answer: of the 2xx, else of an earlier response of the same branch.
         body: Bytes,
     },
     /// Callee: the ACK to our 2xx came.

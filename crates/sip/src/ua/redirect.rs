@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::UserAgent;
 use super::auth::Retries;
+use super::binding::Attempt;
 use super::call::State;
 use super::config::EndpointConfig;
 use super::event::CallKey;
@@ -64,6 +65,28 @@ pub(super) fn destination(config: &EndpointConfig, target: &Uri) -> Option<(Sock
     Some((target.socket_addr().or(config.next_hop)?, false))
 }
 
+/// Moves a REGISTER to the next target of its 3xx responses, if one is left.
+pub(super) fn redirect(
+    config: &EndpointConfig,
+    registrar: &Uri,
+    attempt: &mut Attempt,
+    response: &Message,
+    status: u16,
+) -> bool {
+    if status < 400 {
+        let target = attempt.target.as_ref().map_or(registrar, |(uri, ..)| uri);
+        attempt.redirects.learn(target, response);
+    }
+    while let Some(target) = attempt.redirects.next() {
+        if let Some((remote, by_route)) = destination(config, &target) {
+            attempt.target = Some((target, remote, by_route));
+            attempt.retries = Retries::default();
+            return true;
+        }
+    }
+    false
+}
+
 impl UserAgent {
     /// Sends an INVITE on after a final response, if the endpoint follows redirections and a
     /// target is left. What ends the whole call (6xx) and what ends a cancelled one does not.
@@ -99,6 +122,7 @@ impl UserAgent {
                     outgoing.routes.clear();
                 }
                 outgoing.retries = Retries::default();
+                outgoing.early.clear();
                 self.send_invite(now, key);
                 return true;
             }

@@ -1,14 +1,12 @@
 //! Registration (RFC 3261 §10): register, refresh, deregister.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::auth::{Challenged, Retries};
-use super::binding::{
-    Attempt, Binding, MAX_EXPIRES, Purpose, granted, refresh_after, service_route,
-};
-use super::config::{EndpointConfig, Registration};
-use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
-use super::redirect::{Redirects, destination};
+use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, service_route};
+use super::config::Registration;
+use super::event::Failure;
+use super::redirect::{Redirects, redirect};
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, tagged};
 use crate::core::TimerKey;
@@ -85,7 +83,7 @@ impl UserAgent {
         }
     }
 
-    fn start_attempt(
+    pub(super) fn start_attempt(
         &mut self,
         now: Instant,
         key: EndpointKey,
@@ -321,117 +319,4 @@ impl UserAgent {
             let _ = self.start_attempt(now, key, Purpose::Refresh);
         }
     }
-
-    /// A 2xx ended the attempt under way; `granted` is the lifetime of our binding, if it is there.
-    fn registered(&mut self, now: Instant, key: EndpointKey, granted: Option<u64>) {
-        let Some(endpoint) = self.endpoints.get_mut(&key) else {
-            return;
-        };
-        let Some(binding) = endpoint.binding.as_mut() else {
-            return;
-        };
-        let purpose = binding.attempt.as_ref().map(|attempt| attempt.purpose);
-        if purpose == Some(Purpose::Unregister) {
-            self.core
-                .ledger
-                .count(Some(key), |counters| counters.reg_success += 1);
-            endpoint.binding = None;
-            self.core.event(UaEvent::Unregistered {
-                endpoint: key,
-                at: now,
-                confirmed: true,
-            });
-            return;
-        }
-        let Some(granted) = granted.filter(|granted| *granted > 0) else {
-            self.registration_failed(now, key, Failure::NotBound, None);
-            return;
-        };
-        self.core
-            .ledger
-            .count(Some(key), |counters| counters.reg_success += 1);
-        let Some(attempt) = binding.attempt.take() else {
-            return;
-        };
-        let refresh_at = now + refresh_after(granted);
-        let timer = TimerKey::Registration(key);
-        binding
-            .refresh
-            .set(&mut self.core.timers, timer, Some(refresh_at));
-        binding.stands = true;
-        let unregister = std::mem::take(&mut binding.unregister_next);
-        self.core.event(UaEvent::Registered(Registered {
-            endpoint: key,
-            at: now,
-            granted: Duration::from_secs(granted),
-            sent: attempt.sent,
-            authenticated: attempt.authenticated,
-            refresh: attempt.purpose == Purpose::Refresh,
-        }));
-        if unregister {
-            // Fails only if the listener is gone, and then the endpoint is too.
-            let _ = self.start_attempt(now, key, Purpose::Unregister);
-        }
-    }
-
-    fn registration_failed(
-        &mut self,
-        now: Instant,
-        key: EndpointKey,
-        failure: Failure,
-        retry_after: Option<Duration>,
-    ) {
-        let Some(endpoint) = self.endpoints.get_mut(&key) else {
-            return;
-        };
-        let Some(binding) = endpoint.binding.as_mut() else {
-            return;
-        };
-        self.core
-            .ledger
-            .count(Some(key), |counters| counters.reg_failed += 1);
-        let purpose = binding.attempt.take().map(|attempt| attempt.purpose);
-        binding.stands = false;
-        let unregister = std::mem::take(&mut binding.unregister_next);
-        if purpose != Some(Purpose::Unregister) {
-            self.core
-                .event(UaEvent::RegistrationFailed(RegistrationFailed {
-                    endpoint: key,
-                    at: now,
-                    failure,
-                    refresh: purpose == Some(Purpose::Refresh),
-                    retry_after,
-                }));
-        }
-        if unregister || purpose == Some(Purpose::Unregister) {
-            endpoint.binding = None;
-            self.core.event(UaEvent::Unregistered {
-                endpoint: key,
-                at: now,
-                confirmed: false,
-            });
-        }
-    }
-}
-
-/// Moves an attempt to the next target of its 3xx responses, if one is left.
-fn redirect(
-    config: &EndpointConfig,
-    registrar: &Uri,
-    attempt: &mut Attempt,
-    response: &Message,
-    status: u16,
-) -> bool {
-    if status < 400 {
-        let target = attempt.target.as_ref().map_or(registrar, |(uri, ..)| uri);
-        attempt.redirects.learn(target, response);
-    }
-    while let Some(target) = attempt.redirects.next() {
-        if let Some((remote, by_route)) = destination(config, &target) {
-            attempt.target = Some((target, remote, by_route));
-            attempt.retries = Retries::default();
-            return true;
-        }
-    }
-    false
 }

@@ -1,0 +1,102 @@
+//! How a REGISTER ends: with a binding, or without one.
+
+use std::time::{Duration, Instant};
+
+use super::UserAgent;
+use super::binding::{Purpose, refresh_after};
+use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
+use crate::core::TimerKey;
+use crate::counters::EndpointKey;
+
+impl UserAgent {
+    /// A 2xx ended the attempt under way; `granted` is the lifetime of our binding, if it is there.
+    pub(super) fn registered(&mut self, now: Instant, key: EndpointKey, granted: Option<u64>) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let Some(binding) = endpoint.binding.as_mut() else {
+            return;
+        };
+        let purpose = binding.attempt.as_ref().map(|attempt| attempt.purpose);
+        if purpose == Some(Purpose::Unregister) {
+            self.core
+                .ledger
+                .count(Some(key), |counters| counters.reg_success += 1);
+            endpoint.binding = None;
+            self.core.event(UaEvent::Unregistered {
+                endpoint: key,
+                at: now,
+                confirmed: true,
+            });
+            return;
+        }
+        let Some(granted) = granted.filter(|granted| *granted > 0) else {
+            self.registration_failed(now, key, Failure::NotBound, None);
+            return;
+        };
+        self.core
+            .ledger
+            .count(Some(key), |counters| counters.reg_success += 1);
+        let Some(attempt) = binding.attempt.take() else {
+            return;
+        };
+        let refresh_at = now + refresh_after(granted);
+        let timer = TimerKey::Registration(key);
+        binding
+            .refresh
+            .set(&mut self.core.timers, timer, Some(refresh_at));
+        binding.stands = true;
+        let unregister = std::mem::take(&mut binding.unregister_next);
+        self.core.event(UaEvent::Registered(Registered {
+            endpoint: key,
+            at: now,
+            granted: Duration::from_secs(granted),
+            sent: attempt.sent,
+            authenticated: attempt.authenticated,
+            refresh: attempt.purpose == Purpose::Refresh,
+        }));
+        if unregister {
+            // Fails only if the listener is gone, and then the endpoint is too.
+            let _ = self.start_attempt(now, key, Purpose::Unregister);
+        }
+    }
+
+    pub(super) fn registration_failed(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let Some(binding) = endpoint.binding.as_mut() else {
+            return;
+        };
+        self.core
+            .ledger
+            .count(Some(key), |counters| counters.reg_failed += 1);
+        let purpose = binding.attempt.take().map(|attempt| attempt.purpose);
+        binding.stands = false;
+        let unregister = std::mem::take(&mut binding.unregister_next);
+        if purpose != Some(Purpose::Unregister) {
+            self.core
+                .event(UaEvent::RegistrationFailed(RegistrationFailed {
+                    endpoint: key,
+                    at: now,
+                    failure,
+                    refresh: purpose == Some(Purpose::Refresh),
+                    retry_after,
+                }));
+        }
+        if unregister || purpose == Some(Purpose::Unregister) {
+            endpoint.binding = None;
+            self.core.event(UaEvent::Unregistered {
+                endpoint: key,
+                at: now,
+                confirmed: false,
+            });
+        }
+    }
+}
