@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callmeter_sip::message::Message;
+use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{
     CallEnd, CallEvent, CallKey, EndpointConfig, EndpointKey, Flow, Listener, LocalId, Output,
     Transport, UaConfig, UaEvent, UserAgent,
@@ -45,6 +45,10 @@ pub(crate) struct Net {
     pub(crate) start: Instant,
     pub(crate) agents: Vec<Agent>,
     pub(crate) server: Option<Server>,
+    /// Proxies behind it.
+    pub(crate) proxies: Vec<Server>,
+    /// What was put on the wire, lost or not: when, from, to, `INVITE` or `200 INVITE`.
+    pub(crate) wire: Vec<(Duration, SocketAddr, SocketAddr, String)>,
     /// What arrived at addresses that are neither an agent nor the server.
     pub(crate) raw: BTreeMap<SocketAddr, Vec<Message>>,
     /// Messages delivered.
@@ -102,6 +106,8 @@ impl Net {
             start: now,
             agents: Vec::new(),
             server: None,
+            proxies: Vec::new(),
+            wire: Vec::new(),
             raw: BTreeMap::new(),
             delivered: 0,
             loss,
@@ -190,6 +196,14 @@ impl Net {
         self.raw.remove(&addr(at)).unwrap_or_default()
     }
 
+    /// When messages of a kind were put on the wire, in milliseconds.
+    pub(crate) fn times_of(&self, wanted: &str) -> Vec<u128> {
+        let wire = self.wire.iter();
+        wire.filter(|(.., kind)| kind == wanted)
+            .map(|(at, ..)| at.as_millis())
+            .collect()
+    }
+
     pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
     }
@@ -257,7 +271,12 @@ impl Net {
                 remote: from,
             };
             agent.ua.handle_input(self.now, flow, bytes);
-        } else if let Some(server) = self.server.as_mut().filter(|server| server.address == to) {
+        } else if let Some(server) = self
+            .server
+            .iter_mut()
+            .chain(&mut self.proxies)
+            .find(|server| server.address == to)
+        {
             let address = server.address;
             let replies = server.handle(from, &bytes);
             for (to, bytes) in replies {
@@ -291,6 +310,12 @@ impl Net {
     }
 
     fn put(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        if let Ok(message) = Message::parse(bytes.clone())
+            && message.value(HeaderName::CSeq).is_some()
+        {
+            let entry = (self.now - self.start, from, to, kind(&message));
+            self.wire.push(entry);
+        }
         if self.rng.random_bool(self.loss) {
             return;
         }

@@ -15,12 +15,15 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Contact URIs by user.
     pub(crate) bindings: BTreeMap<String, String>,
+    /// Where requests for nobody here go.
+    pub(crate) next: Option<SocketAddr>,
     /// Lifetimes asked for, in order.
     pub(crate) asked: Vec<u64>,
     /// Lifetime granted at most, in seconds.
     pub(crate) max_expires: u64,
     /// Refuse shorter ones with 423.
     pub(crate) min_expires: u64,
+    pub(crate) realm: &'static str,
     pub(crate) algorithm: &'static str,
     /// The qualities of protection offered, empty for none.
     pub(crate) qop: &'static str,
@@ -50,9 +53,11 @@ impl Server {
         Self {
             address: address.parse().unwrap(),
             bindings: BTreeMap::new(),
+            next: None,
             asked: Vec::new(),
             max_expires: 120,
             min_expires: 0,
+            realm: REALM,
             algorithm,
             qop: "auth,auth-int",
             password: "zanzibar",
@@ -165,8 +170,8 @@ impl Server {
             offered => format!(", qop=\"{offered}\""),
         };
         Err(format!(
-            "Digest realm=\"{REALM}\", nonce=\"n{}\"{qop}, algorithm={}{stale}",
-            self.nonce, self.algorithm
+            "Digest realm=\"{}\", nonce=\"n{}\"{qop}, algorithm={}{stale}",
+            self.realm, self.nonce, self.algorithm
         ))
     }
 
@@ -175,7 +180,12 @@ impl Server {
         let part = |name: &str| field(value, name).unwrap_or_default();
         assert_eq!(part(" algorithm"), self.algorithm);
         let nonce = part(" nonce");
-        let mut a1 = self.hash(&format!("{}:{REALM}:{}", part("username"), self.password));
+        let mut a1 = self.hash(&format!(
+            "{}:{}:{}",
+            part("username"),
+            self.realm,
+            self.password
+        ));
         if self.algorithm.ends_with("-sess") {
             let began = self.began.get(&nonce).unwrap_or(&nonce);
             a1 = self.hash(&format!("{a1}:{began}:{}", part(" cnonce")));
@@ -224,19 +234,24 @@ impl Server {
         let ours = uri
             .socket_addr()
             .is_none_or(|address| address == self.address);
-        let target = if ours {
-            let Some(contact) = self.bindings.get(&uri.user()) else {
-                let response = reply(message, "404 Not Found", "");
-                return if method == "ACK" {
-                    Vec::new()
-                } else {
-                    vec![(from, response)]
-                };
-            };
+        let route = lines.iter().find_map(|line| line.strip_prefix("Route: <"));
+        let target = if let Some(route) = route {
+            let (uri, _) = route.split_once('>').unwrap();
+            uri.parse::<Uri>().unwrap().socket_addr()
+        } else if !ours {
+            uri.socket_addr()
+        } else if let Some(contact) = self.bindings.get(&uri.user()) {
             lines[0] = format!("{method} {contact} SIP/2.0");
-            contact.parse::<Uri>().unwrap()
+            contact.parse::<Uri>().unwrap().socket_addr()
+        } else if self.next.is_some() {
+            self.next
         } else {
-            uri
+            let response = reply(message, "404 Not Found", "");
+            return if method == "ACK" {
+                Vec::new()
+            } else {
+                vec![(from, response)]
+            };
         };
         let upstream = super::header(message, HeaderName::Via);
         let branch = upstream.split("branch=z9hG4bK").nth(1).unwrap();
@@ -245,7 +260,7 @@ impl Server {
         if method == "INVITE" {
             lines.insert(1, format!("Record-Route: {own}"));
         }
-        vec![(target.socket_addr().unwrap(), lines.join("\r\n"))]
+        vec![(target.unwrap(), lines.join("\r\n"))]
     }
 
     fn pass_response(&self, text: &str) -> Packets {

@@ -35,7 +35,10 @@ pub(crate) fn header(message: &Message, name: HeaderName) -> String {
 
 /// A response of a raw peer to a request it got, with a To tag and more header lines.
 pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, body: &str) -> String {
-    let via = header(request, HeaderName::Via);
+    let mut vias = String::new();
+    for via in request.values(HeaderName::Via) {
+        vias += &format!("Via: {}\r\n", String::from_utf8_lossy(via));
+    }
     let from = header(request, HeaderName::From);
     let to = header(request, HeaderName::To);
     let to = if to.contains(";tag=") || tag.is_empty() {
@@ -47,7 +50,7 @@ pub(crate) fn reply(request: &Message, status: &str, tag: &str, lines: &str, bod
     let cseq = header(request, HeaderName::CSeq);
     let length = body.len();
     format!(
-        "SIP/2.0 {status}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+        "SIP/2.0 {status}\r\n{vias}From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
          CSeq: {cseq}\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
     )
 }
