@@ -87,53 +87,6 @@ fn bodies_go_both_ways() {
     assert!(answered);
 }
 
-/// R105: nothing of a call is left when its transactions have ended.
-#[test]
-fn calls_survive_thirty_percent_loss() {
-    let (mut completed, mut retransmissions) = (0, 0);
-    for seed in 0..60 {
-        let mut net = Net::pair(0.3, seed, answer_at_once);
-        let call = net.call(B);
-        net.run_for(millis(40_000));
-        if net.agents[0].ends().is_empty() {
-            net.hang_up(0, call);
-        }
-        net.run_out();
-        let [caller, callee] = &net.agents[..] else {
-            panic!()
-        };
-        assert_eq!(
-            caller.ends().len(),
-            1,
-            "seed {seed}: {:?}",
-            caller.call_events()
-        );
-        let incoming = callee
-            .events
-            .iter()
-            .filter(|event| matches!(event, UaEvent::Incoming(_)))
-            .count();
-        assert_eq!(
-            callee.ends().len(),
-            incoming,
-            "seed {seed}: {:?}",
-            callee.call_events()
-        );
-        let both = caller.ends()[0].reason == EndReason::LocalBye
-            && callee
-                .ends()
-                .first()
-                .is_some_and(|end| end.reason == EndReason::RemoteBye);
-        completed += usize::from(both);
-        let (a, b) = (caller.ua.counters(), callee.ua.counters());
-        retransmissions += a.retransmissions_sent + b.retransmissions_sent;
-        assert_eq!((a.malformed, b.malformed), (0, 0));
-        assert!(a.retransmissions_received <= b.retransmissions_sent + a.retransmissions_sent);
-    }
-    assert!(completed >= 57, "{completed} of 60 calls completed");
-    assert!(retransmissions > 60, "{retransmissions}");
-}
-
 #[test]
 fn nobody_there_times_out_after_timer_b() {
     let mut net = Net::pair(0.0, 1, nothing);

@@ -248,9 +248,20 @@ enum Dialog {
     TheirsToPeer,
 }
 
-/// Sets up a call, hangs up, challenges the BYE with `realm`; how the BYE was sent again, if so.
-fn challenged_bye(dialog: Dialog, free: bool, realm: &str) -> Option<(bool, bool)> {
+/// Sets up a call and hangs up: the net, where the BYE went, and the BYE. With `known`, the next
+/// hop has challenged a call before.
+fn bye_of(dialog: Dialog, free: bool, known: bool) -> (Net, &'static str, Message) {
     let mut net = at_raw_hop(with_realm(free));
+    if known {
+        net.call("sip:b@example.org");
+        let invite = next(&mut net, SERVER).remove(0);
+        let lines = format!("WWW-Authenticate: {OURS}\r\nProxy-Authenticate: {OURS}\r\n");
+        net.send_raw(SERVER, US, &reply(&invite, "401 No", "x", &lines, ""));
+        let invite = next(&mut net, SERVER).pop().unwrap();
+        assert_eq!(has(&invite), (true, true));
+        net.send_raw(SERVER, US, &reply(&invite, "486 Busy", "x", "", ""));
+        next(&mut net, SERVER);
+    }
     let route = format!("Record-Route: <sip:{SERVER};lr>\r\n");
     let evil = format!("Contact: <sip:x@{EVIL}>\r\n");
     let (lines, hop) = match dialog {
@@ -290,10 +301,17 @@ fn challenged_bye(dialog: Dialog, free: bool, realm: &str) -> Option<(bool, bool
     net.hang_up(0, call);
     let byes = next(&mut net, hop);
     assert_eq!(byes.iter().map(kind).collect::<Vec<_>>(), ["BYE"]);
-    assert_eq!(has(&byes[0]), (false, false), "nothing was asked yet");
+    let bye = byes[0].clone();
+    (net, hop, bye)
+}
+
+/// Challenges the BYE of a call with `realm`; how it was sent again, if so.
+fn challenged_bye(dialog: Dialog, free: bool, realm: &str) -> Option<(bool, bool)> {
+    let (mut net, hop, bye) = bye_of(dialog, free, false);
+    assert_eq!(has(&bye), (false, false), "nothing was asked yet");
     let challenge = format!("Digest realm=\"{realm}\", nonce=\"1\", qop=\"auth\"");
     let lines = format!("WWW-Authenticate: {challenge}\r\nProxy-Authenticate: {challenge}\r\n");
-    net.send_raw(hop, US, &reply(&byes[0], "401 No", "", &lines, ""));
+    net.send_raw(hop, US, &reply(&bye, "401 No", "", &lines, ""));
     let again = next(&mut net, hop);
     net.run_out();
     let counters = net.agents[0].ua.counters();
@@ -325,6 +343,14 @@ fn who_copies_the_realm_gets_nothing() {
             let got = challenged_bye(dialog, free, "example.org");
             assert_eq!(got, expected, "{dialog:?}, opted out: {free}");
             assert_eq!(challenged_bye(dialog, free, "Example.org"), None);
+            // Nor does anybody get unasked what he would not get for asking.
+            let (_, hop, bye) = bye_of(dialog, free, true);
+            let unasked = hop == SERVER && expected.is_some();
+            assert_eq!(
+                has(&bye),
+                (unasked, unasked),
+                "{dialog:?}, opted out: {free}"
+            );
         }
     }
 }

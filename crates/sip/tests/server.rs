@@ -209,34 +209,6 @@ fn messages(net: &Net, agent: usize) -> Vec<Message> {
 }
 
 #[test]
-fn calls_through_the_proxy_survive_thirty_percent_loss() {
-    let mut completed = 0;
-    for seed in 0..40 {
-        let mut net = net(0.0, seed, "MD5");
-        for agent in [0, 1] {
-            register(&mut net, agent, 3600);
-        }
-        net.run_for(millis(1000));
-        net.set_loss(0.3);
-        let call = net.call("sip:b@example.org");
-        net.run_for(millis(40_000));
-        if net.agents[0].ends().is_empty() {
-            net.hang_up(0, call);
-        }
-        net.run_for(millis(100_000));
-        assert_eq!(net.agents[0].ends().len(), 1, "seed {seed}");
-        let incoming = net.agents[1]
-            .call_events()
-            .iter()
-            .filter(|name| **name == "incoming")
-            .count();
-        assert_eq!(net.agents[1].ends().len(), incoming, "seed {seed}");
-        completed += usize::from(net.agents[0].ends()[0].reason == EndReason::LocalBye);
-    }
-    assert!(completed >= 34, "{completed} of 40");
-}
-
-#[test]
 fn an_unknown_callee_is_404() {
     let mut net = net(0.0, 1, "MD5");
     net.call("sip:nobody@example.org");
