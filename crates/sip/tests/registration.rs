@@ -85,6 +85,15 @@ fn the_lifetime_granted() {
             format!("m: {ours};expires=nonsense\r\nExpires: 71\r\n"),
             Some(71),
         ),
+        (
+            format!("Contact: {ours};expires=4294967295\r\n"),
+            Some(4_294_967_295),
+        ),
+        (format!("Contact: {ours};expires=4294967296\r\n"), Some(120)),
+        (
+            format!("Contact: {ours}\r\nExpires: 18446744073709551615\r\n"),
+            Some(120),
+        ),
         (String::new(), Some(120)),
         ("Contact: <sip:z@192.0.2.7>;expires=9\r\n".to_owned(), None),
         (format!("Contact: {ours};expires=0\r\n"), None),

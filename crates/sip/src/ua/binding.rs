@@ -87,14 +87,12 @@ pub(super) fn granted(message: &Message, contact: &[u8], asked: u64) -> Option<u
     let found = bindings
         .iter()
         .find(|binding| binding.uri.same_address(&ours.uri))?;
+    // At most 2³² − 1 (RFC 3261 §20.19), so that no moment of it is out of range.
     let expires = found.param("expires").and_then(|value| {
-        std::str::from_utf8(value)
-            .ok()?
-            .trim_matches('"')
-            .parse()
-            .ok()
+        let text = std::str::from_utf8(value).ok()?.trim_matches('"');
+        text.parse::<u32>().ok()
     });
-    Some(expires.unwrap_or_else(fallback))
+    Some(expires.map_or_else(fallback, u64::from))
 }
 
 #[cfg(test)]
