@@ -77,6 +77,10 @@ impl Draft<'_> {
             Method::Invite => {
                 builder.header(HeaderName::Allow, ALLOW);
             }
+            Method::Register => {
+                // A proxy on the way may want to stay on it (RFC 3327 §5.1).
+                builder.header(HeaderName::Supported, b"path");
+            }
             Method::Options => {
                 builder.header(HeaderName::Accept, SDP.as_bytes());
             }

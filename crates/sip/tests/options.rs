@@ -11,12 +11,12 @@ mod pair;
 use callmeter_sip::message::HeaderName;
 use callmeter_sip::{EndpointConfig, EndpointKey, OptionsAnswered, UaError, UaEvent};
 
-use pair::peer::{PEER, US, alone};
-use pair::{Net, addr, config, header, kind, millis, nothing, reply};
+use pair::peer::{ASK, Ask, PEER, US, alone, ask, established, kinds};
+use pair::{Net, addr, answer_at_once, config, header, kind, millis, nothing, reply};
 
 const KEY: EndpointKey = EndpointKey(1);
 
-fn ask(net: &mut Net, target: &str) -> Result<(), UaError> {
+fn options(net: &mut Net, target: &str) -> Result<(), UaError> {
     let target = target.parse().unwrap();
     net.with(0, |ua, now| ua.options(now, KEY, &target))
 }
@@ -35,7 +35,7 @@ fn answers(net: &Net) -> Vec<OptionsAnswered> {
 #[test]
 fn a_peer_of_our_own_answers() {
     let mut net = Net::pair(0.0, 1, nothing);
-    ask(&mut net, "sip:b@192.0.2.2").unwrap();
+    options(&mut net, "sip:b@192.0.2.2").unwrap();
     net.run_out();
     let expected = OptionsAnswered {
         endpoint: KEY,
@@ -65,6 +65,29 @@ fn a_peer_of_our_own_answers() {
     assert_eq!((held.transactions, held.timers, held.calls), (0, 0, 0));
 }
 
+/// RFC 3261 §11.2: within a call and outside, for an endpoint and for nobody.
+#[test]
+fn a_peer_is_told_what_we_can() {
+    let mut net = alone(answer_at_once);
+    let tag = established(&mut net);
+    let rows = [("a", tag.as_str(), 2), ("a", "", 1), ("nobody", "", 1)];
+    for (index, (user, to_tag, cseq)) in rows.into_iter().enumerate() {
+        let question = Ask {
+            method: "OPTIONS",
+            branch: &format!("o{index}"),
+            user,
+            to_tag,
+            cseq,
+            ..ASK
+        };
+        let got = ask(&mut net, &question);
+        assert_eq!(kinds(&got), ["200 OPTIONS"], "{user}");
+        assert_eq!(header(&got[0], HeaderName::Accept), "application/sdp");
+        assert!(header(&got[0], HeaderName::Allow).starts_with("INVITE, ACK"));
+    }
+    assert_eq!(net.agents[0].standing(), 1);
+}
+
 /// A refusal and a challenge show that somebody is there; silence shows nothing.
 #[test]
 fn every_final_response_is_an_answer() {
@@ -76,11 +99,11 @@ fn every_final_response_is_an_answer() {
         ("", "", None),
     ] {
         let mut net = alone(nothing);
-        ask(&mut net, &format!("sip:{PEER}")).unwrap();
+        options(&mut net, &format!("sip:{PEER}")).unwrap();
         net.run_for(millis(100));
-        let options = net.take_raw(PEER).remove(0);
+        let request = net.take_raw(PEER).remove(0);
         if !status.is_empty() {
-            net.send_raw(PEER, US, &reply(&options, status, "x", lines, ""));
+            net.send_raw(PEER, US, &reply(&request, status, "x", lines, ""));
         }
         net.run_out();
         let answered = answers(&net)[0];
@@ -108,23 +131,26 @@ fn it_goes_by_the_next_hop_and_route_or_not_at_all() {
             ..config("sip:a@example.org")
         },
     );
-    ask(&mut net, "sip:example.org").unwrap();
+    options(&mut net, "sip:example.org").unwrap();
     net.run_for(millis(100));
-    let options = net.take_raw("192.0.2.9:5060").remove(0);
+    let request = net.take_raw("192.0.2.9:5060").remove(0);
     assert_eq!(
-        options.request_uri().unwrap().to_string(),
+        request.request_uri().unwrap().to_string(),
         "sip:example.org"
     );
-    assert_eq!(header(&options, HeaderName::Route), "<sip:192.0.2.9;lr>");
+    assert_eq!(header(&request, HeaderName::Route), "<sip:192.0.2.9;lr>");
     let mut net = alone(nothing);
-    assert_eq!(ask(&mut net, "sip:example.org"), Err(UaError::NoNextHop));
+    assert_eq!(
+        options(&mut net, "sip:example.org"),
+        Err(UaError::NoNextHop)
+    );
     // The endpoint goes while the question is under way: nobody is told.
-    ask(&mut net, &format!("sip:{PEER}")).unwrap();
+    options(&mut net, &format!("sip:{PEER}")).unwrap();
     net.with(0, |ua, now| ua.remove_endpoint(now, KEY)).unwrap();
     net.run_out();
     assert!(answers(&net).is_empty());
     assert_eq!(
-        ask(&mut net, "sip:192.0.2.2"),
+        options(&mut net, "sip:192.0.2.2"),
         Err(UaError::UnknownEndpoint(KEY))
     );
 }

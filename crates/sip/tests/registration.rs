@@ -168,8 +168,10 @@ fn the_service_route_is_kept_and_used() {
     register(&mut net, 0, 60);
     let lines = "Service-Route: <sip:192.0.2.5;lr>, <sip:h1@example.org;lr>\r\n\
         Service-Route: <sip:h2@example.org;lr>\r\n";
-    let first = answer(&mut net, SERVER, "200 OK", lines);
+    let lines = format!("Path: <sip:192.0.2.4;lr>\r\n{lines}");
+    let first = answer(&mut net, SERVER, "200 OK", &lines);
     assert_eq!(routes(&first), [own.as_str()]);
+    assert_eq!(header(&first, HeaderName::Supported), "path");
     net.call("sip:b@example.org");
     let invite = answer(&mut net, SERVER, "486 Busy Here", "");
     let whole = [
