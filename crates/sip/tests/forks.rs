@@ -207,6 +207,14 @@ fn a_redirected_call_ends() {
     assert_eq!(end(&net).status, Some(603));
     assert!(net.take_raw("192.0.2.31:5060").is_empty());
 
+    for status in ["305 Use Proxy", "380 Alternative Service"] {
+        let mut net = moved_net(true);
+        net.call("sip:b@example.org");
+        redirect(&mut net, SERVER, status, contacts);
+        assert_eq!(end(&net).status, status[..3].parse().ok());
+        assert!(net.take_raw("192.0.2.30:5060").is_empty());
+    }
+
     let mut net = moved_net(true);
     let call = net.call("sip:b@example.org");
     net.hang_up(0, call);

@@ -56,8 +56,8 @@ pub struct EndpointConfig {
     /// wherever its requests go; without it only in dialogs we started, towards the next hop as a
     /// proxy.
     pub auth_in_dialog: bool,
-    /// Goes on to the Contacts of a 3xx to a REGISTER or an INVITE, to five at most; without it a
-    /// 3xx is a refusal. Challenges from there are not answered unless it is the next hop.
+    /// Goes on to the Contacts of a 300, 301 or 302 to a REGISTER or an INVITE, to five at most;
+    /// without it, and else, a 3xx is a refusal. Challenges from there are not answered unless it is the next hop.
     pub follow_redirects: bool,
 }
 

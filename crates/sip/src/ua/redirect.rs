@@ -56,6 +56,12 @@ impl Redirects {
     }
 }
 
+/// Whether the Contacts of a response are other targets: 300, 301, 302. 305 names a proxy and 380
+/// another service (RFC 3261 §21.3); neither is taken from a peer.
+fn points_elsewhere(status: u16) -> bool {
+    matches!(status, 300..=302)
+}
+
 /// Where a request to a new target goes, and whether by the endpoint's Route set: always by an
 /// outbound proxy, else to the address it names, else by the next hop.
 pub(super) fn destination(config: &EndpointConfig, target: &Uri) -> Option<(SocketAddr, bool)> {
@@ -73,7 +79,7 @@ pub(super) fn redirect(
     response: &Message,
     status: u16,
 ) -> bool {
-    if status < 400 {
+    if points_elsewhere(status) {
         let target = attempt.target.as_ref().map_or(registrar, |(uri, ..)| uri);
         attempt.redirects.learn(target, response);
     }
@@ -111,7 +117,7 @@ impl UserAgent {
         let Some(config) = config.filter(|_| status < 600 && !outgoing.cancelled) else {
             return false;
         };
-        if status < 400 {
+        if points_elsewhere(status) {
             outgoing.redirects.learn(&outgoing.target, message);
         }
         while let Some(target) = outgoing.redirects.next() {
