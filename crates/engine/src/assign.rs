@@ -7,6 +7,8 @@ use std::time::Duration;
 use callmeter_sip::sdp::Codec;
 use callmeter_sip::{Host, Listener, LocalId, Password, Transport, Uri};
 
+use crate::load::Load;
+
 /// Longest name of a group, bytes.
 const MOST_NAME: usize = 253;
 
@@ -66,10 +68,15 @@ pub struct Assign {
     pub peers: Vec<String>,
     /// The audio of every call.
     pub audio: Audio,
-    /// Offset from the start of each endpoint's first call; none: all 0.
+    /// Least offset from the start of each endpoint's first call; none: all 0. Of no meaning with
+    /// [`Load::Arrivals`].
     pub start_offsets: Vec<Duration>,
+    /// When calls are placed.
+    pub load: Load,
     /// How calls run.
     pub call: CallPlan,
+    /// Digest challenges within dialogs are answered too.
+    pub auth_in_dialog: bool,
     /// How long the run lasts from the start.
     pub duration: Duration,
     /// Calls to an unknown user go to the endpoint that has been idle longest.
@@ -131,10 +138,13 @@ pub struct CallPlan {
     pub duration: Duration,
     /// How long a callee rings before it answers.
     pub ring: Duration,
-    /// A caller calls again when its call has ended, as long as a whole call fits into the run.
+    /// A caller calls again when its call has ended, as long as a whole call fits into the run;
+    /// of [`Load::Offsets`] only.
     pub repeat: bool,
     /// Least time between the end of a call and the next one; after a failed one at least 1 s.
     pub pause: Duration,
+    /// What a callee answers after it has rung: 200, or a refusal of 300 to 699.
+    pub answer_code: u16,
 }
 
 /// Why an assignment is refused: field, value (never a secret), what is accepted.
@@ -200,6 +210,9 @@ impl Assign {
             self.audio.dscp <= 63,
             "0 to 63",
         )?;
+        let code = self.call.answer_code;
+        let answers = code == 200 || (300..=699).contains(&code);
+        check("call.answer_code", code, answers, "200, or 300 to 699")?;
         self.validate_registrar()?;
         let mut users = HashSet::new();
         for (index, account) in self.accounts.iter().enumerate() {
@@ -315,7 +328,7 @@ fn is_user(user: &str) -> bool {
     !user.is_empty() && user.len() <= 255 && user.bytes().all(allowed)
 }
 
-fn check(
+pub(crate) fn check(
     field: &str,
     value: impl std::fmt::Debug,
     right: bool,

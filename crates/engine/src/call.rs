@@ -75,6 +75,8 @@ pub(crate) struct Call {
     pub(crate) target: Option<Target>,
     /// Callee: the offer; empty if our answer offers.
     pub(crate) offer: Bytes,
+    /// Callee: it was refused because the test says so.
+    pub(crate) refuses: bool,
     /// Callee: rung long enough.
     pub(crate) ring_over: bool,
     pub(crate) negotiated: Option<Negotiated>,
@@ -108,6 +110,7 @@ impl Call {
             stream: StreamState::Opening,
             target: None,
             offer: Bytes::new(),
+            refuses: false,
             ring_over: false,
             negotiated: None,
             sending: false,

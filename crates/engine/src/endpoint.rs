@@ -23,6 +23,13 @@ pub(crate) enum Life {
     Ended,
 }
 
+/// What the engine counts of an endpoint, beside the user agent's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Calls that were due while it could not place one.
+    pub(crate) arrivals_missed: u64,
+}
+
 /// One endpoint of a share.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -50,6 +57,12 @@ pub(crate) struct Endpoint {
     pub(crate) dial_at: Option<Instant>,
     /// It will dial no more.
     pub(crate) dialled_out: bool,
+    /// With a rate of calls: number within the group of its next one.
+    pub(crate) next_arrival: u64,
+    /// What the engine itself counts of it.
+    pub(crate) counts: Counts,
+    /// Of these, what rows hold already.
+    pub(crate) counts_reported: Counts,
     pub(crate) rows: u64,
     /// Counters already reported in rows.
     pub(crate) reported: UaCounters,
@@ -77,6 +90,9 @@ impl Endpoint {
             timer: None,
             dial_at: None,
             dialled_out: false,
+            next_arrival: 0,
+            counts: Counts::default(),
+            counts_reported: Counts::default(),
             rows: 0,
             reported: UaCounters::default(),
             counted: false,

@@ -1,6 +1,7 @@
 //! The engine: its interface and the way of every input to what handles it.
 
 mod answer;
+mod arrive;
 mod begin;
 mod config;
 mod dial;
@@ -58,7 +59,8 @@ const LATE_REQUESTS: Duration = Duration::from_secs(32);
 /// - A share goes assign → start → … → [`Output::ShareEnded`] → [`Output::ShareClosed`]. Callees
 ///   take calls as soon as they are READY, callers call from the start on. At the end of the run
 ///   the callers' calls are ended by BYE (CANCEL if not answered), 2 s later what callees still
-///   hold; a repeated call is begun only if it fits into the run whole. Registrations are removed
+///   hold; a repeated call is begun only if it fits into the run whole, one of a rate or level of
+///   calls if it can be answered within. Registrations are removed
 ///   when an endpoint has no call left. 70 s after the end of the run (4 s when forced) what has
 ///   not ended is dropped.
 /// - Draining is nothing of the engine's: give it no new share.
@@ -252,6 +254,7 @@ impl Engine {
             Timer::HardEnd => self.drop_all(now, share),
             Timer::Close => self.close(now, share),
             Timer::Endpoint(index) => self.endpoint_due(now, share, index),
+            Timer::Arrival(index) => self.arrival_due(now, share, index),
             Timer::Call(stream) => self.call_due(now, stream),
         }
     }

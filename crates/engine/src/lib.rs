@@ -9,6 +9,7 @@ mod call;
 mod endpoint;
 mod engine;
 mod event;
+mod load;
 pub mod media;
 mod rows;
 mod share;
@@ -20,3 +21,4 @@ pub use callmeter_sip::{Credentials, Flow, Host, Listener, LocalId, Password, Tr
 pub use assign::{Account, Assign, Audio, CallPlan, Invalid, Registrar, Role, ShareId};
 pub use engine::{Engine, EngineConfig, EngineError, Held, HostFigures};
 pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};
+pub use load::{ArrivalPoint, Arrivals, ConcurrencyPoint, Levels, Load};

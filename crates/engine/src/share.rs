@@ -8,8 +8,12 @@ use crate::assign::Assign;
 use crate::endpoint::{Endpoint, Life};
 use crate::engine::HostFigures;
 use crate::event::{Outcome, ShareTotals};
+use crate::load::Load;
 use crate::media::StreamId;
 use crate::rows::PendingRows;
+
+/// Time that a far end has to answer, beyond its ringing, before the end of a run cuts the call.
+const TO_ANSWER: Duration = Duration::from_secs(1);
 
 /// Where a share is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +135,24 @@ impl Share {
         let plan = &self.assign.call;
         self.run_end()
             .is_some_and(|end| at + plan.ring + plan.duration <= end)
+    }
+
+    /// When endpoint `index` may place a call from `from` on, by the level of calls the group
+    /// holds; `None` if it may not before the run ends. Without such a level: at once.
+    pub(crate) fn slot(&self, index: u32, from: Instant) -> Option<Instant> {
+        let Load::Concurrency(levels) = &self.assign.load else {
+            return Some(from);
+        };
+        let started = self.started?;
+        let since = from.saturating_duration_since(started);
+        let open = started + levels.open(self.assign.first + index, since)?;
+        self.answerable(open).then_some(open)
+    }
+
+    /// Whether a call placed at `at` can be answered before the run ends.
+    pub(crate) fn answerable(&self, at: Instant) -> bool {
+        self.run_end()
+            .is_some_and(|end| at + self.assign.call.ring + TO_ANSWER <= end)
     }
 
     /// Puts an endpoint that is ready and takes calls among the idle ones.

@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Close,
     /// An endpoint registers, registers again, or dials.
     Endpoint(u32),
+    /// A call of the group is due at an endpoint.
+    Arrival(u32),
     /// A call's next step.
     Call(StreamId),
 }

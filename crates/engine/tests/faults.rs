@@ -6,8 +6,8 @@ mod common;
 use std::collections::HashSet;
 
 use callmeter_engine::{
-    Account, Assign, EngineError, HostFigures, MetricId, Outcome, Password, Role, RowDirection,
-    ShareId, Transport,
+    Account, ArrivalPoint, Arrivals, Assign, EngineError, HostFigures, Load, MetricId, Outcome,
+    Password, Role, RowDirection, ShareId, Transport,
 };
 use callmeter_metrics::{Aggregation, CATALOGUE, by_id, id};
 use common::proxy::Proxy;
@@ -247,6 +247,14 @@ fn wrong_assignments_are_refused_by_name() {
         ),
         (r#"audio.dscp is "64""#, Box::new(|a| a.audio.dscp = 64)),
         (
+            r#"call.answer_code is "299""#,
+            Box::new(|a| a.call.answer_code = 299),
+        ),
+        (
+            r#"call.answer_code is "700""#,
+            Box::new(|a| a.call.answer_code = 700),
+        ),
+        (
             "registrar.domain is",
             Box::new(|a| a.registrar.register = true),
         ),
@@ -359,6 +367,24 @@ fn declared_and_emitted_metrics_are_the_same() {
     world.run_until("the caller to end", secs(9), |world| {
         !world.sites[0].ended.is_empty()
     });
+    collect(&world);
+
+    // A call by a rate.
+    let mut world = World::new(2, 11);
+    let callee = world.plan(1, 1, Role::Callee, 1);
+    world.assign(1, callee);
+    let mut caller = world.plan(0, 1, Role::Caller, 1);
+    let point = ArrivalPoint {
+        at: ms(0),
+        per_second: 1.0,
+        ramp: false,
+    };
+    caller.load = Load::Arrivals(Arrivals::new(&[point], 1).unwrap());
+    world.assign(0, caller);
+    let peers = world.sites[1].contacts(1);
+    world.start(1, 1, &[]);
+    world.start(0, 1, &peers);
+    world.run_until_ended(secs(90));
     collect(&world);
 
     let shown_beside_the_rows = |metric: &callmeter_metrics::Metric| {

@@ -87,6 +87,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_in_docs_is_this_one() {
+        let (held, made) = (include_str!("../../../docs/metrics.md"), catalogue_page());
+        let differing = held
+            .lines()
+            .zip(made.lines())
+            .find(|(held, made)| held != made);
+        let how = "docs/metrics.md is what `callmeter metrics --markdown` prints";
+        assert_eq!(differing, None, "{how}");
+        assert_eq!(held, made, "{how}");
+    }
+
+    #[test]
     fn the_page_names_every_metric_once_and_its_state() {
         let page = catalogue_page();
         for metric in &CATALOGUE {

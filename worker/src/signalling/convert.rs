@@ -55,13 +55,20 @@ pub(super) fn assign(
         accounts: message.accounts.into_iter().map(account).collect(),
         peers: message.peers,
         audio: read_audio(&audio)?,
-        start_offsets: load.start_offsets_ms.into_iter().map(millis).collect(),
+        start_offsets: load.start_offsets_ms.iter().copied().map(millis).collect(),
+        load: read_load(&load)?,
         call: engine::CallPlan {
             duration: millis(call.duration_ms),
             ring: millis(call.ring_ms),
             repeat: call.repeat,
             pause: millis(call.repeat_pause_ms),
+            answer_code: match call.answer_code {
+                0 => 200,
+                code => u16::try_from(code)
+                    .map_err(|_| invalid("call.answer_code", code, "200, or 300 to 699"))?,
+            },
         },
+        auth_in_dialog: message.auth_in_dialog,
         duration: millis(message.duration_ms),
         accept_external: message.accept_external,
         start_within: match message.start_within_ms {
@@ -71,6 +78,35 @@ pub(super) fn assign(
         listener,
         sdp_address,
     })
+}
+
+/// Which shape the calls have: by offsets, by a rate or by a level.
+fn read_load(load: &proto::Load) -> Result<engine::Load, engine::Invalid> {
+    match (load.arrivals.is_empty(), load.concurrency.is_empty()) {
+        (true, true) => Ok(engine::Load::Offsets),
+        (false, true) => {
+            let point = |point: &proto::ArrivalPoint| engine::ArrivalPoint {
+                at: millis(point.at_ms),
+                per_second: point.per_second,
+                ramp: point.ramp,
+            };
+            let points: Vec<_> = load.arrivals.iter().map(point).collect();
+            engine::Arrivals::new(&points, load.group_endpoints).map(engine::Load::Arrivals)
+        }
+        (true, false) => {
+            let point = |point: &proto::ConcurrencyPoint| engine::ConcurrencyPoint {
+                at: millis(point.at_ms),
+                calls: point.calls,
+            };
+            let points = load.concurrency.iter().map(point).collect();
+            engine::Levels::new(points).map(engine::Load::Concurrency)
+        }
+        (false, false) => Err(invalid(
+            "load.concurrency",
+            format_args!("{} points", load.concurrency.len()),
+            "none beside load.arrivals",
+        )),
+    }
 }
 
 fn transport(text: &str) -> Result<Transport, engine::Invalid> {
@@ -325,9 +361,61 @@ mod tests {
     }
 
     #[test]
+    fn load_shapes_are_read() {
+        let at = |ms| Duration::from_millis(ms);
+        let mut rate = message();
+        rate.load = Some(proto::Load {
+            arrivals: vec![
+                proto::ArrivalPoint {
+                    at_ms: 0,
+                    per_second: 2.5,
+                    ramp: true,
+                },
+                proto::ArrivalPoint {
+                    at_ms: 60_000,
+                    per_second: 5.0,
+                    ramp: false,
+                },
+            ],
+            group_endpoints: 7,
+            ..Default::default()
+        });
+        let point = |ms, per_second, ramp| engine::ArrivalPoint {
+            at: at(ms),
+            per_second,
+            ramp,
+        };
+        let expected = [point(0, 2.5, true), point(60_000, 5.0, false)];
+        let expected = engine::Arrivals::new(&expected, 7).unwrap();
+        assert_eq!(read(rate).unwrap().load, engine::Load::Arrivals(expected));
+
+        let mut level = message();
+        let point = |at_ms, calls| proto::ConcurrencyPoint { at_ms, calls };
+        level.load.as_mut().unwrap().concurrency = vec![point(0, 2), point(500, 9)];
+        let point = |ms, calls| engine::ConcurrencyPoint { at: at(ms), calls };
+        let expected = engine::Levels::new(vec![point(0, 2), point(500, 9)]).unwrap();
+        assert_eq!(
+            read(level).unwrap().load,
+            engine::Load::Concurrency(expected)
+        );
+        assert_eq!(read(message()).unwrap().load, engine::Load::Offsets);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let mut plain = read(message()).unwrap();
+        assert_eq!((plain.call.answer_code, plain.auth_in_dialog), (200, false));
+        let mut set = message();
+        set.call.as_mut().unwrap().answer_code = 603;
+        set.auth_in_dialog = true;
+        plain = read(set).unwrap();
+        assert_eq!((plain.call.answer_code, plain.auth_in_dialog), (603, true));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused_by_field() {
         type Change = fn(&mut proto::Assign);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 10] = [
             (
                 |m| m.role = 0,
                 "role is \"0\"; accepted: caller, callee or both",
@@ -349,6 +437,22 @@ mod tests {
             (
                 |m| m.registrar.as_mut().unwrap().port = 70_000,
                 "registrar.port is \"70000\"",
+            ),
+            (
+                |m| m.call.as_mut().unwrap().answer_code = 1 << 16,
+                "call.answer_code is \"65536\"; accepted: 200, or 300 to 699",
+            ),
+            (
+                |m| m.load.as_mut().unwrap().arrivals = vec![proto::ArrivalPoint::default()],
+                "load.group_endpoints is \"0\"",
+            ),
+            (
+                |m| {
+                    let load = m.load.as_mut().unwrap();
+                    load.arrivals = vec![proto::ArrivalPoint::default()];
+                    load.concurrency = vec![proto::ConcurrencyPoint::default()];
+                },
+                "load.concurrency is \"1 points\"; accepted: none beside load.arrivals",
             ),
         ];
         for (change, wanted) in cases {

@@ -89,7 +89,8 @@ impl Engine {
         let _ = self.ua.reject(now, call, code);
     }
 
-    /// Answers once the phone has rung long enough and a port is bound.
+    /// Answers once the phone has rung long enough and a port is bound; refuses without one, if
+    /// that is what the test asks for.
     pub(super) fn try_answer(&mut self, now: Instant, stream: StreamId) {
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
@@ -101,6 +102,17 @@ impl Engine {
         let Some(share) = self.shares.get(&call.share) else {
             return;
         };
+        let code = share.assign.call.answer_code;
+        if code >= 300 {
+            // What the test asks for is no failure of the callee.
+            let detail = format!("refused as asked: {code}");
+            call.verdict.raise(Outcome::Success, detail);
+            call.refuses = true;
+            call.stage = CallStage::Disconnecting;
+            self.set_call_timer(stream, None);
+            self.refuse(now, key, code);
+            return;
+        }
         let Some(local) = call.local_audio(&share.assign) else {
             return;
         };

@@ -12,6 +12,7 @@ use super::{Engine, EngineError};
 use crate::assign::{Assign, ShareId, outbound_proxy_uri};
 use crate::endpoint::{Life, endpoint_of};
 use crate::event::{Outcome, Phase, What};
+use crate::load::Load;
 use crate::rows::registration_values;
 use crate::share::{Share, Stage, Waiter};
 use crate::timers::Timer;
@@ -284,8 +285,14 @@ impl Engine {
                 .filter(|share| share.assign.role.calls())
             {
                 let offset = share.assign.start_offset(index);
+                let number = u64::from(share.assign.first) + u64::from(index);
+                let by_rate = matches!(share.assign.load, Load::Arrivals(_));
                 if let Some(endpoint) = share.endpoint(index) {
-                    endpoint.dial_at = Some(now + offset);
+                    endpoint.next_arrival = number;
+                    endpoint.dial_at = (!by_rate).then_some(now + offset);
+                }
+                if by_rate {
+                    self.plan_arrival(now, id, index);
                 }
             }
             self.plan_dial(now, id, index);
@@ -328,7 +335,7 @@ fn endpoint_config(
             vec![proxy?]
         },
         credentials,
-        auth_in_dialog: false,
+        auth_in_dialog: share.assign.auth_in_dialog,
         follow_redirects: false,
     })
 }

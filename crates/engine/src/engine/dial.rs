@@ -30,7 +30,25 @@ impl Engine {
             return;
         }
         let Some(at) = endpoint.dial_at else { return };
-        self.set_endpoint_timer(id, index, Some(at.max(now)));
+        match share.slot(index, at.max(now)) {
+            Some(at) => self.set_endpoint_timer(id, index, Some(at)),
+            None => self.dial_no_more(now, id, index),
+        }
+    }
+
+    /// The endpoint places no more calls: it is done, unless it takes some.
+    pub(super) fn dial_no_more(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let only_calls = !share.assign.role.answers();
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
+        endpoint.dialled_out = true;
+        if only_calls && endpoint.current.is_none() {
+            self.end_endpoint(now, id, index);
+        }
     }
 
     /// Places the next call of an endpoint.

@@ -10,6 +10,7 @@ use super::{AFTER_FAILURE, Engine, LINGER, PATIENCE};
 use crate::assign::ShareId;
 use crate::call::{Call, Stage as CallStage};
 use crate::event::{Outcome, Phase, What};
+use crate::load::Load;
 use crate::media::StreamId;
 use crate::rows::{Values, call_values, codec_values, judge_audio};
 
@@ -86,8 +87,10 @@ impl Engine {
         if let Some(key) = call.key.take() {
             self.by_key.remove(&key);
         }
-        let (outcome, detail) = judge_end(&end);
-        call.verdict.raise(outcome, detail);
+        if !(call.refuses && end.reason == EndReason::Rejected) {
+            let (outcome, detail) = judge_end(&end);
+            call.verdict.raise(outcome, detail);
+        }
         let dropped = end.reason == EndReason::Dropped;
         let linger = end.times.answered.is_some() && call.negotiated.is_some() && !dropped;
         call.end = Some(end);
@@ -214,12 +217,20 @@ impl Engine {
         };
         let least = asked.map_or(least, |asked| asked.max(least));
         let next = ended + share.assign.call.pause.max(least);
-        let again = share.assign.call.repeat && share.fits(next);
+        let (again, next) = match share.assign.load {
+            Load::Offsets => (share.assign.call.repeat && share.fits(next), Some(next)),
+            Load::Concurrency(_) => {
+                let slot = share.slot(index, next);
+                (slot.is_some(), slot)
+            }
+            // Its next call has a timer of its own.
+            Load::Arrivals(_) => return,
+        };
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
         endpoint.dialled_out |= !again;
-        endpoint.dial_at = Some(next);
+        endpoint.dial_at = next;
     }
 
     /// After a call an endpoint dials again, waits for calls, or is done.

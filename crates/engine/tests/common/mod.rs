@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use callmeter_engine::media::Codec;
 use callmeter_engine::{
-    Assign, Audio, CallPlan, Engine, EngineConfig, Flow, Listener, Output, Registrar, Role,
+    Assign, Audio, CallPlan, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar, Role,
     ShareId, Transport,
 };
 use rand::rngs::SmallRng;
@@ -138,12 +138,15 @@ impl World {
                 dscp: 46,
             },
             start_offsets: Vec::new(),
+            load: Load::Offsets,
             call: CallPlan {
                 duration: secs(10),
                 ring: secs(1),
                 repeat: false,
                 pause: Duration::ZERO,
+                answer_code: 200,
             },
+            auth_in_dialog: false,
             duration: secs(60),
             accept_external: false,
             start_within: secs(120),

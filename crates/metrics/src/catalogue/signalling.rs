@@ -206,4 +206,9 @@ metrics! {
         Counter, Undirected, Sum, planned,
         "successful refreshes",
         "RFC 4028";
+
+    ARRIVALS_MISSED = 197, "arrivals_missed", "Calls not placed in time", "count",
+        Counter, Undirected, Sum, measured,
+        "calls due by the rate of the load while their endpoint still had a call or was not ready",
+        "own";
 }
