@@ -186,7 +186,7 @@ fn check_times(field: &str, times: impl ExactSizeIterator<Item = Duration>) -> R
     check(field, count, some, "1 to 1000 points")?;
     let mut before: Option<Duration> = None;
     for (index, at) in times.enumerate() {
-        let right = before.map_or(at.is_zero(), |before| at > before);
+        let right = before.map_or_else(|| at.is_zero(), |before| at > before);
         check(
             &format!("{field}[{index}].at_ms"),
             at.as_millis(),

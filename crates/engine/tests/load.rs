@@ -1,6 +1,7 @@
 //! Load shapes over whole runs: rates and levels of calls, refusals that are asked for, paced
 //! registrations.
 #![expect(clippy::float_cmp, reason = "counts are exact")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 

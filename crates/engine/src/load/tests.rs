@@ -148,7 +148,7 @@ fn times_follow_the_integral_of_any_rate() {
             let (here, next) = (points[n], points.get(n + 1));
             match next.filter(|_| here.ramp) {
                 Some(next) => {
-                    let whole = (next.at - here.at).as_secs_f64();
+                    let whole = next.at.as_secs_f64() - here.at.as_secs_f64();
                     let part = (t - here.at.as_secs_f64()) / whole;
                     here.per_second + (next.per_second - here.per_second) * part
                 }
