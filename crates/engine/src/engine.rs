@@ -298,6 +298,10 @@ impl Engine {
                     CallEvent::Answered { body } => self.answered(now, stream, at, &body),
                     CallEvent::Confirmed { body } => self.confirmed(now, stream, &body),
                     CallEvent::Offer { body } => self.offered(now, stream, &body),
+                    CallEvent::OfferAnswered { .. }
+                    | CallEvent::OfferRefused { .. }
+                    | CallEvent::Info { .. }
+                    | CallEvent::InfoAnswered { .. } => {}
                     CallEvent::AckMissing => {
                         self.raise(stream, Outcome::Timeout, "no ACK to the answer");
                     }

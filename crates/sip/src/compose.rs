@@ -33,10 +33,17 @@ pub(crate) struct Draft<'a> {
     /// Expires in seconds.
     pub(crate) expires: Option<u64>,
     pub(crate) authorization: &'a Authorization,
+    /// Writes the header fields only some requests have.
+    pub(crate) more: &'a dyn Fn(&mut Builder),
     /// User-Agent, empty for none.
     pub(crate) product: &'a str,
+    /// Type of the body, where there is one.
+    pub(crate) content_type: &'a str,
     pub(crate) body: &'a [u8],
 }
+
+/// No further header fields.
+pub(crate) fn no_more(_: &mut Builder) {}
 
 impl Draft<'_> {
     pub(crate) fn compose(&self) -> Bytes {
@@ -74,7 +81,7 @@ impl Draft<'_> {
             builder.header(name, value);
         }
         match self.method {
-            Method::Invite => {
+            Method::Invite | Method::Update => {
                 builder.header(HeaderName::Allow, ALLOW);
             }
             Method::Register => {
@@ -86,10 +93,11 @@ impl Draft<'_> {
             }
             _ => {}
         }
+        (self.more)(&mut builder);
         if !self.product.is_empty() {
             builder.named("User-Agent", self.product.as_bytes());
         }
-        builder.finish(SDP, self.body)
+        builder.finish(self.content_type, self.body)
     }
 }
 

@@ -47,6 +47,11 @@ pub struct UaCounters {
     pub invites_sent: u64,
     /// INVITEs received that start a dialog.
     pub invites_received: u64,
+    /// re-INVITEs and UPDATEs sent with an offer of the caller of this stack; one sent again
+    /// (glare, credentials) counts once.
+    pub reinvites_sent: u64,
+    /// re-INVITEs and UPDATEs received that offer something.
+    pub reinvites_received: u64,
 }
 
 impl AddAssign for UaCounters {
@@ -69,6 +74,8 @@ impl AddAssign for UaCounters {
             reg_failed,
             invites_sent,
             invites_received,
+            reinvites_sent,
+            reinvites_received,
         } = other;
         self.messages_sent += messages_sent;
         self.messages_received += messages_received;
@@ -91,6 +98,8 @@ impl AddAssign for UaCounters {
         self.reg_failed += reg_failed;
         self.invites_sent += invites_sent;
         self.invites_received += invites_received;
+        self.reinvites_sent += reinvites_sent;
+        self.reinvites_received += reinvites_received;
     }
 }
 

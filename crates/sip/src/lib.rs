@@ -23,6 +23,6 @@ pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
-    Invite, OptionsAnswered, Output, Registered, Registration, RegistrationFailed, Transmit,
-    UaConfig, UaError, UaEvent, UserAgent,
+    Invite, MidTimes, OfferBy, OptionsAnswered, Output, Registered, Registration,
+    RegistrationFailed, Transmit, UaConfig, UaError, UaEvent, UserAgent,
 };

@@ -12,6 +12,9 @@ mod early;
 mod endpoint;
 mod error;
 mod event;
+mod info;
+mod mid;
+mod offer;
 mod options;
 mod redirect;
 mod register;
@@ -37,9 +40,10 @@ use endpoint::Endpoint;
 pub use config::{EndpointConfig, Held, Invite, Registration, UaConfig};
 pub use error::UaError;
 pub use event::{
-    CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, OptionsAnswered, Output,
-    Registered, RegistrationFailed, Transmit, UaEvent,
+    CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, MidTimes,
+    OptionsAnswered, Output, Registered, RegistrationFailed, Transmit, UaEvent,
 };
+pub use offer::OfferBy;
 
 /// A SIP user agent without IO: one per signalling shard, for many endpoints.
 ///
@@ -241,13 +245,40 @@ impl UserAgent {
         body: impl Into<Bytes>,
     ) -> Result<(), UaError> {
         let now = self.clock(now);
-        self.answer_call(now, call, &body.into())
+        self.answer_call(now, call, body.into())
     }
 
     /// Refuses an incoming call, or the peer's offer within a call, with a code of 300 to 699.
     pub fn reject(&mut self, now: Instant, call: CallKey, code: u16) -> Result<(), UaError> {
         let now = self.clock(now);
         self.reject_call(now, call, code)
+    }
+
+    /// Offers a change of a call that stands, by re-INVITE or UPDATE; ends in
+    /// [`CallEvent::OfferAnswered`] or [`CallEvent::OfferRefused`], unless the call ends first.
+    /// An offer that meets one of the peer (491) is sent again by itself, later (RFC 3261 §14.1).
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        body: impl Into<Bytes>,
+        by: OfferBy,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.offer_change(now, call, body.into(), by)
+    }
+
+    /// Sends an INFO within a call that stands; ends in [`CallEvent::InfoAnswered`], unless the
+    /// call ends first.
+    pub fn info(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_info(now, call, content_type, body.into())
     }
 
     /// Ends a call in whatever state: CANCEL before the answer, 480 to an unanswered incoming
@@ -341,6 +372,12 @@ impl UserAgent {
     /// The wire times of a call so far.
     pub fn call_times(&self, call: CallKey) -> Option<CallTimes> {
         self.calls.get(&call).map(|call| call.times)
+    }
+
+    /// The wire times of what a call did beyond INVITE and BYE so far, if it did.
+    pub fn mid_times(&self, call: CallKey) -> Option<MidTimes> {
+        let mid = self.calls.get(&call)?.mid.as_ref()?;
+        Some(mid.times)
     }
 
     /// The latest time seen; time never goes back.

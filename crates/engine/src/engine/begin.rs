@@ -324,9 +324,6 @@ fn endpoint_config(
         realm: (!account.realm.is_empty()).then(|| account.realm.clone()),
     });
     Some(EndpointConfig {
-        local: listener.id,
-        aor: share.endpoints.get(index as usize)?.aor.parse().ok()?,
-        display_name: String::new(),
         contact_user: share.assign.user(index),
         next_hop,
         route: if registrar.outbound_proxy.is_empty() {
@@ -336,6 +333,9 @@ fn endpoint_config(
         },
         credentials,
         auth_in_dialog: share.assign.auth_in_dialog,
-        follow_redirects: false,
+        ..EndpointConfig::new(
+            listener.id,
+            share.endpoints.get(index as usize)?.aor.parse().ok()?,
+        )
     })
 }

@@ -40,6 +40,8 @@ pub(crate) enum Owner {
     Cancel(CallKey),
     /// The BYE of a call.
     Bye(CallKey),
+    /// Any other request within a dialog.
+    Within(CallKey),
     /// A REGISTER.
     Register(EndpointKey),
     /// An OPTIONS outside of dialogs, and when it was sent.

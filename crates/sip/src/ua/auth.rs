@@ -256,19 +256,13 @@ mod tests {
             advertised_port: 5060,
         };
         let config = EndpointConfig {
-            local: listener.id,
-            aor: "sip:alice@example.org".parse().unwrap(),
-            display_name: String::new(),
-            contact_user: String::new(),
             next_hop: Some(NEXT_HOP.parse().unwrap()),
-            route: Vec::new(),
-            auth_in_dialog: false,
-            follow_redirects: false,
             credentials: Some(Credentials {
                 username: "alice".to_owned(),
                 password: Password::new("secret"),
                 realm: realm.map(str::to_owned),
             }),
+            ..EndpointConfig::new(listener.id, "sip:alice@example.org".parse().unwrap())
         };
         Endpoint::new(config, &listener)
     }

@@ -22,6 +22,9 @@ impl UserAgent {
         };
         call.unacknowledged = None;
         call.give_up_at = None;
+        if let Some(mid) = &mut call.mid {
+            mid.glare = None;
+        }
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);
         self.transmit_bye(now, key);

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use super::UserAgent;
 use super::auth::{Retries, Sessions};
 use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
+use super::mid::Mid;
 use super::redirect::Redirects;
-use crate::compose::{Draft, SDP};
+use crate::compose::{self, Draft, SDP};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
@@ -43,6 +44,10 @@ pub(super) struct Call {
     pub(super) offer: Option<Offered>,
     /// When ringing, or an offer, has waited long enough.
     pub(super) give_up_at: Option<Instant>,
+    /// Our session description as agreed last.
+    pub(super) local_sdp: Bytes,
+    /// What the call does beyond INVITE and BYE.
+    pub(super) mid: Option<Box<Mid>>,
     pub(super) deadline: Deadline,
 }
 
@@ -153,6 +158,8 @@ impl Call {
             unacknowledged: None,
             offer: None,
             give_up_at: None,
+            local_sdp: Bytes::new(),
+            mid: None,
             deadline: Deadline::default(),
         }
     }
@@ -163,7 +170,8 @@ impl UserAgent {
     pub(super) fn arm(&mut self, key: CallKey) {
         if let Some(call) = self.calls.get_mut(&key) {
             let answer = call.unacknowledged.as_ref().map(Unacknowledged::next);
-            let next = [answer, call.give_up_at].into_iter().flatten().min();
+            let mid = call.mid.as_ref().and_then(|mid| mid.next());
+            let next = [answer, call.give_up_at, mid].into_iter().flatten().min();
             call.deadline
                 .set(&mut self.core.timers, TimerKey::Call(key), next);
         }
@@ -188,6 +196,10 @@ impl UserAgent {
         if let State::Ringing(offered) = &call.state {
             self.merged.remove(&offered.merge_key);
         }
+        for client in call.mid.iter().flat_map(|mid| mid.keys()) {
+            self.transactions
+                .end_by(&mut self.core, client, now + LIFETIME);
+        }
         let end = CallEnd {
             reason: call.reason.unwrap_or(reason),
             caller: call.caller,
@@ -196,6 +208,7 @@ impl UserAgent {
             retry_after: call.retry_after,
             bye_status: call.bye_status,
             times: call.times,
+            mid: call.mid.map(|mid| Box::new(mid.times)),
         };
         let (endpoint, event) = (call.endpoint, CallEvent::Ended(end));
         self.core.event(UaEvent::Call {
@@ -219,6 +232,9 @@ impl UserAgent {
         }
         if let Some(offer) = call.offer.take() {
             self.transactions.forget_server(offer.server);
+        }
+        for client in call.mid.take().iter().flat_map(|mid| mid.keys()) {
+            self.transactions.forget_client(client);
         }
         self.end(now, key, EndReason::Dropped);
     }
@@ -265,7 +281,9 @@ impl UserAgent {
             contact: None,
             expires: None,
             authorization,
+            more: &compose::no_more,
             product: &self.config.product,
+            content_type: SDP,
             body: b"",
         };
         Some(draft.compose())
@@ -313,6 +331,7 @@ impl UserAgent {
             call.give_up_at = None;
             self.give_up(now, key);
         }
+        self.on_mid_timer(now, key);
         self.arm(key);
     }
 

@@ -162,7 +162,7 @@ impl UserAgent {
         &mut self,
         now: Instant,
         key: CallKey,
-        body: &Bytes,
+        body: Bytes,
     ) -> Result<(), UaError> {
         let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
         let offered = match (&call.state, &call.offer) {
@@ -172,7 +172,7 @@ impl UserAgent {
         };
         let (server, cseq) = (offered.server, offered.cseq);
         let is_invite = offered.request.method() == Some(Method::Invite);
-        let response = self.dialog_response(call, offered, 200, body);
+        let response = self.dialog_response(call, offered, 200, &body);
         let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, 200, response.clone());
@@ -181,6 +181,7 @@ impl UserAgent {
         };
         call.offer = None;
         call.give_up_at = None;
+        call.local_sdp = body;
         if let State::Ringing(offered) = &call.state {
             self.merged.remove(&offered.merge_key);
             call.state = State::Up;

@@ -125,7 +125,13 @@ impl UserAgent {
             contact: Some(&endpoint.contact),
             expires: None,
             authorization: &outgoing.authorization,
+            more: &|builder| {
+                for (name, value) in &endpoint.config.headers {
+                    builder.named(name, value.as_bytes());
+                }
+            },
             product: &self.config.product,
+            content_type: compose::SDP,
             body: &outgoing.body,
         }
         .compose();
@@ -233,6 +239,7 @@ impl UserAgent {
         };
         let endpoint = call.endpoint;
         call.dialog = Some(dialog);
+        call.local_sdp = outgoing.body;
         call.status = Some(status);
         call.times.answered = Some(now);
         call.times.ack = Some(now);

@@ -59,6 +59,27 @@ pub struct EndpointConfig {
     /// Goes on to the Contacts of a 300, 301 or 302 to a REGISTER or an INVITE, to five at most;
     /// without it, and else, a 3xx is a refusal. Challenges from there are not answered unless it is the next hop.
     pub follow_redirects: bool,
+    /// Header fields added to every INVITE that starts a call, name and value; CR and LF in a
+    /// value become spaces.
+    pub headers: Vec<(String, String)>,
+}
+
+impl EndpointConfig {
+    /// An endpoint without credentials, next hop or anything else that is optional.
+    pub fn new(local: LocalId, aor: Uri) -> Self {
+        Self {
+            local,
+            aor,
+            display_name: String::new(),
+            contact_user: String::new(),
+            next_hop: None,
+            route: Vec::new(),
+            credentials: None,
+            auth_in_dialog: false,
+            follow_redirects: false,
+            headers: Vec::new(),
+        }
+    }
 }
 
 /// What to register for.

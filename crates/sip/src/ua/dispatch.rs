@@ -43,6 +43,9 @@ impl UserAgent {
                     self.on_invite_response(now, call, found, message, essentials, status);
                 }
                 Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
+                Owner::Within(call) => {
+                    self.on_asked_response(now, call, (key, flow), message, essentials, status);
+                }
                 Owner::Register(endpoint) => {
                     self.on_register_response(now, endpoint, key, flow, message, status);
                 }
@@ -130,6 +133,9 @@ impl UserAgent {
                     self.on_invite_timeout(now, key, client);
                 }
                 Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
+                Expired::Unanswered(client, Owner::Within(key)) => {
+                    self.on_asked_timeout(now, key, client);
+                }
                 Expired::Unanswered(client, Owner::Register(key)) => {
                     self.on_register_timeout(now, key, client);
                 }

@@ -117,15 +117,9 @@ mod tests {
             advertised_port: 5060,
         };
         let config = EndpointConfig {
-            local: listener.id,
-            aor: "sip:alice@example.org".parse().unwrap(),
             display_name: "A \"quoted\" name".to_owned(),
             contact_user: "al ice".to_owned(),
-            next_hop: None,
-            route: Vec::new(),
-            credentials: None,
-            auth_in_dialog: false,
-            follow_redirects: false,
+            ..EndpointConfig::new(LocalId(1), "sip:alice@example.org".parse().unwrap())
         };
         let endpoint = Endpoint::new(config, &listener);
         assert_eq!(endpoint.contact, b"<sip:al%20ice@203.0.113.10:5060>");

@@ -40,6 +40,18 @@ pub enum UaError {
     /// The status code does not fit.
     #[error("status code {0} does not fit here")]
     StatusCode(u16),
+    /// An offer of either side waits for its answer, or our 2xx for its ACK.
+    #[error("an offer within call {0:?} is under way; wait for its answer")]
+    OfferPending(CallKey),
+    /// An offer without SDP.
+    #[error("an offer within call {0:?} needs SDP")]
+    NoOffer(CallKey),
+    /// An INFO body beyond 8,192 bytes, or a Content-Type beyond 256.
+    #[error("the INFO for call {0:?} is too long; accepted are 8192 bytes, 256 of Content-Type")]
+    InfoTooLong(CallKey),
+    /// Too many requests of this call wait for their response.
+    #[error("call {0:?} has as many requests under way as it may")]
+    TooManyRequests(CallKey),
     /// The user agent holds as many calls as it may.
     #[error("the limit of calls is reached")]
     TooManyCalls,

@@ -14,6 +14,10 @@ pub struct CallKey(pub(crate) u64);
 
 /// One thing to do for the caller.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the end comes once per call; a box would allocate"
+)]
 pub enum Output {
     /// Put a message on the wire.
     Transmit(Transmit),
@@ -150,10 +154,6 @@ pub struct Incoming {
 
 /// What happened to a call.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the end comes once per call; a box would allocate"
-)]
 pub enum CallEvent {
     /// Caller: a provisional response (100 included), with its body if it has SDP. With a forking
     /// proxy each branch may send its own; the one that answers counts in the end.
@@ -178,6 +178,29 @@ pub enum CallEvent {
     Offer {
         /// The offer; empty if our answer has to offer.
         body: Bytes,
+    },
+    /// Our [`super::UserAgent::offer`] was accepted.
+    OfferAnswered {
+        /// The SDP answer of the 2xx.
+        body: Bytes,
+    },
+    /// Our [`super::UserAgent::offer`] was refused; the session stays as it was. Glare (491) comes
+    /// only after the stack has tried six times.
+    OfferRefused {
+        /// Status code, 300 to 699; `None` without a response, then the call ends.
+        code: Option<u16>,
+    },
+    /// The peer sent an INFO; it has been answered with 200.
+    Info {
+        /// Content-Type as sent, empty without one; 256 bytes at most.
+        content_type: String,
+        /// The body; 8,192 bytes at most.
+        body: Bytes,
+    },
+    /// Our [`super::UserAgent::info`] was answered.
+    InfoAnswered {
+        /// Status code, 200 to 699; `None` without a response, then the call ends.
+        code: Option<u16>,
     },
     /// Callee: no ACK within 64·T1; a BYE is on its way (RFC 3261 §13.3.1.4).
     AckMissing,
@@ -206,6 +229,8 @@ pub struct CallEnd {
     pub bye_status: Option<u16>,
     /// When what happened.
     pub times: CallTimes,
+    /// The same for what came beyond INVITE and BYE, if anything did.
+    pub mid: Option<Box<MidTimes>>,
 }
 
 /// Why a call ended.
@@ -231,6 +256,9 @@ pub enum EndReason {
     ByeTimeout,
     /// Callee: our 2xx was never acknowledged.
     AckTimeout,
+    /// A request of ours within the call was answered 408 or 481, or not at all; then ended by
+    /// our BYE (RFC 3261 §12.2.1.2).
+    DialogLost,
     /// The call was dropped with its endpoint or listener, without a message.
     Dropped,
 }
@@ -249,6 +277,7 @@ impl EndReason {
             Self::RemoteBye => "remote_bye",
             Self::ByeTimeout => "bye_timeout",
             Self::AckTimeout => "ack_timeout",
+            Self::DialogLost => "dialog_lost",
             Self::Dropped => "dropped",
         }
     }
@@ -281,4 +310,14 @@ pub struct CallTimes {
     pub bye_answered: Option<Instant>,
     /// BYE received.
     pub bye_received: Option<Instant>,
+}
+
+/// The wire times of what a call did beyond INVITE and BYE; `None` is "did not happen".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MidTimes {
+    /// Our last offer within the call, when it was first sent. Hold and resume delays are from
+    /// here to `offer_answered`.
+    pub offer_sent: Option<Instant>,
+    /// The 2xx to it.
+    pub offer_answered: Option<Instant>,
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::event::{OptionsAnswered, UaEvent};
 use super::{UaError, UserAgent};
-use crate::compose::{Draft, tagged};
+use crate::compose::{self, Draft, tagged};
 use crate::counters::EndpointKey;
 use crate::digest::Authorization;
 use crate::flow::Flow;
@@ -51,7 +51,9 @@ impl UserAgent {
             contact: Some(&endpoint.contact),
             expires: None,
             authorization: &Authorization::default(),
+            more: &compose::no_more,
             product: &self.config.product,
+            content_type: compose::SDP,
             body: b"",
         }
         .compose();

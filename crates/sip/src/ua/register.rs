@@ -8,7 +8,7 @@ use super::config::Registration;
 use super::event::Failure;
 use super::redirect::{Redirects, redirect};
 use super::{UaError, UserAgent};
-use crate::compose::{Draft, tagged};
+use crate::compose::{self, Draft, tagged};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::flow::Flow;
@@ -183,7 +183,9 @@ impl UserAgent {
                 contact: Some(&endpoint.contact),
                 expires: Some(expires),
                 authorization: &authorization,
+                more: &compose::no_more,
                 product: &self.config.product,
+                content_type: compose::SDP,
                 body: b"",
             }
             .compose();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::call::{Offered, State};
 use super::event::{CallEvent, CallKey, EndReason};
+use super::info::{info_code, info_event};
 use super::screen::{is_sdp, response_flow};
 use super::{UaError, UserAgent};
 use crate::compose;
@@ -60,6 +61,7 @@ impl UserAgent {
         let ringing = matches!(call.state, State::Ringing(_));
         let ending = matches!(call.state, State::Ending { .. });
         let busy = ringing || call.offer.is_some() || call.unacknowledged.is_some();
+        let offering = call.is_offering();
         let has_body = !message.body().is_empty();
         // `None`: an offer for the caller of this stack.
         let code = match method {
@@ -67,10 +69,12 @@ impl UserAgent {
             Method::Bye => Some(200),
             _ if ending => Some(481),
             _ if message.elements(HeaderName::Require).next().is_some() => Some(420),
-            Method::Info | Method::Options => Some(200),
+            Method::Info => Some(info_code(&message)),
+            Method::Options => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
             Method::Invite | Method::Update if busy => Some(500),
+            Method::Invite | Method::Update if offering => Some(491),
             Method::Invite | Method::Update => None,
             _ => Some(405),
         };
@@ -95,6 +99,9 @@ impl UserAgent {
         };
         let Some(code) = code else {
             call.give_up_at = Some(now + self.config.ring_timeout);
+            self.core
+                .ledger
+                .count(endpoint, |counters| counters.reinvites_received += 1);
             let body = offered.request.body();
             call.offer = Some(offered);
             self.arm(call_key);
@@ -109,6 +116,9 @@ impl UserAgent {
             .respond(&mut self.core, now, server, code, response);
         if method == Method::Bye && code == 200 {
             self.on_bye(now, call_key);
+        }
+        if method == Method::Info && code == 200 {
+            self.call_event(now, call_key, info_event(&offered.request));
         }
     }
 

@@ -396,15 +396,5 @@ impl Agent {
 }
 
 pub(crate) fn config(aor: &str) -> EndpointConfig {
-    EndpointConfig {
-        local: LOCAL,
-        aor: aor.parse().unwrap(),
-        display_name: String::new(),
-        contact_user: String::new(),
-        next_hop: None,
-        route: Vec::new(),
-        credentials: None,
-        auth_in_dialog: false,
-        follow_redirects: false,
-    }
+    EndpointConfig::new(LOCAL, aor.parse().unwrap())
 }

@@ -23,6 +23,7 @@ fn end(caller: bool, status: Option<u16>, times: CallTimes) -> CallEnd {
         retry_after: None,
         bye_status: Some(200),
         times,
+        mid: None,
     }
 }
 

@@ -25,6 +25,8 @@ fn counters() -> UaCounters {
         reg_failed: 25,
         invites_sent: 26,
         invites_received: 27,
+        reinvites_sent: 0,
+        reinvites_received: 0,
     }
 }
 

@@ -1,0 +1,321 @@
+//! Requests of ours within a dialog, BYE aside: who waits for what, and what a response means to
+//! the dialog (RFC 3261 §12.2.1).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::auth::{Challenged, Retries};
+use super::call::{Call, State};
+use super::event::{CallKey, EndReason, MidTimes};
+use super::offer::Glare;
+use super::{UaError, UserAgent};
+use crate::compose::{Draft, SDP};
+use crate::digest::Authorization;
+use crate::flow::Flow;
+use crate::message::{Builder, Essentials, HeaderName, Message, Method};
+use crate::transaction::{ClientKey, Owner};
+
+/// Most requests of one call that wait for their final response.
+const MAX_ASKED: usize = 16;
+
+/// What only calls that do more than INVITE and BYE have.
+#[derive(Debug, Default)]
+pub(super) struct Mid {
+    /// Our requests that wait for their final response.
+    pub(super) asked: Vec<Asked>,
+    /// Our offer that met one of the peer's.
+    pub(super) glare: Option<Glare>,
+    pub(super) times: MidTimes,
+}
+
+/// A request of ours within a dialog.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    key: ClientKey,
+    pub(super) method: Method,
+    pub(super) purpose: Purpose,
+    cseq: u32,
+    retries: Retries,
+    /// The credentials it was sent with.
+    authorization: Authorization,
+    /// Further header fields.
+    pub(super) lines: Vec<(HeaderName, Vec<u8>)>,
+    pub(super) content_type: String,
+    pub(super) body: Bytes,
+    /// How often it met a request of the peer.
+    pub(super) glares: u8,
+}
+
+/// Whom the final response to a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An offer of the caller of this stack.
+    Offer,
+    /// An INFO of the caller of this stack.
+    Info,
+}
+
+impl Asked {
+    pub(super) fn new(method: Method, purpose: Purpose, body: Bytes) -> Self {
+        Self {
+            key: ClientKey {
+                branch: 0,
+                cancel: false,
+            },
+            method,
+            purpose,
+            cseq: 0,
+            retries: Retries::default(),
+            authorization: Authorization::default(),
+            lines: Vec::new(),
+            content_type: SDP.to_owned(),
+            body,
+            glares: 0,
+        }
+    }
+
+    /// Whether it changes the session or its dialog's target, so that only one may be under way.
+    fn is_offer(&self) -> bool {
+        matches!(self.method, Method::Invite | Method::Update)
+    }
+}
+
+impl Mid {
+    /// The transactions of the requests that wait.
+    pub(super) fn keys(&self) -> impl Iterator<Item = ClientKey> {
+        self.asked.iter().map(|asked| asked.key)
+    }
+
+    /// When something is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.glare.as_ref().map(|glare| glare.at)
+    }
+}
+
+impl Call {
+    /// Whether an INVITE or UPDATE of ours within the dialog waits for its final response.
+    pub(super) fn is_offering(&self) -> bool {
+        let mid = self.mid.as_ref();
+        mid.is_some_and(|mid| mid.asked.iter().any(Asked::is_offer))
+    }
+
+    /// Whether an offer of either side waits for its answer, or a 2xx of ours for its ACK, so that
+    /// no further offer may be sent (RFC 3261 §14.1, RFC 3311 §5.1).
+    pub(super) fn is_negotiating(&self) -> bool {
+        self.is_offering() || self.offer.is_some() || self.unacknowledged.is_some()
+    }
+}
+
+impl UserAgent {
+    /// Checks that a call stands and has room for one more request.
+    pub(super) fn standing(&mut self, key: CallKey) -> Result<&mut Call, UaError> {
+        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
+        if !matches!(call.state, State::Up) {
+            return Err(UaError::WrongState(key));
+        }
+        let waiting = call.mid.as_ref().map_or(0, |mid| mid.asked.len());
+        if waiting >= MAX_ASKED {
+            return Err(UaError::TooManyRequests(key));
+        }
+        Ok(call)
+    }
+
+    /// Puts a request on the wire, the first time or again, under a new number.
+    pub(super) fn ask(&mut self, now: Instant, key: CallKey, mut asked: Asked) {
+        let client = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        asked.key = client;
+        asked.authorization = self.authorization_within(key, asked.method, &asked.body);
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(dialog) = &mut call.dialog else {
+            return;
+        };
+        dialog.local_cseq += 1;
+        asked.cseq = dialog.local_cseq;
+        let flow = dialog.request_flow();
+        let endpoint = call.endpoint;
+        if let Some(message) = self.compose_asked(key, &asked) {
+            let owner = (Owner::Within(key), endpoint);
+            let request = (asked.method, message);
+            self.transactions
+                .start(&mut self.core, now, client, flow, request, owner);
+        }
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.mid.get_or_insert_default().asked.push(asked);
+        }
+    }
+
+    fn compose_asked(&self, key: CallKey, asked: &Asked) -> Option<Bytes> {
+        let call = self.calls.get(&key)?;
+        let dialog = call.dialog.as_ref()?;
+        let routing = dialog.routing();
+        let endpoint = call.endpoint.and_then(|key| self.endpoints.get(&key));
+        let more = |builder: &mut Builder| {
+            for (name, value) in &asked.lines {
+                builder.header(*name, value);
+            }
+        };
+        // INFO and PRACK do not refresh the target (RFC 6086 §4.2.1).
+        let contact = match asked.method {
+            Method::Info => None,
+            _ => endpoint.map(|endpoint| &endpoint.contact[..]),
+        };
+        let draft = Draft {
+            method: asked.method,
+            uri: &routing.request_uri,
+            listener: &self.listeners.get(&call.local)?.listener,
+            key: asked.key,
+            routes: &routing.routes,
+            from: &dialog.local,
+            to: &dialog.remote,
+            call_id: &dialog.call_id,
+            cseq: asked.cseq,
+            contact,
+            expires: None,
+            authorization: &asked.authorization,
+            more: &more,
+            product: &self.config.product,
+            content_type: &asked.content_type,
+            body: &asked.body,
+        };
+        Some(draft.compose())
+    }
+
+    /// A response to a request within a dialog.
+    pub(super) fn on_asked_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        found: (ClientKey, Flow),
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        let (client, flow) = found;
+        if status < 200 {
+            if essentials.cseq.method == Method::Invite {
+                // Timer B has gone: a re-INVITE is not waited for longer than a call that rings.
+                let until = now + self.config.ring_timeout;
+                self.transactions.end_by(&mut self.core, client, until);
+            }
+            return;
+        }
+        let Some(mut asked) = self.take_asked(key, client) else {
+            return;
+        };
+        let is_ok = status < 300;
+        if is_ok && asked.is_offer() {
+            if let Some(dialog) = self
+                .calls
+                .get_mut(&key)
+                .and_then(|call| call.dialog.as_mut())
+            {
+                dialog.refresh_target(message);
+            }
+            if asked.method == Method::Invite {
+                self.acknowledge(key, client, &asked, essentials);
+            }
+        }
+        let ending = self
+            .calls
+            .get(&key)
+            .is_none_or(|call| matches!(call.state, State::Ending { .. }));
+        if ending {
+            return;
+        }
+        if status == 401 || status == 407 {
+            let challenged = Challenged {
+                response: message,
+                method: asked.method,
+                destination: flow.remote,
+            };
+            if self.challenged_within(key, &challenged, &mut asked.retries) {
+                self.ask(now, key, asked);
+                return;
+            }
+        }
+        if is_ok {
+            self.accepted_within(key, asked.method, flow.remote, message);
+        }
+        self.on_asked_end(now, key, asked, Some((message, status)));
+        if status == 408 || status == 481 {
+            self.lose_dialog(now, key);
+        }
+        self.arm(key);
+    }
+
+    /// No final response to a request within a dialog: the dialog is gone (RFC 3261 §12.2.1.2).
+    pub(super) fn on_asked_timeout(&mut self, now: Instant, key: CallKey, client: ClientKey) {
+        let Some(asked) = self.take_asked(key, client) else {
+            return;
+        };
+        let call = self.calls.get(&key);
+        if call.is_some_and(|call| !matches!(call.state, State::Ending { .. })) {
+            self.on_asked_end(now, key, asked, None);
+            self.lose_dialog(now, key);
+        }
+    }
+
+    fn take_asked(&mut self, key: CallKey, client: ClientKey) -> Option<Asked> {
+        let mid = self.calls.get_mut(&key)?.mid.as_mut()?;
+        let index = mid.asked.iter().position(|asked| asked.key == client)?;
+        Some(mid.asked.swap_remove(index))
+    }
+
+    /// The final response, or none in time, to whom it is for.
+    fn on_asked_end(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        asked: Asked,
+        response: Option<(&Message, u16)>,
+    ) {
+        let code = response.map(|(_, status)| status);
+        match asked.purpose {
+            Purpose::Offer => self.on_offer_end(now, key, asked, response),
+            Purpose::Info => self.on_info_end(now, key, code),
+        }
+    }
+
+    /// Acknowledges the 2xx to a re-INVITE of ours.
+    fn acknowledge(
+        &mut self,
+        key: CallKey,
+        client: ClientKey,
+        asked: &Asked,
+        essentials: &Essentials,
+    ) {
+        let ack_key = ClientKey {
+            branch: self.core.token(),
+            cancel: false,
+        };
+        let endpoint = self.calls.get(&key).and_then(|call| call.endpoint);
+        let ack = self.compose_within(key, Method::Ack, ack_key, asked.cseq, &asked.authorization);
+        if let Some((flow, ack)) = ack {
+            self.core.send(flow, ack.clone(), endpoint);
+            let tag = essentials.to.tag().unwrap_or_default();
+            self.transactions.keep_ack(client, tag, flow, ack);
+        }
+    }
+
+    /// The peer knows nothing of the dialog, or does not answer: a call that stands ends.
+    fn lose_dialog(&mut self, now: Instant, key: CallKey) {
+        if self
+            .calls
+            .get(&key)
+            .is_some_and(|call| matches!(call.state, State::Up))
+        {
+            self.send_bye(now, key, EndReason::DialogLost);
+        }
+    }
+
+    /// Does what is due of the call's timer.
+    pub(super) fn on_mid_timer(&mut self, now: Instant, key: CallKey) {
+        self.on_glare_timer(now, key);
+    }
+}
