@@ -11,7 +11,6 @@ mod resolver;
 mod shard;
 mod socket;
 mod stats;
-mod trace;
 
 use std::{io, sync::Arc, time::Instant};
 

@@ -12,6 +12,7 @@ use std::{
 
 use callmeter_engine::{Engine, EngineConfig, Flow, LocalId, Output, ShareId, Transport};
 use callmeter_proto::worker::EndpointEvent;
+use callmeter_sip::message::masked;
 use shares::Share;
 use tokio::sync::mpsc;
 
@@ -26,7 +27,6 @@ use super::{
     resolver::Question,
     socket::{Advertised, Receiver},
     stats::Stats,
-    trace,
 };
 use crate::{health::Pulse, media::MediaClient};
 
@@ -197,7 +197,7 @@ impl Shard {
             };
             self.stats.received.add(1);
             if tracing::enabled!(tracing::Level::TRACE) {
-                tracing::trace!(%remote, port = share.port, "SIP received\n{}", trace::masked(&bytes));
+                tracing::trace!(%remote, port = share.port, "SIP received\n{}", masked(&bytes));
             }
             let flow = Flow {
                 local: id.local(),
@@ -218,7 +218,7 @@ impl Shard {
             };
             self.stats.received.add(1);
             if tracing::enabled!(tracing::Level::TRACE) {
-                tracing::trace!(%remote, "SIP received while idle\n{}", trace::masked(&bytes));
+                tracing::trace!(%remote, "SIP received while idle\n{}", masked(&bytes));
             }
             let before = idle.malformed();
             idle.receive(now, remote, bytes);
@@ -266,7 +266,7 @@ impl Shard {
             return false;
         };
         if tracing::enabled!(tracing::Level::TRACE) {
-            tracing::trace!(%remote, port = share.port, "SIP sent\n{}", trace::masked(bytes));
+            tracing::trace!(%remote, port = share.port, "SIP sent\n{}", masked(bytes));
         }
         match share.socket.send_to(bytes, remote) {
             Ok(_) => {

@@ -57,7 +57,8 @@ pub struct EndpointConfig {
     /// proxy.
     pub auth_in_dialog: bool,
     /// Goes on to the Contacts of a 300, 301 or 302 to a REGISTER or an INVITE, to five at most;
-    /// without it, and else, a 3xx is a refusal. Challenges from there are not answered unless it is the next hop.
+    /// without it, and else, a 3xx is a refusal. Challenges from there are not answered, but of the
+    /// next hop.
     pub follow_redirects: bool,
     /// Header fields added to every INVITE that starts a call, name and value; CR and LF in a
     /// value become spaces.
