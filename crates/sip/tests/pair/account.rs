@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{
     Credentials, EndpointConfig, EndpointKey, Password, Registered, Registration, UaEvent,
 };
 
+use super::peer::US;
 use super::server::Server;
-use super::{Net, addr, answer_at_once, config, nothing};
+use super::{Net, addr, answer_at_once, config, millis, nothing};
 
 pub(crate) const SERVER: &str = "192.0.2.9:5060";
 
@@ -58,3 +60,34 @@ pub(crate) fn registered(net: &Net, agent: usize) -> Vec<Registered> {
         })
         .collect()
 }
+
+/// Whether a request has credentials: of the origin, of the proxy.
+pub(crate) fn has(message: &Message) -> (bool, bool) {
+    (
+        message.value(HeaderName::Authorization).is_some(),
+        message.value(HeaderName::ProxyAuthorization).is_some(),
+    )
+}
+
+/// One agent with an account at a raw next hop.
+pub(crate) fn at_raw_hop(config: EndpointConfig) -> Net {
+    let mut net = Net::new(0.0, 1);
+    net.agent(US, answer_at_once);
+    net.endpoint(0, 1, config);
+    net
+}
+
+pub(crate) fn with_realm(free: bool) -> EndpointConfig {
+    let mut config = account("a");
+    config.auth_in_dialog = free;
+    config.credentials.as_mut().unwrap().realm = Some("example.org".to_owned());
+    config
+}
+
+/// What came to a raw address in 20 ms.
+pub(crate) fn next(net: &mut Net, at: &str) -> Vec<Message> {
+    net.run_for(millis(20));
+    net.take_raw(at)
+}
+
+pub(crate) const OURS: &str = "Digest realm=\"example.org\", nonce=\"1\", qop=\"auth\"";
