@@ -2,8 +2,8 @@
 //!
 //! Sections and what stands for them here: the proxies are stateless, so that they send no 100 and
 //! repeat nothing by themselves. Not here, as they say nothing about a user agent of ours: §2.3 (it
-//! never asks for the contact list), §3.4 (which proxy is asked next is decided by who resolves
-//! names), §3.7 (a change within the call is a test of `requests.rs`).
+//! never asks for the contact list) and §3.4 (which proxy is asked next is decided by who resolves
+//! names).
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,9 @@
 
 mod pair;
 
-use callmeter_sip::{EndReason, EndpointConfig, EndpointKey, UserAgent};
+use callmeter_sip::{
+    CallEvent, EndReason, EndpointConfig, EndpointKey, OfferBy, UaEvent, UserAgent,
+};
 
 use pair::account::{SERVER, account, net, register, registered};
 use pair::server::Server;
@@ -118,6 +120,42 @@ fn session_establishment() {
     over(&mut net);
     let expected = "a>b INVITE, b>a 180 INVITE, b>a 200 INVITE, a>b ACK, b>a BYE, a>b 200 BYE";
     assert_wire(&net, 0, expected, "§3.1");
+    let remote = (EndReason::RemoteBye, Some(200));
+    ended(&net, remote, (EndReason::LocalBye, Some(200)));
+}
+
+/// §3.7: the callee offers another address within the call.
+#[test]
+fn session_with_a_change_by_re_invite() {
+    let mut net = Net::pair(0.0, 1, ring_only);
+    net.agents[0].policy = |ua, now, event| {
+        if let UaEvent::Call {
+            call,
+            event: CallEvent::Offer { .. },
+            ..
+        } = event
+        {
+            ua.answer(now, *call, "v=0 moved").unwrap();
+        }
+    };
+    net.call("sip:b@192.0.2.2");
+    net.run_for(millis(1000));
+    let call = net.agents[1].incoming();
+    net.with(1, |ua, now| ua.answer(now, call, ANSWER)).unwrap();
+    net.run_for(millis(1000));
+    let change = |ua: &mut UserAgent, now| ua.offer(now, call, "v=0 move", OfferBy::Invite);
+    net.with(1, change).unwrap();
+    net.run_for(millis(1000));
+    net.hang_up(1, call);
+    over(&mut net);
+    let expected = "a>b INVITE, b>a 180 INVITE, b>a 200 INVITE, a>b ACK,
+        b>a INVITE, a>b 200 INVITE, b>a ACK, b>a BYE, a>b 200 BYE";
+    assert_wire(&net, 0, expected, "§3.7");
+    let answered = net.agents[1].events.iter().any(|event| {
+        matches!(event, UaEvent::Call { event: CallEvent::OfferAnswered { body }, .. }
+            if body == "v=0 moved")
+    });
+    assert!(answered);
     let remote = (EndReason::RemoteBye, Some(200));
     ended(&net, remote, (EndReason::LocalBye, Some(200)));
 }
