@@ -94,6 +94,7 @@ pub(crate) struct Report {
     pub(crate) reason: String,
     pub(crate) partial: bool,
     pub(crate) partial_reasons: Vec<PartialReason>,
+    pub(crate) warnings: Vec<String>,
     pub(crate) verdict: String,
     pub(crate) started_at: Option<String>,
     pub(crate) ended_at: Option<String>,

@@ -25,6 +25,7 @@ fn write_report(out: &mut String, report: &Report) -> std::fmt::Result {
         reason,
         partial,
         partial_reasons,
+        warnings,
         verdict,
         started_at,
         ended_at,
@@ -55,6 +56,9 @@ fn write_report(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "Run {run}{name}: {status}, verdict {verdict}")?;
     if !reason.is_empty() {
         writeln!(out, "  {reason}")?;
+    }
+    for warning in warnings {
+        writeln!(out, "  warning: {warning}")?;
     }
     if let (Some(from), Some(to)) = (started_at, ended_at) {
         writeln!(out, "  {from} to {to}")?;
@@ -259,5 +263,15 @@ mod tests {
             text.starts_with("PARTIAL: measurements are missing\n  WorkerLost: 12 endpoints"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn warnings_are_shown_in_a_line_each() {
+        let mut report: Report = serde_json::from_str(REPORT).unwrap();
+        assert!(!render(&report).contains("warning"));
+        report.warnings = vec!["group callers: too many calls".into(), "b".into()];
+        let text = render(&report);
+        let shown = "\n  warning: group callers: too many calls\n  warning: b\n";
+        assert!(text.contains(shown), "{text}");
     }
 }

@@ -5,8 +5,10 @@
 mod accounts;
 mod inline;
 mod load;
+mod material;
 mod parse;
 mod plain;
+mod signalling;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,13 @@ pub(crate) use accounts::of_group as accounts_of_group;
 pub use accounts::{AccountError, Credentials, overlaps, read_csv};
 pub use callmeter_api::calltest::{Codec, ExpectMetric, Role, Stat};
 pub use inline::{InlineAccounts, SealedAccounts};
-pub use load::call_plan;
+pub use load::{call_plan, warnings};
 pub use parse::{Document, Format, parse, read};
 pub(crate) use parse::{plain_json, typed};
+pub use signalling::{
+    Action, Do, Dtmf, Event, Header, Refresher, Registrar, Reliable, SessionTimer,
+    SessionTimerMode, Tls, TlsVerify, Transport, When,
+};
 pub(crate) use validate::is_label;
 pub use validate::validate;
 
@@ -96,16 +102,30 @@ pub struct Group {
     pub role: Role,
     /// Whom callers dial; nobody for callees.
     pub target: Target,
-    /// Where requests go; none: straight to the peer.
+    /// Where requests go and how; none: straight to the peer, by UDP.
     pub registrar: Option<Registrar>,
     /// Where its accounts come from.
     pub accounts: Accounts,
     /// What is sent.
     pub audio: Audio,
-    /// When the callers start.
+    /// When the callers call.
     pub load: Load,
     /// How long calls ring and last.
     pub call: Call,
+    /// What callees answer: 200, or 300 to 699.
+    pub answer_code: u16,
+    /// Session timers; none: neither asked for nor granted.
+    pub session_timer: Option<SessionTimer>,
+    /// Reliable provisional responses.
+    pub reliable: Reliable,
+    /// Added to every INVITE that starts a dialog.
+    pub headers: Vec<Header>,
+    /// How digits are sent.
+    pub dtmf: Dtmf,
+    /// Digest challenges inside dialogs are answered, too.
+    pub auth_in_dialog: bool,
+    /// What endpoints do within a call.
+    pub scenario: Vec<Action>,
 }
 
 impl Group {
@@ -138,19 +158,6 @@ pub enum Target {
     Uri(String),
 }
 
-/// The SIP server of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registrar {
-    /// Host name or address.
-    pub domain: String,
-    /// 0: the transport's default.
-    pub port: u16,
-    /// `host[:port]`; empty: none.
-    pub outbound_proxy: String,
-    /// Whether endpoints register.
-    pub register: bool,
-}
-
 /// Where the SIP accounts of a group come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accounts {
@@ -180,8 +187,8 @@ pub struct Audio {
     pub dscp: u8,
 }
 
-/// When callers start.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// When callers call.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Load {
     /// All at once.
     AllAtOnce,
@@ -189,6 +196,15 @@ pub enum Load {
     Concurrency(u32),
     /// New calls per second, above 0.
     ArrivalRate(f64),
+    /// New calls per second over time, from the start of the run on, in order, the first at 0.
+    Arrivals {
+        /// From when on, and how many a second.
+        points: Vec<(Duration, f64)>,
+        /// Between two points the rate changes evenly; else it holds until the next one.
+        ramp: bool,
+    },
+    /// Calls at a time over time, in order, the first at 0.
+    ConcurrencySteps(Vec<(Duration, u32)>),
 }
 
 /// The calls of a group.

@@ -22,7 +22,7 @@ use crate::fleet_service::FleetService;
 use crate::keys::Keys;
 use crate::link::SESSION_EVENTS;
 use crate::rest::{self, RestState};
-use crate::run::secrets::AccountReader;
+use crate::run::secrets::SecretReader;
 use crate::run::service::{RunConfig, RunService};
 use crate::sessions::Sessions;
 use crate::store::Store;
@@ -221,7 +221,7 @@ impl Serve {
             store: store.clone(),
             seal,
             sessions: sessions.clone(),
-            accounts: AccountReader::new(client),
+            secrets: SecretReader::new(client),
             events: inbox,
         })
         .await?;

@@ -1,14 +1,22 @@
 //! `CallTest`: one run of a test definition. The spec is the one shape of a test definition; the
 //! command line and the REST API read the same one.
 
+mod dialog;
+mod load;
 mod rate;
+mod registrar;
+mod scenario;
 mod status;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use dialog::{Answer, Dtmf, Header, Refresher, Reliable, SessionTimer, SessionTimerMode};
+pub use load::{Load, RampPoint, Step};
 pub use rate::{InvalidRate, Rate};
+pub use registrar::{CaRef, Connection, Registrar, SipOverUdp, Tls, TlsVerify, Transport};
+pub use scenario::{Action, Do, Event, When};
 pub use status::{CallTestStatus, ExpectStatus, GroupStatus, PartialReason, RunPhase, Verdict};
 
 use crate::Duration;
@@ -81,6 +89,16 @@ const fn default_queue_timeout() -> Duration {
         .message("target: a callee dials nobody; only target.external is accepted with role callee"),
     validation = Rule::new("!has(self.registrar) || (has(self.registrar.register) && !self.registrar.register) || has(self.accounts)")
         .message("accounts: required to register at registrar.domain; or set registrar.register to false"),
+    validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.transport) || !(self.registrar.transport in ['tls', 'wss']) || (has(self.registrar.tls) && has(self.registrar.tls.serverCertRef))")
+        .message("registrar.tls.serverCertRef: required where calls are taken by tls or wss without registering"),
+    validation = Rule::new("!has(self.answer) || self.role != 'caller'")
+        .message("answer: only with role callee or both"),
+    validation = Rule::new("!has(self.scenario) || !self.scenario.exists(a, a.do == 'reRegister') || (has(self.registrar) && (!has(self.registrar.register) || self.registrar.register))")
+        .message("scenario[].do: reRegister needs a registrar that the group registers at"),
+    validation = Rule::new("!has(self.load) || ((!has(self.load.concurrency) || self.load.concurrency <= self.endpoints) && (!has(self.load.steps) || self.load.steps.all(s, !has(s.concurrency) || s.concurrency <= self.endpoints)))")
+        .message("load: concurrency is at most the endpoints of the group"),
+    validation = Rule::new("!has(self.load) || !(has(self.load.ramp) || has(self.load.steps)) || !has(self.call) || !has(self.call.repeat) || self.call.repeat")
+        .message("call.repeat: not false with load.ramp or load.steps, which say when calls are placed"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
@@ -101,7 +119,7 @@ pub struct Group {
     /// Whom callers dial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// Where endpoints register and through what they call; absent: calls go straight to the peer.
+    /// Where endpoints register and how SIP travels; absent: calls go straight to the peer, by UDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<Registrar>,
     /// The SIP accounts, one per endpoint.
@@ -110,12 +128,36 @@ pub struct Group {
     /// The audio that is sent; absent: pcma, 20ms, DSCP 46.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<Audio>,
-    /// When the callers start; absent: all at once.
+    /// When the callers call; absent: all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
     /// How long calls ring and last, and whether they are repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
+    /// What callees answer; absent: 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// Session timers (RFC 4028); absent: disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_timer: Option<SessionTimer>,
+    /// Reliable provisional responses (RFC 3262); absent: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Reliable")]
+    pub reliable: Option<Reliable>,
+    /// Header fields added to every INVITE that starts a dialog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub headers: Option<Vec<Header>>,
+    /// How digits are sent; absent: rfc4733.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtmf: Option<Dtmf>,
+    /// Whether digest challenges inside dialogs are answered, too; absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_in_dialog: Option<bool>,
+    /// What endpoints do within a call, at most 30 actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 30))]
+    pub scenario: Option<Vec<Action>>,
 }
 
 /// What the endpoints of a group do.
@@ -153,41 +195,14 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub group: Option<String>,
-    /// A SIP URI that all callers dial.
+    /// A SIP or SIPS URI that all callers dial, like `sip:100@pbx.example;transport=tcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 5, max = 255), regex(pattern = r"^sip:[^\s<>]+$"))]
+    #[schemars(length(min = 5, max = 255), regex(pattern = r"^sips?:[^\s<>]+$"))]
     pub uri: Option<String>,
     /// The callees take calls from anyone: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [true]))]
     pub external: Option<bool>,
-}
-
-/// The SIP server a group uses.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Registrar {
-    /// Domain of the addresses of record, and where requests go: a host name or an IP address.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9._:\[\]-]+$"))]
-    pub domain: String,
-    /// Port of the server; absent: 5060.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<u16>,
-    /// `host` or `host:port` that every request goes through; absent: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 259), regex(pattern = r"^[A-Za-z0-9._\[\]:-]+$"))]
-    pub outbound_proxy: Option<String>,
-    /// Whether endpoints register; absent: true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub register: Option<bool>,
-}
-
-impl Registrar {
-    /// Whether endpoints register.
-    pub fn registers(&self) -> bool {
-        self.register.unwrap_or(true)
-    }
 }
 
 /// SIP accounts of a group. A test is read by many and kept in Git, so it holds a reference only.
@@ -243,21 +258,6 @@ pub enum Codec {
     Pcmu,
 }
 
-/// When callers start: exactly one field.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-#[x_kube(validation = Rule::new("has(self.concurrency) != has(self.arrivalRate)")
-    .message("load: exactly one of concurrency, arrivalRate"))]
-#[serde(rename_all = "camelCase")]
-pub struct Load {
-    /// This many calls at a time, at most the endpoints of the group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub concurrency: Option<u32>,
-    /// New calls per time, like `5/s`, `0.5/s` or `30/m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arrival_rate: Option<Rate>,
-}
-
 /// The calls of a group.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[x_kube(
@@ -274,7 +274,8 @@ pub struct Call {
     /// How long a callee rings before it answers; absent: it answers at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_for: Option<Duration>,
-    /// Whether a caller calls again until the run ends; absent: false.
+    /// Whether a caller calls again until the run ends; absent: false. With `load.ramp` and
+    /// `load.steps` it does as the load says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<bool>,
 }

@@ -6,6 +6,7 @@ use kube::{CustomResourceExt as _, core::cel};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::calltest::{Header, Reliable};
 use crate::{CallMeterWorker, CallTest, WorkerPool, crds, pool::MANAGED_ENV};
 
 #[derive(Deserialize)]
@@ -150,7 +151,7 @@ fn the_rule_on_the_environment_names_every_managed_variable() {
 }
 
 /// YAML 1.1 (kubectl) reads some bare words as booleans that YAML 1.2 (the command line) reads as
-/// text; no field and no value of ours is one of them.
+/// text. No field of ours is one of them, and where a value is, its boolean is a value, too.
 #[test]
 fn no_name_reads_differently_in_another_yaml() {
     let ambiguous: BTreeSet<_> = [
@@ -168,17 +169,18 @@ fn no_name_reads_differently_in_another_yaml() {
                     );
                 }
             }
-            for name in value
-                .get("enum")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
-                let Some(name) = name.as_str() else { continue };
-                assert!(
-                    !ambiguous.contains(name.to_lowercase().as_str()),
-                    "{path} {name}"
-                );
+            let values = value.get("enum").and_then(Value::as_array);
+            for name in values.into_iter().flatten().filter_map(Value::as_str) {
+                let boolean = match name.to_lowercase().as_str() {
+                    "off" | "no" | "n" | "false" => Value::Bool(false),
+                    "on" | "yes" | "y" | "true" => Value::Bool(true),
+                    other => {
+                        assert!(!ambiguous.contains(other), "{path} {name}");
+                        continue;
+                    }
+                };
+                let both = values.is_some_and(|values| values.contains(&boolean));
+                assert!(both, "{path} {name}");
             }
         });
     }
@@ -231,12 +233,24 @@ groups:
     placement: {pool: demo/fra}
     role: caller
     target: {group: answerers}
-    registrar: {domain: pbx.example, port: 5060, outboundProxy: "pbx.example:5060", register: true}
+    registrar: {domain: pbx.example, port: 5060, transport: wss, wsPath: /ws, connection: perEndpoint, keepAlive: 30s,
+      outboundProxy: "pbx.example:5060", register: true,
+      tls: {verify: custom, caRef: {name: pbx-ca, key: ca.crt}, clientCertRef: {name: fleet}, serverCertRef: {name: fleet}}}
     accounts: {secretRef: {name: sip-accounts}, first: 1}
     audio: {codec: pcma, ptime: 20ms, dscp: 46}
-    load: {arrivalRate: 5/s}
+    load: {ramp: [{at: 0s, rate: 1/s}, {at: 1m, rate: 20/s}]}
     call: {duration: 10s, ringFor: 500ms, repeat: true}
-  - {name: answerers, endpoints: 20, role: callee, registrar: {domain: pbx.example}, accounts: {secretRef: {name: sip-accounts}, first: 21}}
+    sessionTimer: {mode: required, expires: 30m, refresher: none}
+    reliable: "off"
+    headers: [{name: X-Test, value: "a: b"}]
+    dtmf: info
+    authInDialog: true
+    scenario:
+      - {when: {at: 5s}, do: hold}
+      - {when: {event: dtmf, digits: "1"}, do: transfer, to: "sip:100@pbx.example;transport=tcp", attended: true}
+      - {when: {event: sessionRefresh}, do: sendDtmf, digits: "12#"}
+  - {name: answerers, endpoints: 20, role: callee, registrar: {domain: pbx.example, sipOverUdp: always}, accounts: {secretRef: {name: sip-accounts}, first: 21}, answer: {code: 486}, reliable: supported}
+  - {name: steps, endpoints: 20, role: caller, target: {group: answerers}, load: {steps: [{at: 0s, concurrency: 5}, {at: 30s, concurrency: 20}]}}
 expect:
   - {metric: mos, stat: p05, min: 3.5}
   - {metric: call_success_rate, min: 99.5}
@@ -250,4 +264,42 @@ expect:
     assert_eq!(spec, json);
     let given: Value = serde_yaml::from_str(yaml).unwrap();
     assert_eq!(serde_json::to_value(&spec).unwrap(), given);
+}
+
+/// A bare `off` is a text in YAML 1.2 and the boolean false in YAML 1.1; both are in the schema.
+#[test]
+fn a_bare_off_means_the_same_in_every_yaml() {
+    for (given, read) in [
+        (r#""off""#, Some(Reliable::Off)),
+        ("false", Some(Reliable::Off)),
+        (r#""supported""#, Some(Reliable::Supported)),
+        (r#""required""#, Some(Reliable::Required)),
+        ("true", None),
+        (r#""on""#, None),
+        ("0", None),
+        ("null", None),
+    ] {
+        assert_eq!(serde_json::from_str(given).ok(), read, "{given}");
+    }
+    assert_eq!(serde_json::to_value(Reliable::Off).unwrap(), "off");
+    let crd = serde_json::to_value(CallTest::crd()).unwrap();
+    let reliable = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        ["groups"]["items"]["properties"]["reliable"];
+    assert_eq!(
+        reliable["enum"],
+        serde_json::json!([false, "off", "supported", "required"])
+    );
+    assert_eq!(reliable["x-kubernetes-preserve-unknown-fields"], true);
+    assert!(reliable.get("type").is_none(), "{reliable}");
+}
+
+/// The rule of the schema and the list that the gateway checks name the same headers.
+#[test]
+fn the_rule_on_headers_names_every_reserved_one() {
+    let crd = serde_json::to_string(&CallTest::crd()).unwrap();
+    let names = Header::RESERVED.join("|");
+    assert!(
+        crd.contains(&format!("matches('(?i)^({names})$')")),
+        "{names}"
+    );
 }

@@ -1,4 +1,4 @@
-//! When each caller starts its calls.
+//! When each caller starts its calls, and whether a group has the endpoints its load needs.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// The calls of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallPlan {
-    /// First call of each endpoint, milliseconds from the start of the run.
+    /// First call of each endpoint, milliseconds from the start of the run; empty where the load
+    /// over time says when calls are placed.
     pub offsets_ms: Vec<u32>,
     /// From the end of a call to the next one, milliseconds.
     pub pause_ms: u32,
@@ -22,12 +23,14 @@ pub struct CallPlan {
 pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
     let this = &test.groups[group];
     let endpoints = this.endpoints;
-    let ring = match this.target {
-        Target::Group(callee) => test.groups[callee].call.ring_for,
-        _ => this.call.ring_for,
-    };
-    let busy = ring + this.call.duration.unwrap_or(test.duration);
+    let busy = busy(test, group);
     let (offset, round): (Box<dyn Fn(u32) -> f64>, f64) = match this.load {
+        Load::Arrivals { .. } | Load::ConcurrencySteps(_) => {
+            return CallPlan {
+                offsets_ms: Vec::new(),
+                pause_ms: milliseconds(SETTLE.as_secs_f64()),
+            };
+        }
         Load::AllAtOnce => (Box::new(|_| 0.0), 0.0),
         Load::Concurrency(at_once) => {
             let slot = (busy + SETTLE).as_secs_f64();
@@ -47,6 +50,47 @@ pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
         offsets_ms: (0..endpoints).map(|i| milliseconds(offset(i))).collect(),
         pause_ms: milliseconds(pause),
     }
+}
+
+/// How long a call takes an endpoint of a group: ringing and talking.
+fn busy(test: &ValidatedTest, group: usize) -> Duration {
+    let this = &test.groups[group];
+    let ring = match this.target {
+        Target::Group(callee) => test.groups[callee].call.ring_for,
+        _ => this.call.ring_for,
+    };
+    ring + this.call.duration.unwrap_or(test.duration)
+}
+
+/// What a test asks for that its endpoints cannot do: it runs, and its report says so.
+pub fn warnings(test: &ValidatedTest) -> Vec<String> {
+    let groups = test.groups.iter().enumerate();
+    groups
+        .filter(|(_, group)| group.calls())
+        .filter_map(|(index, group)| {
+            let rate = match &group.load {
+                Load::ArrivalRate(rate) if group.call.repeat => *rate,
+                Load::Arrivals { points, .. } => points
+                    .iter()
+                    .map(|(_, per_second)| *per_second)
+                    .fold(0.0, f64::max),
+                _ => return None,
+            };
+            let held = busy(test, index) + SETTLE;
+            // More than a call for each endpoint is not needed within the run's own length.
+            let held = held.min(test.duration);
+            let needed = (rate * held.as_secs_f64()).ceil();
+            (needed > f64::from(group.endpoints)).then(|| {
+                format!(
+                    "group {}: {rate} new calls per second of {:.1} s each take {needed} endpoints, \
+                     it has {}; calls that find none free are not placed",
+                    group.name,
+                    held.as_secs_f64(),
+                    group.endpoints
+                )
+            })
+        })
+        .collect()
 }
 
 /// Rounded, and never beyond what the protocol carries (49 days, longer than any run).

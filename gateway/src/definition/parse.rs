@@ -31,6 +31,7 @@ pub fn parse(
         definition: value,
         name: _,
     } = read(text, format)?;
+    super::material::refuse(&value)?;
     let (value, inline) = InlineAccounts::take(value)?;
     let spec: CallTestSpec = typed(value, "")?;
     let test = super::validate(&spec, &inline, namespace)?;

@@ -1,5 +1,7 @@
 mod accounts;
+mod load;
 mod shape;
+mod signalling;
 mod sizes;
 
 use callmeter_api::calltest::CallTestSpec;
@@ -269,12 +271,12 @@ fn every_problem_names_field_value_and_what_is_accepted() {
         (
             "arrivalRate: 5/s",
             "arrivalRate: 0/s",
-            "groups[1].load.arrivalRate: `0/s` is no rate; accepted: ",
+            "groups[1].load.arrivalRate: 0/s; accepted: a rate above 0, like 5/s",
         ),
         (
             "arrivalRate: 5/s",
             "arrivalRate: 5/s, concurrency: 2",
-            "groups[1].load: accepted: exactly one of concurrency, arrivalRate",
+            "groups[1].load: accepted: exactly one of arrivalRate, concurrency, ramp, steps",
         ),
         (
             "duration: 12s",

@@ -1,8 +1,11 @@
 //! The rules of a test definition. They repeat those of the resource's schema, since REST and the
 //! command line have no API server in front.
 
+mod dialog;
 mod forms;
+mod load;
 mod parts;
+mod registrar;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::scheduler::Placement;
 pub(crate) use forms::is_label;
-use forms::{is_sip_uri, shown};
+use forms::shown;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -165,6 +168,13 @@ impl Check<'_> {
             audio,
             load,
             call,
+            answer,
+            session_timer,
+            reliable,
+            headers,
+            dtmf,
+            auth_in_dialog,
+            scenario,
         } = group;
         if !(1..=100_000).contains(endpoints) {
             self.refuse(
@@ -174,13 +184,14 @@ impl Check<'_> {
         }
         let registrar = registrar
             .as_ref()
-            .map(|r| self.registrar(&format!("{at}.registrar"), r));
+            .map(|r| self.registrar(&format!("{at}.registrar"), *role, r));
+        let registers = registrar.as_ref().is_some_and(|r| r.register);
         let accounts = match accounts {
             Some(accounts) => self.accounts(&format!("{at}.accounts"), accounts),
             None if has_inline => Accounts::Inline,
             None => Accounts::None,
         };
-        if registrar.as_ref().is_some_and(|r| r.register) && accounts == Accounts::None {
+        if registers && accounts == Accounts::None {
             let message =
                 "is required to register at registrar.domain; or set registrar.register to false";
             self.refuse(format!("{at}.accounts"), message);
@@ -194,8 +205,23 @@ impl Check<'_> {
             registrar,
             accounts,
             audio: self.audio(&format!("{at}.audio"), audio.as_ref()),
-            load: self.load(&format!("{at}.load"), load.as_ref(), *endpoints),
+            load: self.load(at, load.as_ref(), call.as_ref(), *endpoints),
             call: self.call(&format!("{at}.call"), call.as_ref()),
+            answer_code: self.answer(&format!("{at}.answer"), *role, answer.as_ref()),
+            session_timer: self
+                .session_timer(&format!("{at}.sessionTimer"), session_timer.as_ref()),
+            reliable: reliable.unwrap_or_default(),
+            headers: self.headers(
+                &format!("{at}.headers"),
+                headers.as_deref().unwrap_or_default(),
+            ),
+            dtmf: dtmf.unwrap_or_default(),
+            auth_in_dialog: auth_in_dialog.unwrap_or(false),
+            scenario: self.scenario(
+                &format!("{at}.scenario"),
+                registers,
+                scenario.as_deref().unwrap_or_default(),
+            ),
         }
     }
 
@@ -263,13 +289,7 @@ impl Check<'_> {
                 uri: Some(uri),
                 external: None,
             } => {
-                if !is_sip_uri(uri) {
-                    let accepted = "a SIP URI like sip:100@pbx.example, at most 255 characters";
-                    self.refuse(
-                        format!("{at}.uri"),
-                        format!("{}; accepted: {accepted}", shown(uri)),
-                    );
-                }
+                self.sip_uri(&format!("{at}.uri"), uri);
                 Target::Uri(uri.clone())
             }
             api::Target {

@@ -252,6 +252,7 @@ fn row(record: &RunRecord) -> Value {
         started_ms,
         ended_ms,
         partial_reasons,
+        warnings,
         failed: _,
         stopped: _,
         summary: _,
@@ -268,6 +269,7 @@ fn row(record: &RunRecord) -> Value {
         "reason": reason,
         "partial": partial.as_array().is_some_and(|reasons| !reasons.is_empty()),
         "partialReasons": partial,
+        "warnings": serde_json::from_str::<Value>(warnings).unwrap_or_default(),
         "verdict": verdict,
         "createdAt": timestamp::text(*created_ms),
         "startedAt": started_ms.map(timestamp::text),
@@ -290,6 +292,7 @@ fn progress(state: &fleet::RunState) -> Value {
         verdict,
         started_unix_ms,
         ended_unix_ms,
+        warnings,
     } = state;
     let time = |ms: i64| (ms > 0).then(|| timestamp::text(ms));
     let partial_row = |r: &fleet::PartialReason| {
@@ -306,6 +309,7 @@ fn progress(state: &fleet::RunState) -> Value {
         "groups": groups.iter().map(group_row).collect::<Vec<_>>(),
         "partial": partial,
         "partialReasons": partial_reasons.iter().map(partial_row).collect::<Vec<_>>(),
+        "warnings": warnings,
         "expects": expects.iter().map(expect_row).collect::<Vec<_>>(),
         "verdict": verdict,
         "startedAt": time(*started_unix_ms),

@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::keys::{KeyFiles, Keys};
 use crate::link::SESSION_EVENTS;
-use crate::run::secrets::AccountReader;
+use crate::run::secrets::SecretReader;
 use crate::run::service::{RunConfig, RunService};
 
 const TEST: &str =
@@ -55,7 +55,7 @@ impl Api {
             store: store.clone(),
             seal: keys.seal.clone(),
             sessions: sessions.clone(),
-            accounts: AccountReader::new(None),
+            secrets: SecretReader::new(None),
             events: inbox,
         };
         let (runs, live, service) = RunService::start(config).await.unwrap();

@@ -28,6 +28,9 @@ pub struct ReportContext {
     pub partial: bool,
     /// Which and why.
     pub partial_reasons: Vec<Partial>,
+    /// What is to be said of it although it goes on.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// `Passed`, `Failed`, `Unknown`; empty while it goes on.
     pub verdict: String,
     /// Submission.

@@ -161,6 +161,7 @@ fn the_report_has_every_figure_and_none_that_was_not_measured() {
         reason: String::new(),
         partial: true,
         partial_reasons: vec![partial],
+        warnings: vec!["w".into()],
         verdict: "Unknown".into(),
         created_at: "c".into(),
         started_at: None,
@@ -178,6 +179,7 @@ fn the_report_has_every_figure_and_none_that_was_not_measured() {
     let json = serde_json::to_value(&report).unwrap();
     let expected = json!({"worker": "a", "group": "callers", "endpoints": 1, "since": "1970-01-01T00:00:00.000Z", "cause": "SamplesLost"});
     assert_eq!(json["partialReasons"][0], expected);
+    assert_eq!(json["warnings"], json!(["w"]));
     let callers = &json["groups"][1];
     assert_eq!(
         callers["calls"],

@@ -5,8 +5,11 @@ use std::time::Duration;
 use callmeter_api::calltest::Codec;
 use callmeter_proto::worker;
 
+use super::secrets::GroupSecrets;
 use super::state::{PlacedShare, Run};
-use crate::definition::{self, Credentials, Group, Role, Target, ValidatedTest};
+use crate::definition::{self, Credentials, Group, Load, Role, Target, ValidatedTest};
+
+mod signalling;
 
 /// How long an endpoint may take to register or listen: a REGISTER without any answer gives up
 /// after 32 s (RFC 3261 timer F), and is tried once more.
@@ -16,15 +19,12 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(75);
 /// worker that was away for a while in between.
 const START_WITHIN: Duration = Duration::from_secs(240);
 
-/// Lifetime asked for in REGISTER; short, so that a lost worker's bindings do not stay for long.
-const REGISTER_EXPIRES: Duration = Duration::from_secs(600);
-
 /// The message that gives a worker its share; without number.
 pub(super) fn assign(
     run: &str,
     test: &ValidatedTest,
     share: &PlacedShare,
-    accounts: &[Credentials],
+    secrets: &GroupSecrets,
 ) -> worker::Assign {
     let group = &test.groups[share.group];
     let range = share.first as usize..(share.first + share.count) as usize;
@@ -35,11 +35,7 @@ pub(super) fn assign(
         auth_user: c.auth_user.clone(),
         realm: c.realm.clone(),
     };
-    let offsets = if group.calls() {
-        plan.offsets_ms[range.clone()].to_vec()
-    } else {
-        Vec::new()
-    };
+    let offsets = plan.offsets_ms.get(range.clone()).unwrap_or_default();
     worker::Assign {
         seq: 0,
         run: run.to_owned(),
@@ -47,8 +43,9 @@ pub(super) fn assign(
         first: share.first,
         count: share.count,
         role: role(group).into(),
-        registrar: Some(registrar(group)),
-        accounts: accounts
+        registrar: Some(signalling::registrar(group, secrets.tls.as_ref())),
+        accounts: secrets
+            .accounts
             .get(range)
             .unwrap_or_default()
             .iter()
@@ -62,21 +59,27 @@ pub(super) fn assign(
             ptime_ms: group.audio.ptime_ms,
             dscp: u32::from(group.audio.dscp),
         }),
-        load: Some(worker::Load {
-            start_offsets_ms: offsets,
-            ..worker::Load::default()
+        load: Some(if group.calls() {
+            load(group, offsets)
+        } else {
+            worker::Load::default()
         }),
         call: Some(worker::Call {
             duration_ms: milliseconds(group.call.duration.unwrap_or(test.duration)),
             ring_ms: milliseconds(group.call.ring_for),
-            repeat: group.call.repeat,
+            repeat: group.call.repeat || offsets.is_empty(),
             repeat_pause_ms: plan.pause_ms,
-            ..worker::Call::default()
+            answer_code: u32::from(group.answer_code),
         }),
         duration_ms: milliseconds(test.duration),
         accept_external: group.target == Target::External,
         start_within_ms: milliseconds(START_WITHIN),
-        ..worker::Assign::default()
+        session_timer: group.session_timer.map(signalling::session_timer),
+        reliable: signalling::reliable(group.reliable).into(),
+        headers: group.headers.iter().map(signalling::header).collect(),
+        dtmf: signalling::dtmf(group.dtmf).into(),
+        auth_in_dialog: group.auth_in_dialog,
+        scenario: group.scenario.iter().map(signalling::action).collect(),
     }
 }
 
@@ -116,17 +119,37 @@ fn role(group: &Group) -> worker::Role {
     }
 }
 
-fn registrar(group: &Group) -> worker::Registrar {
-    let known = group.registrar.as_ref();
-    worker::Registrar {
-        domain: known.map(|r| r.domain.clone()).unwrap_or_default(),
-        port: known.map_or(0, |r| u32::from(r.port)),
-        transport: "udp".to_owned(),
-        outbound_proxy: known.map(|r| r.outbound_proxy.clone()).unwrap_or_default(),
-        register: group.registers(),
-        expires_s: REGISTER_EXPIRES.as_secs() as u32,
-        ..worker::Registrar::default()
+/// When the callers of a share call. Arrivals and concurrency over time are those of the whole
+/// group: each share finds its own calls in them.
+fn load(group: &Group, offsets: &[u32]) -> worker::Load {
+    let mut load = worker::Load {
+        start_offsets_ms: offsets.to_vec(),
+        group_endpoints: group.endpoints,
+        ..worker::Load::default()
+    };
+    match &group.load {
+        Load::AllAtOnce | Load::Concurrency(_) | Load::ArrivalRate(_) => {}
+        Load::Arrivals { points, ramp } => {
+            let point = |(at, per_second): &(Duration, f64)| worker::ArrivalPoint {
+                at_ms: milliseconds(*at),
+                per_second: *per_second,
+                ramp: *ramp,
+            };
+            load.arrivals = points.iter().map(point).collect();
+            // Nothing follows that the last rate could change to.
+            if let Some(last) = load.arrivals.last_mut() {
+                last.ramp = false;
+            }
+        }
+        Load::ConcurrencySteps(steps) => {
+            let point = |(at, calls): &(Duration, u32)| worker::ConcurrencyPoint {
+                at_ms: milliseconds(*at),
+                calls: *calls,
+            };
+            load.concurrency = steps.iter().map(point).collect();
+        }
     }
+    load
 }
 
 fn codec(codec: Codec) -> &'static str {

@@ -7,8 +7,9 @@ use callmeter_api::calltest::RunPhase;
 use callmeter_proto::worker::{self, to_worker};
 
 use super::assign::{self, READY_WITHIN};
+use super::secrets::{GroupSecrets, RunSecrets};
 use super::state::{Endpoint, Link, Output, PlacedShare, Run, RunIdentity, Stage, Waiting};
-use crate::definition::{Credentials, Group, ValidatedTest};
+use crate::definition::{self, Group, ValidatedTest};
 use crate::link::{InstanceId, Load, WorkerId};
 use crate::scheduler::{Decision, GroupDemand, RunDemand};
 use crate::session::Now;
@@ -30,6 +31,7 @@ impl Run {
             .collect();
         Self {
             identity,
+            warnings: definition::warnings(&test),
             test,
             stage: Stage::Waiting(Waiting::default()),
             reason: String::new(),
@@ -96,7 +98,7 @@ impl Run {
             endpoints: g.endpoints,
             placement: g.placement.clone(),
             calls: match g.target {
-                crate::definition::Target::Group(callees) => Some(callees),
+                definition::Target::Group(callees) => Some(callees),
                 _ => None,
             },
             chosen_pool: waiting.pools.get(i).cloned().flatten(),
@@ -163,8 +165,8 @@ impl Run {
                 }
                 (self.shares, self.links) = (placed, links);
                 self.stage = Stage::Preparing;
-                "reads the SIP accounts".clone_into(&mut self.reason);
-                self.outputs.push_back(Output::ReadAccounts);
+                "reads accounts and certificates".clone_into(&mut self.reason);
+                self.outputs.push_back(Output::ReadSecrets);
             }
         }
     }
@@ -183,17 +185,16 @@ impl Run {
     }
 
     /// Gives the shares out: callees at once, callers are held until the callees are ready.
-    /// `accounts` has one entry per group, with one account per endpoint or none.
-    pub fn dispatch(&mut self, accounts: &[Vec<Credentials>], now: Now) {
+    /// `secrets` has one entry per group.
+    pub fn dispatch(&mut self, secrets: &RunSecrets, now: Now) {
         if self.stage != Stage::Preparing {
             return;
         }
+        self.warnings.extend_from_slice(&secrets.warnings);
+        let none = GroupSecrets::default();
         for share in &self.shares {
-            let rows = accounts
-                .get(share.group)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let assign = assign::assign(&self.identity.id, &self.test, share, rows);
+            let given = secrets.groups.get(share.group).unwrap_or(&none);
+            let assign = assign::assign(&self.identity.id, &self.test, share, given);
             if let Some(link) = self.links.get_mut(&share.worker) {
                 link.held.push(assign);
             }

@@ -95,6 +95,13 @@ impl Run {
         run.ended_ms = record.ended_ms;
         run.failed = record.failed;
         run.stopped = record.stopped;
+        // Those of the definition are there already.
+        let warnings: Vec<String> = serde_json::from_str(&record.warnings).unwrap_or_default();
+        for warning in warnings {
+            if !run.warnings.contains(&warning) {
+                run.warnings.push(warning);
+            }
+        }
         run.partial = serde_json::from_str(&record.partial_reasons).unwrap_or_default();
         let index = |name: &str| run.test.groups.iter().position(|g| g.name == name);
         let place = |share: ShareRow| {
@@ -204,6 +211,7 @@ impl Run {
             started_ms: self.started_ms,
             ended_ms: self.ended_ms,
             partial_reasons: serde_json::to_string(&self.partial).unwrap_or_default(),
+            warnings: serde_json::to_string(&self.warnings).unwrap_or_default(),
             failed: self.failed.clone(),
             stopped: self.stopped.clone(),
             shares: if placed {

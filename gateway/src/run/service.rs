@@ -16,7 +16,7 @@ mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use callmeter_api::calltest::RunPhase;
 use callmeter_proto::fleet;
@@ -25,10 +25,10 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::secrets::AccountReader;
+use super::secrets::{RunSecrets, SecretReader};
 use super::state::{Output, Run};
 use super::{StoredRun, restore};
-use crate::definition::{Credentials, InlineAccounts};
+use crate::definition::InlineAccounts;
 use crate::keys::{NoRandomness, SealKey};
 use crate::link::{Demand, Load, PoolRegistration, RunCommand, RunHandle, SessionEvent, WorkerId};
 use crate::results::{LiveFigures, RunResults};
@@ -62,8 +62,8 @@ pub struct RunConfig {
     pub seal: SealKey,
     /// The session layer.
     pub sessions: Sessions,
-    /// Where accounts come from.
-    pub accounts: AccountReader,
+    /// Where accounts and certificates come from.
+    pub secrets: SecretReader,
     /// What the session layer tells.
     pub events: mpsc::Receiver<SessionEvent>,
 }
@@ -77,13 +77,13 @@ pub struct RunService {
     store: Store,
     seal: SealKey,
     sessions: Sessions,
-    accounts: AccountReader,
+    secrets: SecretReader,
     events: mpsc::Receiver<SessionEvent>,
     commands: mpsc::Receiver<RunCommand>,
     runs: HashMap<String, Entry>,
     /// By organisation and key, with the time of the registration.
     pools: BTreeMap<(String, String), (PoolRegistration, Instant)>,
-    reads: JoinSet<(String, AccountsRead)>,
+    reads: JoinSet<(String, SecretsRead)>,
     /// Runs that were touched since the last round of outputs.
     touched: HashSet<String>,
     /// The scheduler is to look again.
@@ -97,8 +97,8 @@ pub struct RunService {
     live: watch::Sender<Arc<HashMap<(String, String), LiveFigures>>>,
 }
 
-/// The accounts of each group of a run, or why they cannot be read.
-type AccountsRead = Result<Vec<Vec<Credentials>>, String>;
+/// What a run needs of Secrets, or why it cannot be read.
+type SecretsRead = Result<RunSecrets, String>;
 
 /// One run of the task.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl RunService {
             store,
             seal,
             sessions,
-            accounts,
+            secrets,
             events,
         } = config;
         let now = sessions::now();
@@ -136,7 +136,7 @@ impl RunService {
             store,
             seal,
             sessions,
-            accounts,
+            secrets,
             events,
             commands: inbox,
             runs: HashMap::new(),
@@ -183,8 +183,8 @@ impl RunService {
                 Some(command) = self.commands.recv() => self.command(command).await?,
                 Some(read) = self.reads.join_next() => {
                     // A panic in the reader is the only way to have none; the tick tries again.
-                    if let Ok((run, accounts)) = read {
-                        self.accounts_read(&run, accounts);
+                    if let Ok((run, secrets)) = read {
+                        self.secrets_read(&run, secrets);
                     }
                 }
                 _ = tick.tick() => {
@@ -260,12 +260,12 @@ impl RunService {
                     self.store.insert_outcomes(id, &stored).await?;
                     self.schedule = true;
                 }
-                Output::ReadAccounts => {
-                    let (reader, run) = (self.accounts.clone(), id.to_owned());
+                Output::ReadSecrets => {
+                    let (reader, run) = (self.secrets.clone(), id.to_owned());
                     let (test, inline) = (entry.run.test().clone(), entry.inline.clone());
                     self.reads.spawn(async move {
-                        let accounts = reader.read(&test, &inline).await;
-                        (run, accounts)
+                        let secrets = reader.read(&test, &inline, SystemTime::now()).await;
+                        (run, secrets)
                     });
                 }
                 Output::Send {
@@ -284,7 +284,7 @@ impl RunService {
         }
     }
 
-    fn accounts_read(&mut self, id: &str, accounts: Result<Vec<Vec<Credentials>>, String>) {
+    fn secrets_read(&mut self, id: &str, secrets: SecretsRead) {
         let now = sessions::now();
         let Some(entry) = self.runs.get_mut(id) else {
             return;
@@ -294,13 +294,18 @@ impl RunService {
             let info = self.sessions.worker(*worker);
             !info.is_some_and(|i| i.takes_work() && i.instance == Some(*instance))
         });
-        match (accounts, gone) {
+        match (secrets, gone) {
             (Err(reason), _) => entry.run.cannot_run(reason, now),
             (Ok(_), Some((worker, _))) => {
                 entry.run.unplace(*worker);
                 self.schedule = true;
             }
-            (Ok(accounts), None) => entry.run.dispatch(&accounts, now),
+            (Ok(secrets), None) => {
+                for warning in &secrets.warnings {
+                    tracing::warn!(run = id, "{warning}");
+                }
+                entry.run.dispatch(&secrets, now);
+            }
         }
         self.touched.insert(id.to_owned());
     }

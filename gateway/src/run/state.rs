@@ -31,7 +31,7 @@ pub struct RunIdentity {
 pub(super) enum Stage {
     /// Waits for workers.
     Waiting(Waiting),
-    /// Placed; its accounts are read.
+    /// Placed; its accounts and certificates are read.
     Preparing,
     /// Its callees get ready.
     Callees { until: Instant },
@@ -275,8 +275,8 @@ pub enum Output {
     Save,
     /// Store and count outcomes the gateway itself decided.
     Outcomes(Vec<OutcomeRow>),
-    /// Read the accounts of the run, then call `dispatch` or `cannot_run`.
-    ReadAccounts,
+    /// Read what the run needs of Secrets, then call `dispatch` or `cannot_run`.
+    ReadSecrets,
     /// Send; a worker that is away gets it when it resumes.
     Send {
         /// To whom.
@@ -307,6 +307,8 @@ pub struct Run {
     /// By index of group, by index of endpoint.
     pub(super) endpoints: Vec<Vec<Endpoint>>,
     pub(super) partial: Vec<Partial>,
+    /// What is to be said of it although it goes on.
+    pub(super) warnings: Vec<String>,
     /// Why it ends FAILED.
     pub(super) failed: Option<String>,
     /// Why it was told to stop.

@@ -1,4 +1,5 @@
 mod losses;
+mod told;
 mod way;
 
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use callmeter_proto::worker::endpoint_event::What;
 use callmeter_proto::worker::to_worker::Message;
 use callmeter_proto::worker::{self, Outcome, Phase};
 
+use super::secrets::{GroupSecrets, RunSecrets};
 use super::*;
-use crate::definition::{self, Credentials, Format};
+use crate::definition::{self, Format};
 use crate::keys::SealKey;
 use crate::link::{InstanceId, Load, WorkerId};
 use crate::scheduler::{Decision, Share};
@@ -34,7 +36,7 @@ const INSTANCE: InstanceId = InstanceId([7; 16]);
 struct Bench {
     run: Run,
     now: Now,
-    accounts: Vec<Vec<Credentials>>,
+    secrets: RunSecrets,
     sent: Vec<(WorkerId, Message)>,
     outcomes: Vec<OutcomeRow>,
     saves: usize,
@@ -58,14 +60,16 @@ fn share(group: usize, worker: u8, first: u32, count: u32) -> Share {
 impl Bench {
     fn waiting(text: &str) -> Self {
         let (test, inline, _) = definition::parse(text, Format::Yaml, "").unwrap();
-        let accounts = (0..test.groups.len())
-            .map(|g| {
-                inline
-                    .of(g)
-                    .map(<[Credentials]>::to_vec)
-                    .unwrap_or_default()
+        let groups = (0..test.groups.len())
+            .map(|g| GroupSecrets {
+                accounts: inline.of(g).unwrap_or_default().to_vec(),
+                tls: None,
             })
             .collect();
+        let secrets = RunSecrets {
+            groups,
+            warnings: vec![],
+        };
         let identity = RunIdentity {
             id: "run".into(),
             organisation: "default".into(),
@@ -82,7 +86,7 @@ impl Bench {
         Self {
             run,
             now,
-            accounts,
+            secrets,
             sent: vec![],
             outcomes: vec![],
             saves: 0,
@@ -96,7 +100,7 @@ impl Bench {
         let known =
             |text: &str| Some((text.parse().unwrap(), INSTANCE, format!("w{}", &text[..1])));
         bench.run.decided(Decision::Place(shares), known, bench.now);
-        assert_eq!(bench.run.poll_output(), Some(Output::ReadAccounts));
+        assert_eq!(bench.run.poll_output(), Some(Output::ReadSecrets));
         bench
     }
 
@@ -116,7 +120,7 @@ impl Bench {
     }
 
     fn dispatch(&mut self) {
-        self.run.dispatch(&self.accounts, self.now);
+        self.run.dispatch(&self.secrets, self.now);
         self.drain();
     }
 
@@ -137,7 +141,7 @@ impl Bench {
                 Output::Save => self.saves += 1,
                 Output::Outcomes(rows) => self.outcomes.extend(rows),
                 Output::Over => self.reports += 1,
-                Output::ReadAccounts => panic!("read once"),
+                Output::ReadSecrets => panic!("read once"),
             }
         }
     }
@@ -264,6 +268,7 @@ impl Bench {
             started_ms,
             ended_ms,
             partial_reasons,
+            warnings,
             failed,
             stopped,
             shares,
@@ -289,6 +294,7 @@ impl Bench {
             started_ms,
             ended_ms,
             partial_reasons,
+            warnings,
             failed,
             stopped,
             summary: None,

@@ -38,6 +38,7 @@ impl Run {
             verdict: verdict.to_owned(),
             started_unix_ms: self.started_ms.unwrap_or(0),
             ended_unix_ms: self.ended_ms.unwrap_or(0),
+            warnings: self.warnings.clone(),
         }
     }
 
@@ -60,6 +61,7 @@ impl Run {
             reason: self.reason.clone(),
             partial: !self.partial.is_empty(),
             partial_reasons: self.partial.clone(),
+            warnings: self.warnings.clone(),
             verdict: verdict.to_owned(),
             created_at: timestamp::text(self.identity.created_ms),
             started_at: self.started_ms.map(timestamp::text),
@@ -126,6 +128,7 @@ pub(super) fn state_of_record(record: &RunRecord) -> fleet::RunState {
         verdict: record.verdict.clone(),
         started_unix_ms: record.started_ms.unwrap_or(0),
         ended_unix_ms: record.ended_ms.unwrap_or(0),
+        warnings: serde_json::from_str(&record.warnings).unwrap_or_default(),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct RunRecord {
     pub ended_ms: Option<i64>,
     /// JSON array.
     pub partial_reasons: String,
+    /// JSON array of texts.
+    pub warnings: String,
     /// Why it ends FAILED.
     pub failed: Option<String>,
     /// Why it was told to stop.
@@ -83,6 +85,8 @@ pub struct RunProgress {
     pub ended_ms: Option<i64>,
     /// JSON array.
     pub partial_reasons: String,
+    /// JSON array of texts.
+    pub warnings: String,
     /// Why it ends FAILED.
     pub failed: Option<String>,
     /// Why it was told to stop.
@@ -122,6 +126,7 @@ impl Store {
             started_ms,
             ended_ms,
             partial_reasons,
+            warnings,
             failed,
             stopped,
             shares,
@@ -131,7 +136,7 @@ impl Store {
         let no = run_no(&mut tx, id).await?;
         sqlx::query(
             "UPDATE runs SET status = ?, stage = ?, reason = ?, started_ms = ?, ended_ms = ?, partial_reasons = ?,
-             failed = ?, stopped = ? WHERE no = ?",
+             warnings = ?, failed = ?, stopped = ? WHERE no = ?",
         )
         .bind(status)
         .bind(stage)
@@ -139,6 +144,7 @@ impl Store {
         .bind(started_ms)
         .bind(ended_ms)
         .bind(partial_reasons)
+        .bind(warnings)
         .bind(failed)
         .bind(stopped)
         .bind(no)
@@ -346,6 +352,7 @@ fn run_record(row: &SqliteRow) -> RunRecord {
         started_ms: row.get("started_ms"),
         ended_ms: row.get("ended_ms"),
         partial_reasons: row.get("partial_reasons"),
+        warnings: row.get("warnings"),
         failed: row.get("failed"),
         stopped: row.get("stopped"),
         summary: row.get("summary"),

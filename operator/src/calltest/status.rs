@@ -180,6 +180,7 @@ fn take(status: &mut CallTestStatus, state: &RunState) {
             cause: reason.cause.clone(),
         })
         .collect();
+    status.warnings = state.warnings.iter().take(MOST).cloned().collect();
     status.expects = state
         .expects
         .iter()

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Events per second, minute or hour; greater than zero.
+/// Events per second, minute or hour, from 0 to 999999.999.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rate {
     text: String,
@@ -14,13 +14,12 @@ pub struct Rate {
 
 /// A text that is no [`Rate`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no rate; accepted: a number above 0 and /s, /m or /h, like 5/s, 0.5/s or 30/m")]
+#[error("`{0}` is no rate; accepted: a number and /s, /m or /h, like 5/s, 0.5/s or 30/m")]
 pub struct InvalidRate(String);
 
 impl Rate {
     /// What the schema accepts.
-    pub const PATTERN: &str =
-        r"^([1-9][0-9]{0,5}(\.[0-9]{1,3})?|0\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]))/[smh]$";
+    pub const PATTERN: &str = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,3})?/[smh]$";
 
     /// Events per second.
     pub const fn per_second(&self) -> f64 {
@@ -44,13 +43,11 @@ impl FromStr for Rate {
         let digits = |part: &str, most| {
             (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
         };
-        if !digits(whole, 6) || !digits(fraction, 3) {
+        let leading_zero = whole.len() > 1 && whole.starts_with('0');
+        if !digits(whole, 6) || !digits(fraction, 3) || leading_zero {
             return Err(invalid());
         }
         let number: f64 = number.parse().map_err(|_| invalid())?;
-        if number <= 0.0 {
-            return Err(invalid());
-        }
         Ok(Self {
             text: text.to_owned(),
             per_second: number / seconds,
@@ -102,7 +99,13 @@ mod tests {
 
     #[test]
     fn rates_are_read_per_second() {
-        for (text, per_second) in [("5/s", 5.0), ("0.5/s", 0.5), ("30/m", 0.5), ("3600/h", 1.0)] {
+        for (text, per_second) in [
+            ("5/s", 5.0),
+            ("0.5/s", 0.5),
+            ("30/m", 0.5),
+            ("3600/h", 1.0),
+            ("0/s", 0.0),
+        ] {
             let rate: Rate = text.parse().unwrap();
             assert!((rate.per_second() - per_second).abs() < 1e-12, "{text}");
             assert_eq!(rate.to_string(), text);
@@ -112,7 +115,7 @@ mod tests {
     #[test]
     fn other_texts_are_refused_with_what_is_accepted() {
         for text in [
-            "", "5", "0/s", "0.0/s", "5/d", "-1/s", "1e3/s", "1./s", ".5/s", "inf/s", "1/s ",
+            "", "5", "05/s", "00/s", "5/d", "-1/s", "1e3/s", "1./s", ".5/s", "inf/s", "1/s ",
         ] {
             let refusal = text.parse::<Rate>().unwrap_err().to_string();
             assert!(refusal.contains("5/s"), "{refusal}");

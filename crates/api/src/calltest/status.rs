@@ -142,6 +142,11 @@ pub struct CallTestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub partial_reasons: Vec<PartialReason>,
+    /// What is to be said of the run although it goes on: load that its endpoints cannot serve,
+    /// certificates that end soon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub warnings: Vec<String>,
     /// Each bound and what was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -17,20 +17,32 @@ pub(super) fn full() -> Value {
                 "placement": {"pool": "demo/fra"},
                 "role": "callee",
                 "target": {"external": true},
-                "registrar": {"domain": "pbx.example", "port": 5060, "outboundProxy": "proxy:5060", "register": true},
+                "registrar": {"domain": "pbx.example", "port": 5060, "transport": "udp", "keepAlive": "30s", "sipOverUdp": "auto",
+                    "outboundProxy": "proxy:5060", "register": true},
                 "accounts": {"list": [
                     {"user": "a", "password": "hunter2", "authUser": "aa", "realm": "r"},
                     {"user": "b", "password": "hunter2", "authUser": "bb", "realm": "r"}], "first": 1},
                 "audio": {"codec": "pcma", "ptime": "20ms", "dscp": 46},
                 "load": {"concurrency": 2},
                 "call": {"duration": "12s", "ringFor": "1s", "repeat": false},
+                "answer": {"code": 486},
+                "sessionTimer": {"mode": "required", "expires": "90s", "refresher": "uas"},
+                "reliable": "supported",
+                "headers": [{"name": "X-Test", "value": "a"}],
+                "dtmf": "info",
+                "authInDialog": true,
+                "scenario": [
+                    {"when": {"at": "5s"}, "do": "sendDtmf", "digits": "12#"},
+                    {"when": {"event": "dtmf", "digits": "1"}, "do": "transfer", "to": "sip:9@pbx.example", "attended": true}],
             },
             {
                 "name": "callers",
                 "endpoints": 2,
                 "role": "caller",
                 "target": {"uri": "sip:100@pbx.example"},
-                "registrar": {"domain": "pbx.example"},
+                "registrar": {"domain": "pbx.example", "transport": "wss", "wsPath": "/ws", "connection": "perEndpoint",
+                    "tls": {"verify": "custom", "caRef": {"name": "pbx-ca", "key": "ca.pem"},
+                        "clientCertRef": {"name": "fleet"}, "serverCertRef": {"name": "fleet"}}},
                 "accounts": {"pattern": "u{n}", "password": "hunter2", "realm": "r", "first": 1},
                 "load": {"arrivalRate": "5/s"},
             },
@@ -39,8 +51,23 @@ pub(super) fn full() -> Value {
                 "endpoints": 2,
                 "role": "both",
                 "target": {"group": "answerers"},
+                "load": {"ramp": [{"at": "0s", "rate": "1/s"}, {"at": "5s", "rate": "20/s"}]},
                 "registrar": {"domain": "pbx.example"},
                 "accounts": {"secretRef": {"name": "sip-accounts"}, "first": 1},
+            },
+            {
+                "name": "waves",
+                "endpoints": 2,
+                "role": "caller",
+                "target": {"group": "answerers"},
+                "load": {"steps": [{"at": "0s", "rate": "1/s"}, {"at": "5s", "rate": "20/s"}]},
+            },
+            {
+                "name": "stairs",
+                "endpoints": 2,
+                "role": "caller",
+                "target": {"group": "answerers"},
+                "load": {"steps": [{"at": "0s", "concurrency": 1}, {"at": "5s", "concurrency": 2}]},
             },
         ],
         "expect": [{"metric": "mos", "stat": "p05", "group": "callers", "min": 3.5, "max": 4.5}],
@@ -99,8 +126,8 @@ pub(super) fn read(definition: &Value) -> Result<(), Vec<(String, String)>> {
     })
 }
 
-/// Whether a refusal of `field` is about the place: it, what is in it, or what it is in. Accounts
-/// are told by their list, row by row.
+/// Whether a refusal of `field` is about the place: it, what is in it, or what it is in; or it says
+/// on which neighbour the field depends. Accounts are told by their list, row by row.
 fn is_about(field: &str, message: &str, place: &str) -> bool {
     let row = place
         .split_once(".list[")
@@ -111,13 +138,15 @@ fn is_about(field: &str, message: &str, place: &str) -> bool {
     let parent = place
         .rsplit_once(['.', '['])
         .map_or("", |(parent, _)| parent);
-    field.starts_with(place) || field == parent || told_by_row
+    let name = place.rsplit('.').next().unwrap_or_default();
+    let neighbour = field.starts_with(parent) && message.contains(&format!("with {name} "));
+    field.starts_with(place) || field == parent || told_by_row || neighbour
 }
 
 #[test]
 fn the_full_definition_is_taken() {
     assert_eq!(read(&full()), Ok(()));
-    assert_eq!(all_places().len(), 73);
+    assert_eq!(all_places().len(), 150);
 }
 
 /// What is taken: nothing in place of an optional field, its own type, and texts that are free.
@@ -134,21 +163,37 @@ const TAKEN: &[&str] = &[
     r#"groups[0].accounts.list[1].authUser: """#,
     r#"groups[0].accounts.list[1].password: "" "\u0007 ;""#,
     r#"groups[0].accounts.list[1].realm: """#,
+    "groups[0].answer: null",
     "groups[0].audio: null {}",
     "groups[0].audio.codec: null",
     "groups[0].audio.dscp: null",
     "groups[0].audio.ptime: null",
+    "groups[0].authInDialog: null true",
     "groups[0].call: null {}",
     "groups[0].call.duration: null",
     "groups[0].call.repeat: null true",
     "groups[0].call.ringFor: null",
+    "groups[0].dtmf: null",
+    "groups[0].headers: null []",
+    r#"groups[0].headers[0].value: """#,
     "groups[0].load: null",
     "groups[0].placement: null {}",
     "groups[0].placement.pool: null",
     "groups[0].registrar: null",
+    "groups[0].registrar.keepAlive: null",
     r#"groups[0].registrar.outboundProxy: null """#,
     "groups[0].registrar.port: null",
     "groups[0].registrar.register: null true",
+    "groups[0].registrar.sipOverUdp: null",
+    "groups[0].registrar.transport: null",
+    "groups[0].reliable: null",
+    "groups[0].scenario: null []",
+    "groups[0].scenario[1].attended: null true",
+    "groups[0].scenario[1].when.digits: null",
+    "groups[0].sessionTimer: null {}",
+    "groups[0].sessionTimer.expires: null",
+    "groups[0].sessionTimer.mode: null",
+    "groups[0].sessionTimer.refresher: null",
     "groups[0].target: null",
     "groups[0].target.external: true",
     "groups[1].accounts.first: null",
@@ -156,8 +201,17 @@ const TAKEN: &[&str] = &[
     r#"groups[1].accounts.realm: """#,
     "groups[1].load: null",
     "groups[1].registrar: null",
+    "groups[1].registrar.connection: null",
+    "groups[1].registrar.tls: null {}",
+    "groups[1].registrar.tls.caRef.key: null",
+    "groups[1].registrar.tls.clientCertRef: null",
+    "groups[1].registrar.tls.serverCertRef: null",
+    "groups[1].registrar.wsPath: null",
     "groups[2].accounts.first: null",
+    "groups[2].load: null",
     "groups[2].registrar: null",
+    "groups[3].load: null",
+    "groups[4].load: null",
 ];
 
 /// Each value of each field replaced by one of every other type.
@@ -211,11 +265,22 @@ const REQUIRED: &[&str] = &[
     "groups[0].accounts.list[0].user",
     "groups[0].accounts.list[1].password",
     "groups[0].accounts.list[1].user",
+    "groups[0].answer.code",
     "groups[0].endpoints",
+    "groups[0].headers[0].name",
+    "groups[0].headers[0].value",
     "groups[0].load.concurrency",
     "groups[0].name",
     "groups[0].registrar.domain",
     "groups[0].role",
+    "groups[0].scenario[0].digits",
+    "groups[0].scenario[0].do",
+    "groups[0].scenario[0].when",
+    "groups[0].scenario[0].when.at",
+    "groups[0].scenario[1].do",
+    "groups[0].scenario[1].to",
+    "groups[0].scenario[1].when",
+    "groups[0].scenario[1].when.event",
     "groups[0].target.external",
     "groups[1].accounts",
     "groups[1].accounts.password",
@@ -224,6 +289,12 @@ const REQUIRED: &[&str] = &[
     "groups[1].load.arrivalRate",
     "groups[1].name",
     "groups[1].registrar.domain",
+    "groups[1].registrar.tls.caRef",
+    "groups[1].registrar.tls.caRef.name",
+    "groups[1].registrar.tls.clientCertRef.name",
+    "groups[1].registrar.tls.serverCertRef.name",
+    "groups[1].registrar.tls.verify",
+    "groups[1].registrar.transport",
     "groups[1].role",
     "groups[1].target",
     "groups[1].target.uri",
@@ -231,11 +302,36 @@ const REQUIRED: &[&str] = &[
     "groups[2].accounts.secretRef",
     "groups[2].accounts.secretRef.name",
     "groups[2].endpoints",
+    "groups[2].load.ramp",
+    "groups[2].load.ramp[0].at",
+    "groups[2].load.ramp[0].rate",
+    "groups[2].load.ramp[1].at",
+    "groups[2].load.ramp[1].rate",
     "groups[2].name",
     "groups[2].registrar.domain",
     "groups[2].role",
     "groups[2].target",
     "groups[2].target.group",
+    "groups[3].endpoints",
+    "groups[3].load.steps",
+    "groups[3].load.steps[0].at",
+    "groups[3].load.steps[0].rate",
+    "groups[3].load.steps[1].at",
+    "groups[3].load.steps[1].rate",
+    "groups[3].name",
+    "groups[3].role",
+    "groups[3].target",
+    "groups[3].target.group",
+    "groups[4].endpoints",
+    "groups[4].load.steps",
+    "groups[4].load.steps[0].at",
+    "groups[4].load.steps[0].concurrency",
+    "groups[4].load.steps[1].at",
+    "groups[4].load.steps[1].concurrency",
+    "groups[4].name",
+    "groups[4].role",
+    "groups[4].target",
+    "groups[4].target.group",
 ];
 
 /// Each field left out.

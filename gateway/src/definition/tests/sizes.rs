@@ -72,7 +72,7 @@ fn contradictions_and_sizes_are_named() {
             "/groups/0/load",
             json!({"concurrency": 1, "arrivalRate": "1/s"}),
             "groups[0].load",
-            "accepted: exactly one of concurrency, arrivalRate",
+            "accepted: exactly one of arrivalRate, concurrency, ramp, steps",
         ),
         (
             "/groups/0/name",

@@ -1,48 +1,17 @@
-//! Registrar, accounts, audio, load and calls of a group.
+//! Accounts, audio and calls of a group.
 
 use std::time::Duration;
 
 use callmeter_api::calltest as api;
 
-use super::forms::{is_host, is_label, shown};
+use super::forms::{is_label, shown};
 use super::{Check, DAY};
-use crate::definition::{Accounts, Audio, Call, Load, Registrar};
+use crate::definition::{Accounts, Audio, Call};
 
 const DEFAULT_PTIME_MS: u32 = 20;
 const DEFAULT_DSCP: u8 = 46;
 
 impl Check<'_> {
-    pub(super) fn registrar(&mut self, at: &str, registrar: &api::Registrar) -> Registrar {
-        let api::Registrar {
-            domain,
-            port,
-            outbound_proxy,
-            register,
-        } = registrar;
-        if !is_host(domain, 253) {
-            self.refuse(
-                format!("{at}.domain"),
-                format!("{}; accepted: a host name or an IP address", shown(domain)),
-            );
-        }
-        if *port == Some(0) {
-            self.refuse(format!("{at}.port"), "0; accepted: 1 to 65535");
-        }
-        let outbound_proxy = outbound_proxy.clone().unwrap_or_default();
-        if !outbound_proxy.is_empty() && !is_host(&outbound_proxy, 259) {
-            self.refuse(
-                format!("{at}.outboundProxy"),
-                format!("{}; accepted: host or host:port", shown(&outbound_proxy)),
-            );
-        }
-        Registrar {
-            domain: domain.clone(),
-            port: port.unwrap_or(0),
-            outbound_proxy,
-            register: register.unwrap_or(true),
-        }
-    }
-
     pub(super) fn accounts(&mut self, at: &str, accounts: &api::Accounts) -> Accounts {
         let api::Accounts {
             secret_ref: api::SecretRef { name },
@@ -95,33 +64,6 @@ impl Check<'_> {
             codec: codec.unwrap_or_default(),
             ptime_ms: ptime_ms as u32,
             dscp,
-        }
-    }
-
-    pub(super) fn load(&mut self, at: &str, load: Option<&api::Load>, endpoints: u32) -> Load {
-        match load {
-            None => Load::AllAtOnce,
-            Some(api::Load {
-                concurrency: Some(n),
-                arrival_rate: None,
-            }) => {
-                if !(1..=endpoints).contains(n) {
-                    let accepted = format!("1 to {endpoints}, the endpoints of the group");
-                    self.refuse(
-                        format!("{at}.concurrency"),
-                        format!("{n}; accepted: {accepted}"),
-                    );
-                }
-                Load::Concurrency(*n)
-            }
-            Some(api::Load {
-                concurrency: None,
-                arrival_rate: Some(rate),
-            }) => Load::ArrivalRate(rate.per_second()),
-            Some(_) => {
-                self.refuse(at, "accepted: exactly one of concurrency, arrivalRate");
-                Load::AllAtOnce
-            }
         }
     }
 

@@ -1,3 +1,5 @@
+mod tls;
+
 use axum::http::{Request, Response};
 use base64::Engine as _;
 use kube::client::Body;
@@ -19,7 +21,7 @@ async fn read(status: u16, body: serde_json::Value) -> Result<Vec<Vec<Credential
     let (test, inline, _) = parse(TEST, Format::Yaml, "demo").unwrap();
     let (service, mut server): (_, Handle<Request<Body>, Response<Body>>) =
         tower_test::mock::pair();
-    let reader = AccountReader::new(Some(Client::new(service, "gateway")));
+    let reader = SecretReader::new(Some(Client::new(service, "gateway")));
     let answer = tokio::spawn(async move {
         let (request, respond) = server.next_request().await.expect("one request");
         assert_eq!(request.method(), "GET");
@@ -34,9 +36,10 @@ async fn read(status: u16, body: serde_json::Value) -> Result<Vec<Vec<Credential
         // A second request would wait for ever and fail the test.
         drop(server);
     });
-    let accounts = reader.read(&test, &inline).await;
+    let secrets = reader.read(&test, &inline, SystemTime::now()).await;
     answer.await.unwrap();
-    accounts
+    let groups = secrets?.groups.into_iter();
+    Ok(groups.map(|group| group.accounts).collect())
 }
 
 fn secret(key: &str, text: &str) -> serde_json::Value {
@@ -109,10 +112,10 @@ async fn what_is_wrong_with_a_secret_is_told_by_name_and_never_its_content() {
 #[tokio::test]
 async fn outside_a_cluster_a_secret_cannot_be_read() {
     let (test, inline, _) = parse(TEST, Format::Yaml, "demo").unwrap();
-    let refusal = AccountReader::new(None)
-        .read(&test, &inline)
+    let refusal = SecretReader::new(None)
+        .read(&test, &inline, SystemTime::now())
         .await
         .unwrap_err();
-    let expected = "accounts of group a: Secret demo/sip: this gateway runs outside a cluster; accepted: list or pattern";
+    let expected = "accounts of group a: Secret demo/sip: this gateway runs outside a cluster; accepted: accounts by list or pattern, tls without Secrets";
     assert_eq!(refusal, expected);
 }

@@ -71,7 +71,7 @@ impl Bench {
             store: store.clone(),
             seal: keys.seal.clone(),
             sessions: sessions.clone(),
-            accounts: AccountReader::new(None),
+            secrets: SecretReader::new(None),
             events: inbox,
         };
         let (runs, _, service) = RunService::start(config).await.unwrap();

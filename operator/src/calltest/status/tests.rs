@@ -110,6 +110,15 @@ fn a_missed_bound_is_told_with_its_figure() {
 }
 
 #[test]
+fn warnings_of_the_gateway_are_shown() {
+    let warned = running(|state| state.warnings = vec!["w".into(); 65]);
+    let status = build(&with_run(), &warned, &Applied::default());
+    assert_eq!(status.warnings, vec!["w"; 64]);
+    let quiet = build(&with_run(), &running(|_| {}), &Applied::default());
+    assert!(quiet.warnings.is_empty());
+}
+
+#[test]
 fn a_partial_run_has_never_passed() {
     let partial = running(|state| {
         state.status = "COMPLETED".into();

@@ -1,0 +1,207 @@
+//! Registrar, transport and certificates of a group.
+
+use std::time::Duration;
+
+use callmeter_api::calltest as api;
+
+use super::forms::{is_host, is_label, not_dialled, shown};
+use super::{Check, Role};
+use crate::definition::{Registrar, Tls, TlsVerify, Transport};
+
+/// Below the idle timeouts of proxies and address translators for TCP (RFC 5626 §4.4.1 asks for at
+/// most 120 s).
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+const WEB_SOCKET: [Transport; 2] = [Transport::Ws, Transport::Wss];
+const SECURE: [Transport; 3] = [Transport::Tls, Transport::Wss, Transport::Auto];
+const DATAGRAM: [Transport; 2] = [Transport::Udp, Transport::Auto];
+const CONNECTED: [Transport; 5] = [
+    Transport::Tcp,
+    Transport::Tls,
+    Transport::Ws,
+    Transport::Wss,
+    Transport::Auto,
+];
+
+impl Check<'_> {
+    pub(super) fn registrar(
+        &mut self,
+        at: &str,
+        role: Role,
+        registrar: &api::Registrar,
+    ) -> Registrar {
+        let api::Registrar {
+            domain,
+            port,
+            transport: given,
+            ws_path,
+            connection,
+            keep_alive,
+            sip_over_udp,
+            outbound_proxy,
+            register,
+            tls,
+        } = registrar;
+        let transport = given.unwrap_or_default();
+        let register = register.unwrap_or(true);
+        match domain {
+            Some(domain) if !is_host(domain, 253) => self.refuse(
+                format!("{at}.domain"),
+                format!("{}; accepted: a host name or an IP address", shown(domain)),
+            ),
+            None if register || given.is_none() => self.refuse(
+                format!("{at}.domain"),
+                "is required; only with register false and a transport there may be none",
+            ),
+            _ => {}
+        }
+        if let Some(port) = port {
+            let problem = if *port == 0 {
+                Some("accepted: 1 to 65535")
+            } else if domain.is_none() {
+                Some("is accepted with registrar.domain only")
+            } else if transport == Transport::Auto {
+                Some("is not accepted with transport auto, which takes port and transport from DNS")
+            } else {
+                None
+            };
+            if let Some(problem) = problem {
+                self.refuse(format!("{at}.port"), format!("{port}; {problem}"));
+            }
+        }
+        let mut only_with = |given: bool, field: &str, transports: &[Transport]| {
+            if given && !transports.contains(&transport) {
+                let names: Vec<&str> = transports.iter().map(|t| t.as_str()).collect();
+                let message = format!(
+                    "is accepted with transport {} only, not with {}",
+                    names.join(", "),
+                    transport.as_str()
+                );
+                self.refuse(format!("{at}.{field}"), message);
+            }
+        };
+        only_with(ws_path.is_some(), "wsPath", &WEB_SOCKET);
+        only_with(connection.is_some(), "connection", &CONNECTED);
+        only_with(sip_over_udp.is_some(), "sipOverUdp", &DATAGRAM);
+        only_with(tls.is_some(), "tls", &SECURE);
+        if let Some(path) = ws_path {
+            let fits = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+            if !fits || path.len() > 255 {
+                self.refuse(
+                    format!("{at}.wsPath"),
+                    format!("{}; accepted: a path like /ws", shown(path)),
+                );
+            }
+        }
+        if let Some(interval) = keep_alive {
+            self.within(
+                &format!("{at}.keepAlive"),
+                interval.std(),
+                Duration::from_secs(1),
+                Duration::from_secs(600),
+                "1s to 10m",
+            );
+        }
+        let outbound_proxy = outbound_proxy.clone().unwrap_or_default();
+        if !outbound_proxy.is_empty() && !is_host(&outbound_proxy, 259) {
+            self.refuse(
+                format!("{at}.outboundProxy"),
+                format!("{}; accepted: host or host:port", shown(&outbound_proxy)),
+            );
+        }
+        let listens = role != Role::Caller && !register;
+        let has_certificate = tls.as_ref().is_some_and(|t| t.server_cert_ref.is_some());
+        if listens && matches!(transport, Transport::Tls | Transport::Wss) && !has_certificate {
+            self.refuse(
+                format!("{at}.tls.serverCertRef"),
+                format!(
+                    "is required where calls are taken by {} without registering",
+                    transport.as_str()
+                ),
+            );
+        }
+        Registrar {
+            domain: domain.clone().unwrap_or_default(),
+            port: port.unwrap_or(0),
+            transport,
+            ws_path: ws_path.clone().unwrap_or_else(|| "/".to_owned()),
+            connection_per_endpoint: *connection == Some(api::Connection::PerEndpoint),
+            keep_alive: match (keep_alive, transport) {
+                (Some(interval), _) => interval.std(),
+                (None, Transport::Udp) => Duration::ZERO,
+                (None, _) => KEEP_ALIVE,
+            },
+            sip_over_udp_always: *sip_over_udp == Some(api::SipOverUdp::Always),
+            outbound_proxy,
+            register,
+            tls: tls.as_ref().map(|t| self.tls(&format!("{at}.tls"), t)),
+        }
+    }
+
+    fn tls(&mut self, at: &str, tls: &api::Tls) -> Tls {
+        let api::Tls {
+            verify,
+            ca_ref,
+            client_cert_ref,
+            server_cert_ref,
+        } = tls;
+        let verify = verify.unwrap_or_default();
+        match (verify, ca_ref) {
+            (TlsVerify::Custom, None) => self.refuse(
+                format!("{at}.caRef"),
+                "is required with verify custom; accepted: the name of a Secret",
+            ),
+            (TlsVerify::System | TlsVerify::Skip, Some(_)) => {
+                self.refuse(format!("{at}.caRef"), "is accepted with verify custom only");
+            }
+            _ => {}
+        }
+        let named = [
+            ("caRef", ca_ref.as_ref().map(|r| &r.name)),
+            ("clientCertRef", client_cert_ref.as_ref().map(|r| &r.name)),
+            ("serverCertRef", server_cert_ref.as_ref().map(|r| &r.name)),
+        ];
+        for (field, name) in named {
+            if let Some(name) = name {
+                self.secret(&format!("{at}.{field}"), name);
+            }
+        }
+        let key = |given: &Option<String>| given.clone().unwrap_or_else(|| "ca.crt".to_owned());
+        if let Some(api::CaRef { key: Some(key), .. }) = ca_ref {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+            if !(1..=253).contains(&key.len()) || !key.bytes().all(allowed) {
+                self.refuse(
+                    format!("{at}.caRef.key"),
+                    format!("{}; accepted: a key of the Secret", shown(key)),
+                );
+            }
+        }
+        Tls {
+            namespace: self.namespace.to_owned(),
+            verify,
+            ca: ca_ref.as_ref().map(|r| (r.name.clone(), key(&r.key))),
+            client: client_cert_ref.as_ref().map(|r| r.name.clone()),
+            server: server_cert_ref.as_ref().map(|r| r.name.clone()),
+        }
+    }
+
+    fn secret(&mut self, at: &str, name: &str) {
+        if !name.split('.').all(is_label) || name.len() > 253 {
+            self.refuse(
+                format!("{at}.name"),
+                format!("{}; accepted: the name of a Secret", shown(name)),
+            );
+        }
+        if self.namespace.is_empty() {
+            let accepted = "a CallTest, this test has no namespace a Secret could be in";
+            self.refuse(at, format!("{}; accepted in {accepted}", shown(name)));
+        }
+    }
+
+    /// A URI that is dialled or transferred to.
+    pub(super) fn sip_uri(&mut self, at: &str, uri: &str) {
+        if let Some(accepted) = not_dialled(uri) {
+            self.refuse(at, format!("{}; accepted: {accepted}", shown(uri)));
+        }
+    }
+}
