@@ -300,6 +300,8 @@ impl Engine {
                     CallEvent::Offer { body } => self.offered(now, stream, &body),
                     CallEvent::OfferAnswered { .. }
                     | CallEvent::OfferRefused { .. }
+                    | CallEvent::SessionRefreshed { .. }
+                    | CallEvent::SessionExpired
                     | CallEvent::Info { .. }
                     | CallEvent::InfoAnswered { .. } => {}
                     CallEvent::AckMissing => {

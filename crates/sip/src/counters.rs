@@ -52,6 +52,9 @@ pub struct UaCounters {
     pub reinvites_sent: u64,
     /// re-INVITEs and UPDATEs received that offer something.
     pub reinvites_received: u64,
+    /// Refreshes of session timers that were accepted, of either side, and those of
+    /// [`crate::UserAgent::refresh_session`].
+    pub session_refreshes: u64,
 }
 
 impl AddAssign for UaCounters {
@@ -76,6 +79,7 @@ impl AddAssign for UaCounters {
             invites_received,
             reinvites_sent,
             reinvites_received,
+            session_refreshes,
         } = other;
         self.messages_sent += messages_sent;
         self.messages_received += messages_received;
@@ -100,6 +104,7 @@ impl AddAssign for UaCounters {
         self.invites_received += invites_received;
         self.reinvites_sent += reinvites_sent;
         self.reinvites_received += reinvites_received;
+        self.session_refreshes += session_refreshes;
     }
 }
 

@@ -23,6 +23,7 @@ pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
-    Invite, MidTimes, OfferBy, OptionsAnswered, Output, Registered, Registration,
-    RegistrationFailed, Transmit, UaConfig, UaError, UaEvent, UserAgent,
+    Invite, MidTimes, OfferBy, OptionsAnswered, Output, Refresher, Registered, Registration,
+    RegistrationFailed, SessionTimer, SessionTimerMode, Transmit, UaConfig, UaError, UaEvent,
+    UserAgent,
 };

@@ -20,6 +20,7 @@ mod redirect;
 mod register;
 mod registered;
 mod screen;
+mod session;
 mod stray;
 mod within;
 
@@ -37,7 +38,9 @@ use crate::transaction::Transactions;
 use call::Call;
 use endpoint::Endpoint;
 
-pub use config::{EndpointConfig, Held, Invite, Registration, UaConfig};
+pub use config::{
+    EndpointConfig, Held, Invite, Refresher, Registration, SessionTimer, SessionTimerMode, UaConfig,
+};
 pub use error::UaError;
 pub use event::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, MidTimes,
@@ -266,6 +269,14 @@ impl UserAgent {
     ) -> Result<(), UaError> {
         let now = self.clock(now);
         self.offer_change(now, call, body.into(), by)
+    }
+
+    /// Refreshes the session of a call that stands (RFC 4028 §7.4), whether it has a timer or not:
+    /// by UPDATE if the peer's Allow has it, else by re-INVITE with the SDP that stands. Ends in
+    /// [`CallEvent::SessionRefreshed`]; one that is refused says nothing.
+    pub fn refresh_session(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.start_refresh(now, call)
     }
 
     /// Sends an INFO within a call that stands; ends in [`CallEvent::InfoAnswered`], unless the

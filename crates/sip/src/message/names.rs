@@ -112,6 +112,8 @@ header_names! {
     Require "Require" "",
     Unsupported "Unsupported" "",
     RetryAfter "Retry-After" "",
+    SessionExpires "Session-Expires" "x",
+    MinSe "Min-SE" "",
 }
 
 impl HeaderName {

@@ -24,6 +24,7 @@ impl UserAgent {
         call.give_up_at = None;
         if let Some(mid) = &mut call.mid {
             mid.glare = None;
+            mid.session = None;
         }
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);

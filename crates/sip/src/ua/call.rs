@@ -46,6 +46,8 @@ pub(super) struct Call {
     pub(super) give_up_at: Option<Instant>,
     /// Our session description as agreed last.
     pub(super) local_sdp: Bytes,
+    /// Whether the peer's Allow has UPDATE.
+    pub(super) updates: bool,
     /// What the call does beyond INVITE and BYE.
     pub(super) mid: Option<Box<Mid>>,
     pub(super) deadline: Deadline,
@@ -82,6 +84,10 @@ pub(super) struct Outgoing {
     pub(super) redirects: Redirects,
     /// The credentials it was sent with.
     pub(super) authorization: Authorization,
+    /// The longest Min-SE of the 422 it got, in seconds; 0 for none.
+    pub(super) min_se: u32,
+    /// How often it was sent again for a 422.
+    pub(super) stretched: u8,
     /// What branches of a forking proxy said in early dialogs: To tag and last SDP.
     pub(super) early: Vec<(Bytes, Bytes)>,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
@@ -159,6 +165,7 @@ impl Call {
             offer: None,
             give_up_at: None,
             local_sdp: Bytes::new(),
+            updates: false,
             mid: None,
             deadline: Deadline::default(),
         }

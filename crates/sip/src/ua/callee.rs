@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::call::{Call, Offered, State, Unacknowledged};
 use super::endpoint::contact;
 use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
-use super::screen::{merge_key, refusal_of, response_flow};
+use super::screen::{merge_key, names_option, refusal_of, response_flow};
 use super::{UaError, UserAgent};
 use crate::compose::{self, ALLOW, tagged};
 use crate::counters::EndpointKey;
@@ -44,7 +44,11 @@ impl UserAgent {
         self.core
             .ledger
             .count(found, |counters| counters.invites_received += 1);
-        if let Some(code) = refusal_of(&message, self.calls.len() >= self.config.max_calls) {
+        let config = found
+            .and_then(|key| self.endpoints.get(&key))
+            .map(|endpoint| &endpoint.config);
+        let full = self.calls.len() >= self.config.max_calls;
+        if let Some(code) = refusal_of(&message, config, full) {
             return self.refuse(now, flow, &message, essentials, key, code);
         }
         let merge_key = merge_key(&message, essentials);
@@ -64,6 +68,7 @@ impl UserAgent {
             .transactions
             .open(&mut self.core, now, key, response_flow, method, owner);
         let body = message.body();
+        let updates = names_option(&message, HeaderName::Allow, Method::Update.as_str());
         let cseq = essentials.cseq.number;
         let from = essentials.from.uri.clone();
         let offered = Offered {
@@ -76,6 +81,7 @@ impl UserAgent {
         let state = State::Ringing(Box::new(offered));
         let mut call = Call::new(found, false, flow.local, tag, state);
         call.dialog = Some(dialog);
+        call.updates = updates;
         call.times.invite = Some(now);
         call.give_up_at = Some(now + self.config.ring_timeout);
         let call = self.insert_call(call);
@@ -173,6 +179,7 @@ impl UserAgent {
         let (server, cseq) = (offered.server, offered.cseq);
         let is_invite = offered.request.method() == Some(Method::Invite);
         let response = self.dialog_response(call, offered, 200, &body);
+        let granted = self.granted(call, &offered.request);
         let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, 200, response.clone());
@@ -182,6 +189,7 @@ impl UserAgent {
         call.offer = None;
         call.give_up_at = None;
         call.local_sdp = body;
+        let first = matches!(call.state, State::Ringing(_));
         if let State::Ringing(offered) = &call.state {
             self.merged.remove(&offered.merge_key);
             call.state = State::Up;
@@ -192,6 +200,7 @@ impl UserAgent {
         if let Some(flow) = flow.filter(|_| is_invite) {
             call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
         }
+        self.session_granted(now, key, granted, first);
         self.arm(key);
         Ok(())
     }
@@ -350,6 +359,9 @@ impl UserAgent {
         }
         if code >= 200 {
             builder.header(HeaderName::Allow, ALLOW);
+            if let Some(granted) = self.granted(call, request) {
+                Self::write_granted(&mut builder, granted);
+            }
         }
         self.finish_response(builder, body)
     }

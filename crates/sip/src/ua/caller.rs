@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use super::auth::{Challenged, Retries};
 use super::call::{Call, Outgoing, State};
-use super::config::Invite;
+use super::config::{Invite, SessionTimer};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::redirect::Redirects;
+use super::screen::names_option;
+use super::session::{TIMER, min_se};
 use super::{UaError, UserAgent};
 use crate::compose::{self, Draft, tagged};
 use crate::counters::EndpointKey;
@@ -17,6 +19,9 @@ use crate::digest::Authorization;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
 use crate::transaction::{ClientKey, LIFETIME, Owner};
+
+/// How often a longer session interval is taken from a 422.
+const MAX_STRETCHES: u8 = 3;
 
 impl UserAgent {
     pub(super) fn start_call(
@@ -68,6 +73,8 @@ impl UserAgent {
             retries: Retries::default(),
             redirects: Redirects::default(),
             authorization: Authorization::default(),
+            min_se: 0,
+            stretched: 0,
             early: Vec::new(),
             provisional: false,
             cancelled: false,
@@ -129,6 +136,11 @@ impl UserAgent {
                 for (name, value) in &endpoint.config.headers {
                     builder.named(name, value.as_bytes());
                 }
+                let timer = &endpoint.config.session_timer;
+                if timer.is_on() {
+                    builder.header(HeaderName::Supported, TIMER.as_bytes());
+                    timer.write(builder, outgoing.min_se);
+                }
             },
             product: &self.config.product,
             content_type: compose::SDP,
@@ -166,6 +178,7 @@ impl UserAgent {
             100..=199 => self.on_progress(now, key, message, essentials, status),
             200..=299 => self.on_answer(now, key, client, message, essentials, status),
             401 | 407 => self.on_invite_challenge(now, key, message, status),
+            422 if self.stretches_session(key, message) => self.send_invite(now, key),
             _ if self.redirected(now, key, message, status) => {}
             _ => self.on_refusal(now, key, message, status),
         }
@@ -240,6 +253,10 @@ impl UserAgent {
         let endpoint = call.endpoint;
         call.dialog = Some(dialog);
         call.local_sdp = outgoing.body;
+        call.updates = names_option(message, HeaderName::Allow, Method::Update.as_str());
+        if outgoing.min_se > 0 {
+            call.mid.get_or_insert_default().min_se = outgoing.min_se;
+        }
         call.status = Some(status);
         call.times.answered = Some(now);
         call.times.ack = Some(now);
@@ -252,6 +269,7 @@ impl UserAgent {
             self.transactions.keep_ack(client, tag, flow, ack);
         }
         self.call_event(now, key, CallEvent::Answered { body });
+        self.session_of_2xx(now, key, message, true);
         if outgoing.cancelled {
             self.send_bye(now, key, EndReason::Cancelled);
         }
@@ -289,6 +307,31 @@ impl UserAgent {
         }
         call.times.invite_authenticated = Some(now);
         self.send_invite(now, key);
+    }
+
+    /// A 422 to the INVITE: whether it is sent again with what the peer demands, which has to be
+    /// more than before (RFC 4028 §7.3).
+    fn stretches_session(&mut self, key: CallKey, message: &Message) -> bool {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        let timer = call
+            .endpoint
+            .and_then(|key| self.endpoints.get(&key))
+            .map(|endpoint| endpoint.config.session_timer);
+        let State::Calling(outgoing) = &mut call.state else {
+            return false;
+        };
+        let (Some(timer), wanted) = (timer.filter(SessionTimer::is_on), min_se(message)) else {
+            return false;
+        };
+        let sent = timer.seconds().max(outgoing.min_se);
+        if wanted <= sent || outgoing.cancelled || outgoing.stretched == MAX_STRETCHES {
+            return false;
+        }
+        outgoing.min_se = wanted;
+        outgoing.stretched += 1;
+        true
     }
 
     /// A final response other than 2xx.

@@ -63,6 +63,57 @@ pub struct EndpointConfig {
     /// Header fields added to every INVITE that starts a call, name and value; CR and LF in a
     /// value become spaces.
     pub headers: Vec<(String, String)>,
+    /// Session timers (RFC 4028).
+    pub session_timer: SessionTimer,
+}
+
+/// How an endpoint uses session timers (RFC 4028). A session is refreshed at half its interval, by
+/// UPDATE if the peer's Allow has it, else by re-INVITE; one that its peer does not refresh is
+/// ended 32 s, or a third of the interval, before it runs out (§10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimer {
+    /// Whether.
+    pub mode: SessionTimerMode,
+    /// The session interval asked for, in whole seconds, 90 at least; what is granted may be
+    /// shorter, and longer after a 422.
+    pub expires: Duration,
+    /// Who is asked to refresh.
+    pub refresher: Refresher,
+}
+
+/// Whether session timers are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionTimerMode {
+    /// Neither asked for nor granted; a peer that requires them is refused with 420.
+    #[default]
+    Disabled,
+    /// Asked for, and granted to peers that know them.
+    Supported,
+    /// Required of the peer: it answers our INVITE with 420 if it lacks them; its own INVITE
+    /// without them is refused with 421.
+    Required,
+}
+
+/// Who refreshes a session: the side that sends a request, or the one that answers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refresher {
+    /// Who sends the request.
+    #[default]
+    Uac,
+    /// Who answers it.
+    Uas,
+    /// Left to the one who answers; we answer as for [`Self::Uac`].
+    None,
+}
+
+impl Default for SessionTimer {
+    fn default() -> Self {
+        Self {
+            mode: SessionTimerMode::default(),
+            expires: Duration::from_secs(1800),
+            refresher: Refresher::default(),
+        }
+    }
 }
 
 impl EndpointConfig {
@@ -79,6 +130,7 @@ impl EndpointConfig {
             auth_in_dialog: false,
             follow_redirects: false,
             headers: Vec::new(),
+            session_timer: SessionTimer::default(),
         }
     }
 }

@@ -190,6 +190,14 @@ pub enum CallEvent {
         /// Status code, 300 to 699; `None` without a response, then the call ends.
         code: Option<u16>,
     },
+    /// A 2xx to a re-INVITE or UPDATE renewed the session timer, or answered
+    /// [`super::UserAgent::refresh_session`].
+    SessionRefreshed {
+        /// Whether the request was ours.
+        ours: bool,
+    },
+    /// Nobody refreshed the session in time; a BYE is on its way (RFC 4028 §10).
+    SessionExpired,
     /// The peer sent an INFO; it has been answered with 200.
     Info {
         /// Content-Type as sent, empty without one; 256 bytes at most.
@@ -259,6 +267,8 @@ pub enum EndReason {
     /// A request of ours within the call was answered 408 or 481, or not at all; then ended by
     /// our BYE (RFC 3261 §12.2.1.2).
     DialogLost,
+    /// Nobody refreshed the session in time; then ended by our BYE.
+    SessionExpired,
     /// The call was dropped with its endpoint or listener, without a message.
     Dropped,
 }
@@ -278,6 +288,7 @@ impl EndReason {
             Self::ByeTimeout => "bye_timeout",
             Self::AckTimeout => "ack_timeout",
             Self::DialogLost => "dialog_lost",
+            Self::SessionExpired => "session_expired",
             Self::Dropped => "dropped",
         }
     }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::auth::{Challenged, Retries};
 use super::call::{Call, State};
 use super::event::{CallKey, EndReason, MidTimes};
-use super::offer::Glare;
+use super::offer::{Glare, MAX_GLARES};
+use super::session::Session;
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, SDP};
 use crate::digest::Authorization;
@@ -26,6 +27,9 @@ pub(super) struct Mid {
     pub(super) asked: Vec<Asked>,
     /// Our offer that met one of the peer's.
     pub(super) glare: Option<Glare>,
+    pub(super) session: Option<Session>,
+    /// The longest Min-SE of the 422 we got, in seconds; 0 for none.
+    pub(super) min_se: u32,
     pub(super) times: MidTimes,
 }
 
@@ -52,6 +56,8 @@ pub(super) struct Asked {
 pub(super) enum Purpose {
     /// An offer of the caller of this stack.
     Offer,
+    /// A refresh of the session.
+    Refresh,
     /// An INFO of the caller of this stack.
     Info,
 }
@@ -89,7 +95,9 @@ impl Mid {
 
     /// When something is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.glare.as_ref().map(|glare| glare.at)
+        let glare = self.glare.as_ref().map(|glare| glare.at);
+        let session = self.session.as_ref().map(Session::next);
+        [glare, session].into_iter().flatten().min()
     }
 }
 
@@ -158,6 +166,9 @@ impl UserAgent {
         let more = |builder: &mut Builder| {
             for (name, value) in &asked.lines {
                 builder.header(*name, value);
+            }
+            if asked.is_offer() {
+                self.write_session(call, builder);
             }
         };
         // INFO and PRACK do not refresh the target (RFC 6086 §4.2.1).
@@ -239,8 +250,16 @@ impl UserAgent {
                 return;
             }
         }
+        if status == 422 && asked.glares < MAX_GLARES && self.takes_longer_session(key, message) {
+            asked.glares += 1;
+            self.ask(now, key, asked);
+            return;
+        }
         if is_ok {
             self.accepted_within(key, asked.method, flow.remote, message);
+            if asked.is_offer() {
+                self.session_of_2xx(now, key, message, false);
+            }
         }
         self.on_asked_end(now, key, asked, Some((message, status)));
         if status == 408 || status == 481 {
@@ -278,6 +297,7 @@ impl UserAgent {
         let code = response.map(|(_, status)| status);
         match asked.purpose {
             Purpose::Offer => self.on_offer_end(now, key, asked, response),
+            Purpose::Refresh => self.on_refresh_end(now, key, asked, response),
             Purpose::Info => self.on_info_end(now, key, code),
         }
     }
@@ -317,5 +337,6 @@ impl UserAgent {
     /// Does what is due of the call's timer.
     pub(super) fn on_mid_timer(&mut self, now: Instant, key: CallKey) {
         self.on_glare_timer(now, key);
+        self.on_session_timer(now, key);
     }
 }

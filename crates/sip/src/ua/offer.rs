@@ -11,7 +11,7 @@ use super::{UaError, UserAgent};
 use crate::message::{Message, Method};
 
 /// How often an offer that meets one of the peer is sent again.
-const MAX_GLARES: u8 = 5;
+pub(super) const MAX_GLARES: u8 = 5;
 
 /// With which request an offer within a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,16 @@ impl UserAgent {
         self.arm(key);
     }
 
+    /// An offer has met those of the peer too often.
+    fn on_glare_end(&mut self, now: Instant, key: CallKey, asked: Asked) {
+        if asked.purpose == Purpose::Refresh {
+            self.on_refresh_end(now, key, asked, None);
+        } else {
+            let code = Some(491);
+            self.call_event(now, key, CallEvent::OfferRefused { code });
+        }
+    }
+
     /// Sends an offer that was put off again, or puts it off further while the peer offers.
     pub(super) fn on_glare_timer(&mut self, now: Instant, key: CallKey) {
         let Some(call) = self.calls.get_mut(&key) else {
@@ -127,8 +137,7 @@ impl UserAgent {
         } else if asked.glares < MAX_GLARES {
             self.wait_out_glare(now, key, asked);
         } else {
-            let code = Some(491);
-            self.call_event(now, key, CallEvent::OfferRefused { code });
+            self.on_glare_end(now, key, asked);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::config::EndpointConfig;
+use super::session::TIMER;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Via};
 
@@ -21,11 +23,40 @@ pub(super) fn via_flow(via: &Via, flow: Flow) -> Flow {
     }
 }
 
-/// The code an INVITE is refused with before anybody is asked: an extension we lack (420), a body
-/// we cannot read (415), an answer that may not be SDP (406), no room (486).
-pub(super) fn refusal_of(message: &Message, full: bool) -> Option<u16> {
-    if message.elements(HeaderName::Require).next().is_some() {
+/// Whether a list of option tags or methods holds one.
+pub(super) fn names_option(message: &Message, header: HeaderName, option: &str) -> bool {
+    message
+        .elements(header)
+        .any(|element| element.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// Whether an endpoint takes requests that require an option; who has yet to be named an endpoint
+/// takes all there are.
+pub(super) fn understands(config: Option<&EndpointConfig>, option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(TIMER.as_bytes())
+        && config.is_none_or(|config| config.session_timer.is_on())
+}
+
+/// Whether a request requires something the endpoint does not take.
+pub(super) fn requires_more(message: &Message, config: Option<&EndpointConfig>) -> bool {
+    message
+        .elements(HeaderName::Require)
+        .any(|option| !understands(config, option))
+}
+
+/// The code an INVITE is refused with before anybody is asked: an extension we lack (420) or
+/// need (421), a session interval that is too short (422), a body we cannot read (415), an answer that may not be SDP (406), no room (486).
+pub(super) fn refusal_of(
+    message: &Message,
+    config: Option<&EndpointConfig>,
+    full: bool,
+) -> Option<u16> {
+    if requires_more(message, config) {
         return Some(420);
+    }
+    let timer = config.and_then(|config| config.session_timer.refusal_of(message));
+    if timer.is_some() {
+        return timer;
     }
     if !accepts_sdp(message) {
         return Some(406);

@@ -5,9 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::call::{Offered, State};
+use super::config::EndpointConfig;
 use super::event::{CallEvent, CallKey, EndReason};
 use super::info::{info_code, info_event};
-use super::screen::{is_sdp, response_flow};
+use super::screen::{is_sdp, requires_more, response_flow, understands};
+use super::session::{MIN_SE, TIMER};
 use super::{UaError, UserAgent};
 use crate::compose;
 use crate::flow::Flow;
@@ -62,13 +64,19 @@ impl UserAgent {
         let ending = matches!(call.state, State::Ending { .. });
         let busy = ringing || call.offer.is_some() || call.unacknowledged.is_some();
         let offering = call.is_offering();
+        let config = endpoint
+            .and_then(|key| self.endpoints.get(&key))
+            .map(|endpoint| &endpoint.config);
+        let short =
+            config.and_then(|config| config.session_timer.refusal_of(&message)) == Some(422);
         let has_body = !message.body().is_empty();
         // `None`: an offer for the caller of this stack.
         let code = match method {
             _ if !in_order => Some(500),
             Method::Bye => Some(200),
             _ if ending => Some(481),
-            _ if message.elements(HeaderName::Require).next().is_some() => Some(420),
+            _ if requires_more(&message, config) => Some(420),
+            Method::Invite | Method::Update if short => Some(422),
             Method::Info => Some(info_code(&message)),
             Method::Options => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
@@ -114,6 +122,11 @@ impl UserAgent {
         };
         self.transactions
             .respond(&mut self.core, now, server, code, response);
+        if method == Method::Update && code == 200 {
+            let call = self.calls.get(&call_key);
+            let granted = call.and_then(|call| self.granted(call, &offered.request));
+            self.session_granted(now, call_key, granted, false);
+        }
         if method == Method::Bye && code == 200 {
             self.on_bye(now, call_key);
         }
@@ -159,6 +172,13 @@ impl UserAgent {
         Ok(())
     }
 
+    /// The endpoint whose Contact user is that of the Request-URI.
+    fn called(&self, request: &Message, source: Flow) -> Option<&EndpointConfig> {
+        let user = request.request_uri().ok()?.user();
+        let key = self.by_user.get(&(source.local, user))?;
+        Some(&self.endpoints.get(key)?.config)
+    }
+
     /// A response without Contact; codes that must name what is accepted do.
     pub(super) fn plain_response(
         &self,
@@ -180,9 +200,18 @@ impl UserAgent {
                 builder.header(HeaderName::Accept, compose::SDP.as_bytes());
             }
             420 => {
-                for value in request.values(HeaderName::Require) {
-                    builder.header(HeaderName::Unsupported, value);
+                let config = self.called(request, source);
+                for option in request.elements(HeaderName::Require) {
+                    if !understands(config, option) {
+                        builder.header(HeaderName::Unsupported, option);
+                    }
                 }
+            }
+            421 => {
+                builder.header(HeaderName::Require, TIMER.as_bytes());
+            }
+            422 => {
+                builder.header_fmt(HeaderName::MinSe, format_args!("{MIN_SE}"));
             }
             500 => {
                 // A second offer before the first is answered (RFC 3261 §14.2).
