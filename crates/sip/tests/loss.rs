@@ -9,10 +9,12 @@
 
 mod pair;
 
-use callmeter_sip::{EndReason, EndpointKey, Held, UaEvent};
+use std::time::Instant;
+
+use callmeter_sip::{CallEvent, EndReason, EndpointKey, Held, OfferBy, UaEvent, UserAgent};
 
 use pair::account::{net, register, registered};
-use pair::{Net, answer_at_once, millis, ring_only};
+use pair::{ANSWER, Net, answer_at_once, millis, ring_only};
 
 const KEY: EndpointKey = EndpointKey(1);
 const LOSS: f64 = 0.3;
@@ -170,4 +172,72 @@ fn calls_by_a_proxy_with_digest() {
     }
     assert!(both >= 270, "{both} of 300 registered");
     assert!(planned >= 200, "{planned} of {both} as planned");
+}
+
+/// Answers calls and offers at once.
+fn answer_all(ua: &mut UserAgent, now: Instant, event: &UaEvent) {
+    match event {
+        UaEvent::Incoming(incoming) => ua.answer(now, incoming.call, ANSWER).unwrap(),
+        UaEvent::Call {
+            call,
+            event: CallEvent::Offer { .. },
+            ..
+        } => ua.answer(now, *call, ANSWER).unwrap(),
+        _ => {}
+    }
+}
+
+/// R105: offers within calls, of both sides at once too, and INFO.
+#[test]
+fn changes_within_calls() {
+    let (mut agreed, mut planned) = (0, 0);
+    for seed in 0..300 {
+        let mut net = Net::pair(0.0, seed, answer_all);
+        net.agents[0].policy = answer_all;
+        let call = net.call("sip:b@192.0.2.2");
+        net.run_for(millis(1000));
+        let incoming = net.agents[1].incoming();
+        net.set_loss(LOSS);
+        let by = |ours: bool| {
+            if ours {
+                OfferBy::Invite
+            } else {
+                OfferBy::Update
+            }
+        };
+        if seed % 3 != 0 {
+            let offer = |ua: &mut UserAgent, now| ua.offer(now, call, ANSWER, by(seed % 2 == 0));
+            net.with(0, offer).unwrap();
+        }
+        if seed % 3 != 1 {
+            let offer = |ua: &mut UserAgent, now| ua.offer(now, incoming, ANSWER, OfferBy::Invite);
+            net.with(1, offer).unwrap();
+        }
+        net.run_for(millis(70_000));
+        if net.agents[0].ua.call_times(call).is_some() {
+            // May find a request under way, or the call just ending; both are refused by name.
+            let _ = net.with(0, |ua, now| ua.info(now, call, "text/plain", "x"));
+            net.run_for(millis(5000));
+            let _ = net.with(0, |ua, now| ua.hang_up(now, call));
+        }
+        net.run_out();
+        let row = format!("seed {seed}");
+        planned += u32::from(check(&net, Plan::CallerHangsUp, &row));
+        agreed += net
+            .agents
+            .iter()
+            .flat_map(|agent| &agent.events)
+            .filter(|event| {
+                matches!(
+                    event,
+                    UaEvent::Call {
+                        event: CallEvent::OfferAnswered { .. },
+                        ..
+                    }
+                )
+            })
+            .count();
+    }
+    assert!(planned >= 250, "{planned} of 300");
+    assert!(agreed >= 350, "{agreed} of 400 offers");
 }
