@@ -58,8 +58,14 @@ impl Baresip {
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         write!(stream, "{}:{text},", text.len()).unwrap();
-        let mut answer = vec![0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
+        // Events may come before the answer, each a netstring.
+        let mut text = String::new();
+        while !(text.contains(r#""response":true"#) && text.ends_with(',')) {
+            let mut piece = vec![0; 4096];
+            let length = stream.read(&mut piece).unwrap();
+            assert_ne!(length, 0, "baresip closed the connection after {text}");
+            text.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+        text
     }
 }
