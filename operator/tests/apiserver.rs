@@ -4,9 +4,11 @@
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeMap, env, future::Future, time::Duration};
+use std::{
+    collections::BTreeMap, env, future::Future, path::Path, process::Command, time::Duration,
+};
 
-use callmeter_api::{WorkerPool, crds};
+use callmeter_api::{CallTest, WorkerPool, crds};
 use k8s_openapi::{
     api::{
         autoscaling::v1::{Scale, ScaleSpec},
@@ -425,5 +427,34 @@ fn short_names_and_the_category_find_the_resources() {
             assert_eq!(resource.categories, Some(vec!["callmeter".to_owned()]));
         }
         assert!(list.resources.iter().any(|r| r.name == "workerpools/scale"));
+    });
+}
+
+/// kubectl reads YAML 1.1, the gateway and the command line YAML 1.2: what a person writes means
+/// the same to both, and the API server takes all of it.
+#[test]
+fn every_test_definition_reads_the_same_through_kubectl() {
+    on_cluster("shapes", |_, namespace| async move {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut files = vec![root.join("crates/api/testdata/shapes.yaml")];
+        let samples = std::fs::read_dir(root.join("config/samples")).unwrap();
+        let samples = samples.map(|entry| entry.unwrap().path());
+        files.extend(samples.filter(|path| path.to_string_lossy().contains("/calltest")));
+        assert!(files.len() >= 9, "{files:?}");
+        let kubectl = env::var_os("CALLMETER_KUBECTL").unwrap_or_else(|| "kubectl".into());
+        for file in files {
+            let output = Command::new(&kubectl)
+                .args(["create", "--dry-run=server", "--output=json"])
+                .args(["--namespace", &namespace, "--filename"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            let refusal = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {refusal}", file.display());
+            let through_kubectl: CallTest = serde_json::from_slice(&output.stdout).unwrap();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let by_hand: CallTest = serde_yaml::from_str(&text).unwrap();
+            assert_eq!(through_kubectl.spec, by_hand.spec, "{}", file.display());
+        }
     });
 }

@@ -303,3 +303,45 @@ fn the_rule_on_headers_names_every_reserved_one() {
         "{names}"
     );
 }
+
+/// Paths of the fields of a schema that hold a value, as the page of the test definition names them.
+fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
+    let item = &schema["items"];
+    if let Some(fields) = schema["properties"].as_object() {
+        for (name, field) in fields {
+            let dot = if path.is_empty() { "" } else { "." };
+            leaves(field, &format!("{path}{dot}{name}"), found);
+        }
+    } else if item.is_object() {
+        leaves(item, &format!("{path}[]"), found);
+    } else {
+        found.push(path.to_owned());
+    }
+}
+
+#[test]
+fn every_field_of_a_test_definition_is_documented() {
+    let crd = serde_json::to_value(CallTest::crd()).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut fields = Vec::new();
+    leaves(spec, "", &mut fields);
+    assert!(fields.len() > 55, "{}", fields.len());
+    let page = include_str!("../../../docs/tests.md");
+    for field in &fields {
+        assert!(page.contains(&format!("\n| `{field}` |")), "{field}");
+    }
+    // No row is of a field that is none.
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    for (field, _) in rows {
+        let known = |leaf: &String| leaf == field || leaf.starts_with(&format!("{field}."));
+        let list = field.strip_suffix("[]").unwrap_or(field);
+        assert!(
+            fields
+                .iter()
+                .any(|leaf| known(leaf) || leaf.starts_with(&format!("{list}[]."))),
+            "{field}"
+        );
+    }
+}

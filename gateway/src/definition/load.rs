@@ -68,12 +68,15 @@ pub fn warnings(test: &ValidatedTest) -> Vec<String> {
     groups
         .filter(|(_, group)| group.calls())
         .filter_map(|(index, group)| {
-            let rate = match &group.load {
-                Load::ArrivalRate(rate) if group.call.repeat => *rate,
-                Load::Arrivals { points, .. } => points
-                    .iter()
-                    .map(|(_, per_second)| *per_second)
-                    .fold(0.0, f64::max),
+            let (rate, then) = match &group.load {
+                Load::ArrivalRate(rate) if group.call.repeat => {
+                    (*rate, "they begin at this rate and call again as soon as they can")
+                }
+                Load::Arrivals { points, .. } => {
+                    let rates = points.iter().map(|(_, per_second)| *per_second);
+                    let peak = rates.fold(0.0, f64::max);
+                    (peak, "calls that find none free are not placed")
+                }
                 _ => return None,
             };
             let held = busy(test, index) + SETTLE;
@@ -83,7 +86,7 @@ pub fn warnings(test: &ValidatedTest) -> Vec<String> {
             (needed > f64::from(group.endpoints)).then(|| {
                 format!(
                     "group {}: {rate} new calls per second of {:.1} s each take {needed} endpoints, \
-                     it has {}; calls that find none free are not placed",
+                     it has {}; {then}",
                     group.name,
                     held.as_secs_f64(),
                     group.endpoints

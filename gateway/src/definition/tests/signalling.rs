@@ -539,3 +539,24 @@ fn uris_that_are_dialled_name_transports_that_exist() {
         assert!(refusal.starts_with(&expected), "{refusal}");
     }
 }
+
+/// The examples people start from.
+#[test]
+fn every_sample_is_taken() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../config");
+    let mut samples = vec![std::path::PathBuf::from(format!(
+        "{root}/demo/calltest.yaml"
+    ))];
+    let entries = std::fs::read_dir(format!("{root}/samples")).unwrap();
+    samples.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("calltest")
+    }));
+    samples.push(format!("{root}/../crates/api/testdata/shapes.yaml").into());
+    assert!(samples.len() >= 10, "{samples:?}");
+    for path in samples {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read = parse(&text, Format::Yaml, "demo");
+        assert!(read.is_ok(), "{}: {}", path.display(), read.unwrap_err());
+    }
+}
