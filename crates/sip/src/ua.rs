@@ -6,6 +6,7 @@ mod bye;
 mod call;
 mod callee;
 mod caller;
+mod cancel;
 mod config;
 mod dispatch;
 mod early;

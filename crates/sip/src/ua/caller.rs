@@ -1,4 +1,4 @@
-//! Placing calls: INVITE, its responses, CANCEL (RFC 3261 §9.1, §13.2).
+//! Placing calls: INVITE and its responses (RFC 3261 §13.2).
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::dialog::Dialog;
 use crate::digest::Authorization;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
-use crate::transaction::{ClientKey, LIFETIME, Owner};
+use crate::transaction::{ClientKey, Owner};
 
 /// How often a longer session interval is taken from a 422.
 const MAX_STRETCHES: u8 = 3;
@@ -357,87 +357,6 @@ impl UserAgent {
         );
         if current {
             self.end(now, key, EndReason::InviteTimeout);
-        }
-    }
-
-    /// Cancels an INVITE: at once, or when the first provisional response comes.
-    pub(super) fn cancel(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let State::Calling(outgoing) = &mut call.state else {
-            return;
-        };
-        if std::mem::replace(&mut outgoing.cancelled, true) {
-            return;
-        }
-        call.reason.get_or_insert(EndReason::Cancelled);
-        call.give_up_at = None;
-        if outgoing.provisional {
-            self.send_cancel(now, key);
-        }
-        self.arm(key);
-    }
-
-    fn send_cancel(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let State::Calling(outgoing) = &call.state else {
-            return;
-        };
-        let client = outgoing.key;
-        let Some((invite, flow)) = self.transactions.pending(client) else {
-            return;
-        };
-        let Some(cancel) = compose::cancel(invite) else {
-            return;
-        };
-        call.times.cancel = Some(now);
-        let owner = (Owner::Cancel(key), call.endpoint);
-        let cancel_key = ClientKey {
-            cancel: true,
-            ..client
-        };
-        let request = (Method::Cancel, cancel);
-        self.transactions
-            .start(&mut self.core, now, cancel_key, flow, request, owner);
-        self.transactions
-            .end_by(&mut self.core, client, now + LIFETIME);
-    }
-
-    /// Acknowledges the 2xx of a branch that lost and ends it (RFC 3261 §13.2.2.4).
-    pub(super) fn end_fork(
-        &mut self,
-        now: Instant,
-        client: ClientKey,
-        flow: Flow,
-        endpoint: Option<EndpointKey>,
-        message: &Message,
-        essentials: &Essentials,
-    ) {
-        let ack_key = ClientKey {
-            branch: self.core.token(),
-            cancel: false,
-        };
-        let bye_key = ClientKey {
-            branch: self.core.token(),
-            cancel: false,
-        };
-        let dialog = Dialog::of_response(message, essentials, flow);
-        let number = essentials.cseq.number;
-        let flow = dialog.request_flow();
-        let none = Authorization::default();
-        let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, &none);
-        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + 1, &none);
-        if let (Some(ack), Some(bye)) = (ack, bye) {
-            self.core.send(flow, ack.clone(), endpoint);
-            self.transactions
-                .keep_ack(client, dialog.remote_tag, flow, ack);
-            let owner = (Owner::Orphan, endpoint);
-            let request = (Method::Bye, bye);
-            self.transactions
-                .start(&mut self.core, now, bye_key, flow, request, owner);
         }
     }
 
