@@ -2,15 +2,70 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use callmeter_sip::sdp::Codec;
-use callmeter_sip::{Host, Listener, LocalId, Password, Transport, Uri};
+use callmeter_sip::{Host, Listener, LocalId, Password, SessionTimer, Transport, Uri};
 
 use crate::load::Load;
+use crate::scenario::{Action, Scenario};
 
-/// Longest name of a group, bytes.
+/// Longest name of a group or header field, bytes.
 const MOST_NAME: usize = 253;
+/// Session intervals asked for; below 90 s none is allowed (RFC 4028 §5).
+const SESSION_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_secs(90)..=Duration::from_secs(7200);
+/// Most header fields of the test's own.
+const MOST_HEADERS: usize = 32;
+/// Longest value of one, bytes.
+const MOST_VALUE: usize = 1024;
+/// Header fields that the stack writes, or that decide where a message goes and what it holds, in
+/// full and short.
+const OWN_HEADERS: [&str; 42] = [
+    "Via",
+    "v",
+    "From",
+    "f",
+    "To",
+    "t",
+    "Call-ID",
+    "i",
+    "CSeq",
+    "Contact",
+    "m",
+    "Max-Forwards",
+    "Route",
+    "Record-Route",
+    "Content-Length",
+    "l",
+    "Content-Type",
+    "c",
+    "Content-Encoding",
+    "e",
+    "Content-Disposition",
+    "Authorization",
+    "Proxy-Authorization",
+    "WWW-Authenticate",
+    "Proxy-Authenticate",
+    "Allow",
+    "Supported",
+    "k",
+    "Require",
+    "Proxy-Require",
+    "User-Agent",
+    "Server",
+    "Expires",
+    "Session-Expires",
+    "x",
+    "Min-SE",
+    "RSeq",
+    "RAck",
+    "Replaces",
+    "Refer-To",
+    "r",
+    "Path",
+];
 
 /// A share on one engine: part of one group of one run, with a SIP port of its own. It is also the
 /// [`LocalId`] of that port, so that a flow names the share.
@@ -77,6 +132,14 @@ pub struct Assign {
     pub call: CallPlan,
     /// Digest challenges within dialogs are answered too.
     pub auth_in_dialog: bool,
+    /// Session timers of its calls (RFC 4028).
+    pub session_timer: SessionTimer,
+    /// Added to every INVITE that starts a call.
+    pub headers: Vec<Header>,
+    /// How digits are sent.
+    pub dtmf: Dtmf,
+    /// What endpoints do within their calls.
+    pub scenario: Scenario,
     /// How long the run lasts from the start.
     pub duration: Duration,
     /// Calls to an unknown user go to the endpoint that has been idle longest.
@@ -129,6 +192,22 @@ pub struct Audio {
     pub ptime_ms: u16,
     /// DSCP of RTP and RTCP, 0 to 63.
     pub dscp: u8,
+}
+
+/// A header field of the test's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// A token that is not one of the names the stack writes itself.
+    pub name: String,
+    /// One line of text, 1024 bytes at most.
+    pub value: String,
+}
+
+/// How digits are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtmf {
+    /// INFO requests with `application/dtmf-relay`.
+    Info,
 }
 
 /// How calls run.
@@ -213,7 +292,24 @@ impl Assign {
         let code = self.call.answer_code;
         let answers = code == 200 || (300..=699).contains(&code);
         check("call.answer_code", code, answers, "200, or 300 to 699")?;
+        let expires = self.session_timer.expires;
+        check(
+            "session_timer.expires_s",
+            expires.as_secs(),
+            SESSION_INTERVALS.contains(&expires),
+            "90 to 7200",
+        )?;
         self.validate_registrar()?;
+        self.validate_headers()?;
+        let mut steps = self.scenario.steps().iter();
+        if let Some(index) = steps.position(|step| step.action == Action::ReRegister) {
+            check(
+                &format!("scenario[{index}].do"),
+                "re-register",
+                self.registrar.register,
+                "re-register only where the endpoints register",
+            )?;
+        }
         let mut users = HashSet::new();
         for (index, account) in self.accounts.iter().enumerate() {
             let usable = is_user(&account.user);
@@ -228,6 +324,32 @@ impl Assign {
                 &account.user,
                 users.insert(account.user.as_str()),
                 "each user once",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_headers(&self) -> Result<(), Invalid> {
+        let count = self.headers.len();
+        check("headers", count, count <= MOST_HEADERS, "at most 32")?;
+        for (index, Header { name, value }) in self.headers.iter().enumerate() {
+            check(
+                &format!("headers[{index}].name"),
+                name,
+                is_token(name) && name.len() <= MOST_NAME,
+                "letters, digits and -.!%*_+`'~ (RFC 3261 token)",
+            )?;
+            check(
+                &format!("headers[{index}].name"),
+                name,
+                !OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)),
+                "a header field the SIP stack does not write itself",
+            )?;
+            check(
+                &format!("headers[{index}].value"),
+                value,
+                value.len() <= MOST_VALUE && !value.contains(|c: char| c.is_control() && c != '\t'),
+                "one line of up to 1024 bytes without control characters",
             )?;
         }
         Ok(())
@@ -320,6 +442,12 @@ pub(crate) fn outbound_proxy_uri(proxy: &str) -> Option<Uri> {
     plain
         .then(|| format!("sip:{proxy};lr").parse().ok())
         .flatten()
+}
+
+/// RFC 3261 §25.1 `token`.
+fn is_token(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 /// RFC 3261 §25.1 `user` without escapes.

@@ -1,7 +1,7 @@
 //! One call of one endpoint: signalling and its one audio stream.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callmeter_sip::sdp::{self, LocalAudio, Negotiated};
@@ -10,6 +10,7 @@ use callmeter_sip::{CallEnd, CallKey, Uri};
 use crate::assign::{Assign, ShareId};
 use crate::event::{Phase, Verdict};
 use crate::media::StreamSnapshot;
+use crate::scenario::Progress;
 
 /// Where a call is; what its timer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,58 @@ pub(crate) enum Hop {
     Unresolved { port: u16 },
 }
 
+/// What an offer of ours within a call changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// We hold the far end.
+    Hold,
+    /// We no longer hold it.
+    Resume,
+    /// Nothing but the session version.
+    Update,
+}
+
+impl Change {
+    /// The direction to offer (RFC 3264 §8.4), by the one that holds now.
+    pub(crate) fn direction(self, now: sdp::Direction) -> sdp::Direction {
+        match self {
+            Self::Hold => sdp::Direction::SendOnly,
+            Self::Resume => sdp::Direction::SendRecv,
+            Self::Update => now,
+        }
+    }
+}
+
+/// A call's way through its scenario.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) progress: Progress,
+    pub(crate) timer: Option<Instant>,
+    /// An offer that is not answered: when it was made, and what it changes.
+    pub(crate) offered: Option<(Instant, Change)>,
+    /// An offer that waits for one of the far end to be over: when it is tried again.
+    pub(crate) again: Option<(Instant, Change)>,
+    /// Digits to send, the last one first.
+    pub(crate) digits: Vec<char>,
+    /// How long the answer to the first hold and to the first resume took.
+    pub(crate) hold_delay: Option<Duration>,
+    pub(crate) resume_delay: Option<Duration>,
+}
+
+impl Script {
+    pub(crate) fn new(established: Instant) -> Self {
+        Self {
+            progress: Progress::new(established),
+            timer: None,
+            offered: None,
+            again: None,
+            digits: Vec::new(),
+            hold_delay: None,
+            resume_delay: None,
+        }
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -80,6 +133,10 @@ pub(crate) struct Call {
     /// Callee: rung long enough.
     pub(crate) ring_over: bool,
     pub(crate) negotiated: Option<Negotiated>,
+    /// We hold the far end.
+    pub(crate) holds: bool,
+    /// Its steps, once it is established and has some.
+    pub(crate) script: Option<Box<Script>>,
     /// The media thread was told to send.
     pub(crate) sending: bool,
     /// Id and version of our SDP.
@@ -113,6 +170,8 @@ impl Call {
             refuses: false,
             ring_over: false,
             negotiated: None,
+            holds: false,
+            script: None,
             sending: false,
             session_id,
             session_version: 0,
@@ -139,7 +198,11 @@ impl Call {
             port: bound.port(),
             codecs: vec![assign.audio.codec],
             ptime_ms: assign.audio.ptime_ms,
-            direction: sdp::Direction::SendRecv,
+            direction: if self.holds {
+                sdp::Direction::SendOnly
+            } else {
+                sdp::Direction::SendRecv
+            },
         })
     }
 

@@ -7,6 +7,7 @@ use callmeter_sip::{EndpointKey, UaCounters};
 use crate::assign::ShareId;
 use crate::event::Verdict;
 use crate::media::StreamId;
+use crate::scenario::Tally;
 
 /// Where an endpoint is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub(crate) enum Life {
 pub(crate) struct Counts {
     /// Calls that were due while it could not place one.
     pub(crate) arrivals_missed: u64,
+    /// Steps of scenarios by what became of them.
+    pub(crate) steps: Tally,
+    /// Holds of ours that were accepted.
+    pub(crate) holds_sent: u64,
+    /// Holds of the far end that we accepted.
+    pub(crate) holds_received: u64,
 }
 
 /// One endpoint of a share.
@@ -59,6 +66,8 @@ pub(crate) struct Endpoint {
     pub(crate) dialled_out: bool,
     /// With a rate of calls: number within the group of its next one.
     pub(crate) next_arrival: u64,
+    /// The call with a step that waits for the end of a REGISTER.
+    pub(crate) registers_for: Option<StreamId>,
     /// What the engine itself counts of it.
     pub(crate) counts: Counts,
     /// Of these, what rows hold already.
@@ -91,6 +100,7 @@ impl Endpoint {
             dial_at: None,
             dialled_out: false,
             next_arrival: 0,
+            registers_for: None,
             counts: Counts::default(),
             counts_reported: Counts::default(),
             rows: 0,

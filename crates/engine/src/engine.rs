@@ -9,6 +9,7 @@ mod ending;
 mod finish;
 mod measure;
 mod names;
+mod script;
 mod stream;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -27,6 +28,7 @@ use crate::call::Call;
 use crate::endpoint::{Endpoint, Life, endpoint_of};
 use crate::event::{EndpointEvent, Outcome, Output, Phase, What};
 use crate::media::{MediaEvent, StreamId};
+use crate::scenario::Event;
 use crate::share::{EndCause, Share, Stage};
 use crate::timers::{Timer, Timers};
 
@@ -255,6 +257,7 @@ impl Engine {
             Timer::Close => self.close(now, share),
             Timer::Endpoint(index) => self.endpoint_due(now, share, index),
             Timer::Arrival(index) => self.arrival_due(now, share, index),
+            Timer::Script(stream) => self.run_script(now, stream),
             Timer::Call(stream) => self.call_due(now, stream),
         }
     }
@@ -298,12 +301,16 @@ impl Engine {
                     CallEvent::Answered { body } => self.answered(now, stream, at, &body),
                     CallEvent::Confirmed { body } => self.confirmed(now, stream, &body),
                     CallEvent::Offer { body } => self.offered(now, stream, &body),
-                    CallEvent::OfferAnswered { .. }
-                    | CallEvent::OfferRefused { .. }
-                    | CallEvent::SessionRefreshed { .. }
-                    | CallEvent::SessionExpired
-                    | CallEvent::Info { .. }
-                    | CallEvent::InfoAnswered { .. } => {}
+                    CallEvent::OfferAnswered { body } => self.offer_answered(at, stream, &body),
+                    CallEvent::OfferRefused { .. } => self.offer_refused(now, stream),
+                    CallEvent::Info { content_type, body } => {
+                        self.info_received(now, stream, &content_type, &body);
+                    }
+                    CallEvent::InfoAnswered { code } => self.info_answered(now, stream, code),
+                    CallEvent::SessionRefreshed { .. } => {
+                        self.script_event(now, stream, Event::SessionRefreshed);
+                    }
+                    CallEvent::SessionExpired => self.stop_sending(stream),
                     CallEvent::AckMissing => {
                         self.raise(stream, Outcome::Timeout, "no ACK to the answer");
                     }

@@ -11,14 +11,22 @@ mod engine;
 mod event;
 mod load;
 pub mod media;
+mod relay;
 mod rows;
+mod scenario;
 mod share;
 mod timers;
 
 pub use callmeter_metrics::{MetricId, RowDirection};
-pub use callmeter_sip::{Credentials, Flow, Host, Listener, LocalId, Password, Transport};
+pub use callmeter_sip::{
+    Credentials, Flow, Host, Listener, LocalId, Password, Refresher, SessionTimer,
+    SessionTimerMode, Transport,
+};
 
-pub use assign::{Account, Assign, Audio, CallPlan, Invalid, Registrar, Role, ShareId};
+pub use assign::{
+    Account, Assign, Audio, CallPlan, Dtmf, Header, Invalid, Registrar, Role, ShareId,
+};
 pub use engine::{Engine, EngineConfig, EngineError, Held, HostFigures};
 pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};
 pub use load::{ArrivalPoint, Arrivals, ConcurrencyPoint, Levels, Load};
+pub use scenario::{Action, Scenario, Step, When};

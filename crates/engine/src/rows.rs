@@ -11,8 +11,8 @@ use callmeter_metrics::{MetricId, RowDirection};
 
 use crate::event::{MetricValue, SampleRow};
 
-pub(crate) use call::{call_values, codec_values, judge_audio, registration_values};
-pub(crate) use signalling::signalling_values;
+pub(crate) use call::{call_values, codec_values, judge_audio, put_script, registration_values};
+pub(crate) use signalling::{Counted, put_counts, signalling_values};
 pub(crate) use stream::stream_values;
 
 /// Values of one row. What is not finite is left out: unknown is absent.

@@ -6,8 +6,8 @@ mod common;
 use std::collections::HashSet;
 
 use callmeter_engine::{
-    Account, ArrivalPoint, Arrivals, Assign, EngineError, HostFigures, Load, MetricId, Outcome,
-    Password, Role, RowDirection, ShareId, Transport,
+    Account, Action, ArrivalPoint, Arrivals, Assign, EngineError, Header, HostFigures, Load,
+    MetricId, Outcome, Password, Role, RowDirection, Scenario, ShareId, Step, Transport, When,
 };
 use callmeter_metrics::{Aggregation, CATALOGUE, by_id, id};
 use common::proxy::Proxy;
@@ -21,6 +21,13 @@ fn account(user: &str) -> Account {
         password: Password::new("hunter2"),
         auth_user: String::new(),
         realm: String::new(),
+    }
+}
+
+fn header(name: &str, value: &str) -> Header {
+    Header {
+        name: name.to_owned(),
+        value: value.to_owned(),
     }
 }
 
@@ -247,6 +254,44 @@ fn wrong_assignments_are_refused_by_name() {
         ),
         (r#"audio.dscp is "64""#, Box::new(|a| a.audio.dscp = 64)),
         (
+            r#"session_timer.expires_s is "89""#,
+            Box::new(|a| a.session_timer.expires = secs(89)),
+        ),
+        (
+            r#"session_timer.expires_s is "7201""#,
+            Box::new(|a| a.session_timer.expires = secs(7201)),
+        ),
+        (
+            r#"headers is "33""#,
+            Box::new(|a| a.headers = vec![header("X-A", "1"); 33]),
+        ),
+        (
+            r#"headers[1].name is "X A""#,
+            Box::new(|a| a.headers = vec![header("X-A", "1"), header("X A", "1")]),
+        ),
+        (
+            r#"headers[0].name is "call-id""#,
+            Box::new(|a| a.headers = vec![header("call-id", "1")]),
+        ),
+        (
+            r#"headers[0].name is "V""#,
+            Box::new(|a| a.headers = vec![header("V", "1")]),
+        ),
+        (
+            r#"headers[0].value is "a\\r\\nb: c""#,
+            Box::new(|a| a.headers = vec![header("X-A", "a\r\nb: c")]),
+        ),
+        (
+            r#"scenario[0].do is "re-register""#,
+            Box::new(|a| {
+                let step = Step {
+                    when: When::InfoReceived,
+                    action: Action::ReRegister,
+                };
+                a.scenario = Scenario::new(vec![step]).unwrap();
+            }),
+        ),
+        (
             r#"call.answer_code is "299""#,
             Box::new(|a| a.call.answer_code = 299),
         ),
@@ -369,7 +414,7 @@ fn declared_and_emitted_metrics_are_the_same() {
     });
     collect(&world);
 
-    // A call by a rate.
+    // A call by a rate, with a hold in it.
     let mut world = World::new(2, 11);
     let callee = world.plan(1, 1, Role::Callee, 1);
     world.assign(1, callee);
@@ -380,6 +425,12 @@ fn declared_and_emitted_metrics_are_the_same() {
         ramp: false,
     };
     caller.load = Load::Arrivals(Arrivals::new(&[point], 1).unwrap());
+    let step = |s, action| Step {
+        when: When::At(secs(s)),
+        action,
+    };
+    let steps = vec![step(1, Action::Hold), step(2, Action::Resume)];
+    caller.scenario = Scenario::new(steps).unwrap();
     world.assign(0, caller);
     let peers = world.sites[1].contacts(1);
     world.start(1, 1, &[]);

@@ -7,10 +7,11 @@ use callmeter_sip::{CallKey, Incoming, sdp};
 
 use super::Engine;
 use crate::assign::ShareId;
-use crate::call::Stage as CallStage;
+use crate::call::{Call, Stage as CallStage};
 use crate::endpoint::{Life, endpoint_of};
 use crate::event::{Outcome, Phase};
 use crate::media::StreamId;
+use crate::scenario::Event;
 use crate::share::Stage;
 
 impl Engine {
@@ -168,6 +169,24 @@ impl Engine {
             }
         }
         self.enter(now, stream, Phase::InCall);
+        self.begin_script(now, stream);
+    }
+
+    /// The far end has changed the media: it may hold the call now, or no longer.
+    fn held_by_peer(&mut self, now: Instant, stream: StreamId, before: bool, held: bool) {
+        let event = match (before, held) {
+            (false, true) => Event::HoldReceived,
+            (true, false) => Event::ResumeReceived,
+            _ => return,
+        };
+        if let Some(&Call {
+            share, endpoint, ..
+        }) = self.calls.get(&stream)
+            && let Some(endpoint) = self.endpoint(share, endpoint)
+        {
+            endpoint.counts.holds_received += u64::from(held);
+        }
+        self.script_event(now, stream, event);
     }
 
     /// The far end offers a change: hold, resume, another address.
@@ -195,8 +214,10 @@ impl Engine {
         }
         match sdp::answer(body, &local) {
             Ok((answer, agreed)) => {
+                let was_held = call.negotiated.is_some_and(|before| before.held);
                 if self.ua.answer(now, key, answer).is_ok() {
                     self.start_stream(stream, agreed, true);
+                    self.held_by_peer(now, stream, was_held, agreed.held);
                 }
             }
             Err(error) => self.refuse(now, key, error.status()),

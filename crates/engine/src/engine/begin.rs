@@ -145,9 +145,17 @@ impl Engine {
             return;
         };
         endpoint.registered = true;
-        if endpoint.life != Life::Registering {
+        let registering = endpoint.life == Life::Registering;
+        self.registration_over(now, id, index, true);
+        if !registering {
             return;
         }
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
+        let Some(endpoint) = share.endpoint(index) else {
+            return;
+        };
         let first = !endpoint.announced;
         endpoint.life = Life::Ready;
         if first {
@@ -162,10 +170,14 @@ impl Engine {
 
     pub(super) fn registration_failed(&mut self, now: Instant, failed: &RegistrationFailed) {
         let (id, index) = endpoint_of(failed.endpoint);
-        let Some(share) = self.shares.get_mut(&id) else {
+        let Some(share) = self.shares.get(&id) else {
             return;
         };
         let running = matches!(share.stage, Stage::Assigned | Stage::Running);
+        self.registration_over(now, id, index, false);
+        let Some(share) = self.shares.get_mut(&id) else {
+            return;
+        };
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
@@ -333,6 +345,13 @@ fn endpoint_config(
         },
         credentials,
         auth_in_dialog: share.assign.auth_in_dialog,
+        session_timer: share.assign.session_timer,
+        headers: share
+            .assign
+            .headers
+            .iter()
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
         ..EndpointConfig::new(
             listener.id,
             share.endpoints.get(index as usize)?.aor.parse().ok()?,

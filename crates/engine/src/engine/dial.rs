@@ -215,6 +215,7 @@ impl Engine {
                 self.start_stream(stream, negotiated, true);
                 self.enter(now, stream, Phase::InCall);
                 self.set_call_timer(stream, Some(hang_up_at));
+                self.begin_script(now, stream);
             }
             Err(reason) => {
                 self.raise(stream, Outcome::NegotiationFailed, &reason);

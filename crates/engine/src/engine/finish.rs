@@ -12,7 +12,7 @@ use crate::call::{Call, Stage as CallStage};
 use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
 use crate::media::StreamId;
-use crate::rows::{Values, call_values, codec_values, judge_audio};
+use crate::rows::{Values, call_values, codec_values, judge_audio, put_script};
 
 impl Engine {
     /// The one timer of a call; what it means is the stage's.
@@ -109,6 +109,7 @@ impl Engine {
     /// Everything of the call is known: reports it and forgets it.
     pub(super) fn finish_call(&mut self, now: Instant, stream: StreamId) {
         self.enter(now, stream, Phase::Closed);
+        self.end_script(stream);
         self.set_call_timer(stream, None);
         let Some(mut call) = self.calls.remove(&stream) else {
             return;
@@ -155,6 +156,9 @@ impl Engine {
             None
         };
         let mut values = call_values(end, ended, call.first_packet, dns);
+        if let Some(script) = &call.script {
+            put_script(&mut values, script);
+        }
         let answered = call.was_answered();
         let both_send = call
             .negotiated

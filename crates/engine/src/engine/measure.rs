@@ -10,7 +10,7 @@ use crate::endpoint::Life;
 use crate::event::{Output, Phase};
 use crate::load::Load;
 use crate::media::{StreamId, StreamSnapshot};
-use crate::rows::{Values, signalling_values, stream_values};
+use crate::rows::{Counted, Values, put_counts, signalling_values, stream_values};
 use crate::share::Share;
 use crate::timers::Timer;
 
@@ -131,7 +131,10 @@ fn write_endpoint(
 ) {
     let second = share.rows.current();
     let calls = share.assign.role.calls();
-    let by_rate = calls && matches!(share.assign.load, Load::Arrivals(_));
+    let counted = Counted {
+        by_rate: calls && matches!(share.assign.load, Load::Arrivals(_)),
+        scripted: !share.assign.scenario.is_empty(),
+    };
     let endpoint = &mut share.endpoints[index as usize];
     let first = !std::mem::replace(&mut endpoint.counted, true);
     let mut values = signalling_values(counters, &endpoint.reported, first);
@@ -140,12 +143,7 @@ fn write_endpoint(
         .saturating_sub(endpoint.reported.invites_sent);
     endpoint.reported = *counters;
     let before = std::mem::replace(&mut endpoint.counts_reported, endpoint.counts);
-    if by_rate {
-        let missed = endpoint.counts.arrivals_missed - before.arrivals_missed;
-        values
-            .undirected
-            .count(id::ARRIVALS_MISSED, missed as i64, first);
-    }
+    put_counts(&mut values, (&endpoint.counts, &before), counted, first);
     endpoint.rows_done = endpoint.life == Life::Ended;
     let call = endpoint.last_call;
 

@@ -8,6 +8,7 @@ use callmeter_sip::sdp::{Codec, Negotiated};
 use callmeter_sip::{CallEnd, Registered};
 
 use super::Values;
+use crate::call::Script;
 use crate::media::StreamSnapshot;
 
 /// A call must have stood this long before lack of RTP is held against it.
@@ -74,6 +75,12 @@ pub(crate) fn call_values(
     }
     values.put_some(id::DNS_TIME_MS, dns.map(ms));
     values
+}
+
+/// How long the steps of its scenario took, of the first of each kind.
+pub(crate) fn put_script(values: &mut Values, script: &Script) {
+    values.put_some(id::HOLD_DELAY_MS, script.hold_delay.map(ms));
+    values.put_some(id::RESUME_DELAY_MS, script.resume_delay.map(ms));
 }
 
 /// What only who placed the call can tell.

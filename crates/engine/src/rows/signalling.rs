@@ -4,6 +4,7 @@ use callmeter_metrics::{MetricId, id};
 use callmeter_sip::UaCounters;
 
 use super::Values;
+use crate::endpoint::Counts;
 
 /// Values by direction of the row they belong to.
 #[derive(Debug, Default)]
@@ -11,6 +12,44 @@ pub(crate) struct SignallingValues {
     pub(crate) undirected: Values,
     pub(crate) send: Values,
     pub(crate) recv: Values,
+}
+
+/// Which counters of the engine's own mean something to an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    /// It places calls by a rate.
+    pub(crate) by_rate: bool,
+    /// Its calls have a scenario.
+    pub(crate) scripted: bool,
+}
+
+/// Adds what the engine's own counters gained since `before`.
+pub(crate) fn put_counts(
+    values: &mut SignallingValues,
+    (now, before): (&Counts, &Counts),
+    counted: Counted,
+    first: bool,
+) {
+    let gained = |now: u64, before: u64| now.saturating_sub(before) as i64;
+    if counted.by_rate {
+        let missed = gained(now.arrivals_missed, before.arrivals_missed);
+        values.undirected.count(id::ARRIVALS_MISSED, missed, first);
+    }
+    let holds = gained(now.holds_sent, before.holds_sent);
+    values.send.count(id::HOLD_COUNT, holds, first);
+    let holds = gained(now.holds_received, before.holds_received);
+    values.recv.count(id::HOLD_COUNT, holds, first);
+    if counted.scripted {
+        for (row, now, before) in [
+            (&mut values.send, now.steps.timed, before.steps.timed),
+            (&mut values.recv, now.steps.on_event, before.steps.on_event),
+        ] {
+            let executed = gained(now.executed, before.executed);
+            row.count(id::SCENARIO_ACTIONS_EXECUTED, executed, first);
+            let failed = gained(now.failed, before.failed);
+            row.count(id::SCENARIO_ACTIONS_FAILED, failed, first);
+        }
+    }
 }
 
 const CLASSES: [MetricId; 6] = [
@@ -48,6 +87,11 @@ pub(crate) fn signalling_values(
             before.invites_received,
         ),
         (id::SIP_TIMEOUTS, now.timeouts, before.timeouts),
+        (
+            id::SESSION_TIMER_REFRESHES,
+            now.session_refreshes,
+            before.session_refreshes,
+        ),
     ] {
         values.undirected.count(metric, gained(now, before), first);
     }
@@ -90,6 +134,10 @@ pub(crate) fn signalling_values(
     ] {
         values.recv.count(metric, gained(now, before), first);
     }
+    let reinvites = gained(now.reinvites_sent, before.reinvites_sent);
+    values.send.count(id::REINVITE_COUNT, reinvites, first);
+    let reinvites = gained(now.reinvites_received, before.reinvites_received);
+    values.recv.count(id::REINVITE_COUNT, reinvites, first);
     for (class, metric) in CLASSES.into_iter().enumerate() {
         let sent = gained(now.responses_sent[class], before.responses_sent[class]);
         let received = gained(

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use callmeter_engine::media::Codec;
 use callmeter_engine::{
-    Assign, Audio, CallPlan, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar, Role,
-    ShareId, Transport,
+    Assign, Audio, CallPlan, Dtmf, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar,
+    Role, Scenario, SessionTimer, ShareId, Transport,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -147,6 +147,10 @@ impl World {
                 answer_code: 200,
             },
             auth_in_dialog: false,
+            session_timer: SessionTimer::default(),
+            headers: Vec::new(),
+            dtmf: Dtmf::Info,
+            scenario: Scenario::default(),
             duration: secs(60),
             accept_external: false,
             start_within: secs(120),

@@ -178,14 +178,15 @@ metrics! {
         "RFC 3261 §21";
 
     REINVITE_COUNT = 35, "reinvite_count", "Re-INVITEs and UPDATEs", "count",
-        Counter, Both, Sum, planned,
-        "re-INVITE and UPDATE requests performed",
-        "RFC 3261, 3515";
+        Counter, Both, Sum, measured,
+        "re-INVITE and UPDATE requests with an offer, sent and received; one sent again after a \
+        challenge or glare counts once",
+        "RFC 3261 §14, RFC 3311";
 
     HOLD_COUNT = 36, "hold_count", "Holds", "count",
-        Counter, Both, Sum, planned,
-        "holds performed",
-        "RFC 3261, 3515";
+        Counter, Both, Sum, measured,
+        "holds the far end accepted (sent) and holds of the far end (received)",
+        "RFC 3264 §8.4";
 
     REFER_COUNT = 37, "refer_count", "Transfers", "count",
         Counter, Both, Sum, planned,
@@ -193,18 +194,20 @@ metrics! {
         "RFC 3261, 3515";
 
     SCENARIO_ACTIONS_EXECUTED = 38, "scenario_actions_executed", "Scenario actions executed", "count",
-        Counter, Both, Sum, planned,
-        "scenario steps that ran",
+        Counter, Both, Sum, measured,
+        "scenario steps that ran: those due at a time (sent) and those due on an event (received)",
         "own";
 
     SCENARIO_ACTIONS_FAILED = 39, "scenario_actions_failed", "Scenario actions failed", "count",
-        Counter, Both, Sum, planned,
-        "steps that timed out, were refused or never ran",
+        Counter, Both, Sum, measured,
+        "steps that timed out, were refused or never ran because the call ended first: those due \
+        at a time (sent) and those due on an event (received); with the executed ones all steps of \
+        all calls",
         "own";
 
     SESSION_TIMER_REFRESHES = 40, "session_timer_refreshes", "Session-timer refreshes", "count",
-        Counter, Undirected, Sum, planned,
-        "successful refreshes",
+        Counter, Undirected, Sum, measured,
+        "refreshes of session timers that were accepted, of either side",
         "RFC 4028";
 
     ARRIVALS_MISSED = 197, "arrivals_missed", "Calls not placed in time", "count",

@@ -97,14 +97,14 @@ metrics! {
         "RFC 3261";
 
     HOLD_DELAY_MS = 59, "hold_delay_ms", "Hold delay", "ms",
-        PerCall, Undirected, Distribution, planned,
-        "holding re-INVITE → its 200",
-        "RFC 3261 §13";
+        PerCall, Undirected, Distribution, measured,
+        "first re-INVITE of the call that holds → its 200",
+        "RFC 3264 §8.4";
 
     RESUME_DELAY_MS = 60, "resume_delay_ms", "Resume delay", "ms",
-        PerCall, Undirected, Distribution, planned,
-        "resuming re-INVITE → its 200",
-        "RFC 3261 §13";
+        PerCall, Undirected, Distribution, measured,
+        "first re-INVITE of the call that resumes → its 200",
+        "RFC 3264 §8.4";
 
     TRANSFER_DELAY_MS = 61, "transfer_delay_ms", "Transfer delay", "ms",
         PerCall, Undirected, Distribution, planned,
