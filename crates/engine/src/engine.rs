@@ -311,6 +311,7 @@ impl Engine {
                         self.script_event(now, stream, Event::SessionRefreshed);
                     }
                     CallEvent::SessionExpired => self.stop_sending(stream),
+                    CallEvent::Pracked { .. } => {}
                     CallEvent::AckMissing => {
                         self.raise(stream, Outcome::Timeout, "no ACK to the answer");
                     }

@@ -24,6 +24,6 @@ pub use password::{Credentials, Password};
 pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
     Invite, MidTimes, OfferBy, OptionsAnswered, Output, Refresher, Registered, Registration,
-    RegistrationFailed, SessionTimer, SessionTimerMode, Transmit, UaConfig, UaError, UaEvent,
-    UserAgent,
+    RegistrationFailed, Reliable, SessionTimer, SessionTimerMode, Transmit, UaConfig, UaError,
+    UaEvent, UserAgent,
 };

@@ -17,9 +17,11 @@ mod info;
 mod mid;
 mod offer;
 mod options;
+mod prack;
 mod redirect;
 mod register;
 mod registered;
+mod reliable;
 mod screen;
 mod session;
 mod stray;
@@ -40,7 +42,8 @@ use call::Call;
 use endpoint::Endpoint;
 
 pub use config::{
-    EndpointConfig, Held, Invite, Refresher, Registration, SessionTimer, SessionTimerMode, UaConfig,
+    EndpointConfig, Held, Invite, Refresher, Registration, Reliable, SessionTimer,
+    SessionTimerMode, UaConfig,
 };
 pub use error::UaError;
 pub use event::{
@@ -235,10 +238,25 @@ impl UserAgent {
         self.attach_call(call, key)
     }
 
-    /// Sends 180 for an incoming call.
+    /// Sends 180 for an incoming call; [`Self::progress`] without SDP.
     pub fn ring(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
         let now = self.clock(now);
-        self.ring_call(now, call)
+        self.send_progress(now, call, 180, Bytes::new())
+    }
+
+    /// Sends a provisional response of 101 to 199 for an incoming call, reliably if both sides
+    /// want that (RFC 3262): sent again until its PRACK comes, one after the other, and an
+    /// [`Self::answer`] waits for the PRACK of one with SDP. Without PRACK for 32 s the call is
+    /// refused with 504. [`CallEvent::Pracked`] tells of each PRACK.
+    pub fn progress(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        code: u16,
+        body: impl Into<Bytes>,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_progress(now, call, code, body.into())
     }
 
     /// Accepts an incoming call, or the peer's offer within a call, with 200 and this SDP.

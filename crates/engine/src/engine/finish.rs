@@ -284,6 +284,7 @@ fn judge_end(end: &CallEnd) -> (Outcome, String) {
         EndReason::CancelledByPeer => (Outcome::CallFailed, "cancelled by the caller".to_owned()),
         EndReason::Rejected => (Outcome::CallFailed, format!("refused by us: {status}")),
         EndReason::AckTimeout => (Outcome::Timeout, "no ACK to the answer".to_owned()),
+        EndReason::PrackTimeout => (Outcome::Timeout, "no PRACK".to_owned()),
         EndReason::SessionExpired => (
             Outcome::Timeout,
             "the session was not refreshed in time".to_owned(),

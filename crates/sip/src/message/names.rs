@@ -19,12 +19,14 @@ pub enum Method {
     Info,
     /// UPDATE (RFC 3311)
     Update,
+    /// PRACK (RFC 3262)
+    Prack,
     /// Any other; its name is in the message.
     Other,
 }
 
 impl Method {
-    const KNOWN: [Self; 8] = [
+    const KNOWN: [Self; 9] = [
         Self::Invite,
         Self::Ack,
         Self::Bye,
@@ -33,6 +35,7 @@ impl Method {
         Self::Options,
         Self::Info,
         Self::Update,
+        Self::Prack,
     ];
 
     /// The method of a name; methods are case-sensitive (RFC 3261 §7.1).
@@ -54,6 +57,7 @@ impl Method {
             Self::Options => "OPTIONS",
             Self::Info => "INFO",
             Self::Update => "UPDATE",
+            Self::Prack => "PRACK",
             Self::Other => "",
         }
     }
@@ -114,6 +118,8 @@ header_names! {
     RetryAfter "Retry-After" "",
     SessionExpires "Session-Expires" "x",
     MinSe "Min-SE" "",
+    RSeq "RSeq" "",
+    RAck "RAck" "",
 }
 
 impl HeaderName {

@@ -40,6 +40,8 @@ pub(crate) enum Owner {
     Cancel(CallKey),
     /// The BYE of a call.
     Bye(CallKey),
+    /// A PRACK in an early dialog of a call.
+    Prack(CallKey),
     /// Any other request within a dialog.
     Within(CallKey),
     /// A REGISTER.

@@ -8,6 +8,7 @@ use super::UserAgent;
 use super::auth::{Retries, Sessions};
 use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
 use super::mid::Mid;
+use super::prack::EarlyDialog;
 use super::redirect::Redirects;
 use crate::compose::{self, Draft, SDP};
 use crate::core::TimerKey;
@@ -46,6 +47,8 @@ pub(super) struct Call {
     pub(super) give_up_at: Option<Instant>,
     /// Our session description as agreed last.
     pub(super) local_sdp: Bytes,
+    /// Callee: CSeq number of the INVITE.
+    pub(super) invite_cseq: Option<u32>,
     /// Whether the peer's Allow has UPDATE.
     pub(super) updates: bool,
     /// What the call does beyond INVITE and BYE.
@@ -90,6 +93,8 @@ pub(super) struct Outgoing {
     pub(super) stretched: u8,
     /// What branches of a forking proxy said in early dialogs: To tag and last SDP.
     pub(super) early: Vec<(Bytes, Bytes)>,
+    /// Early dialogs with reliable provisional responses.
+    pub(super) branches: Vec<EarlyDialog>,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
     pub(super) provisional: bool,
     pub(super) cancelled: bool,
@@ -165,6 +170,7 @@ impl Call {
             offer: None,
             give_up_at: None,
             local_sdp: Bytes::new(),
+            invite_cseq: None,
             updates: false,
             mid: None,
             deadline: Deadline::default(),

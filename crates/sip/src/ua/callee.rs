@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::call::{Call, Offered, State, Unacknowledged};
 use super::endpoint::contact;
 use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
+use super::reliable::RELIABLE;
 use super::screen::{merge_key, names_option, refusal_of, response_flow};
 use super::{UaError, UserAgent};
 use crate::compose::{self, ALLOW, tagged};
@@ -82,6 +83,7 @@ impl UserAgent {
         let mut call = Call::new(found, false, flow.local, tag, state);
         call.dialog = Some(dialog);
         call.updates = updates;
+        call.invite_cseq = Some(cseq);
         call.times.invite = Some(now);
         call.give_up_at = Some(now + self.config.ring_timeout);
         let call = self.insert_call(call);
@@ -146,24 +148,6 @@ impl UserAgent {
             .respond(&mut self.core, now, server, 100, response);
     }
 
-    pub(super) fn ring_call(&mut self, now: Instant, key: CallKey) -> Result<(), UaError> {
-        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
-        let State::Ringing(offered) = &call.state else {
-            return Err(UaError::WrongState(key));
-        };
-        let server = offered.server;
-        let response = self.dialog_response(call, offered, 180, b"");
-        if self
-            .transactions
-            .respond(&mut self.core, now, server, 180, response)
-            && let Some(call) = self.calls.get_mut(&key)
-        {
-            call.times.first_response.get_or_insert(now);
-            call.times.ringing.get_or_insert(now);
-        }
-        Ok(())
-    }
-
     pub(super) fn answer_call(
         &mut self,
         now: Instant,
@@ -171,24 +155,43 @@ impl UserAgent {
         body: Bytes,
     ) -> Result<(), UaError> {
         let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
+        let first = matches!(call.state, State::Ringing(_));
+        let offered = matches!(call.state, State::Up) && call.offer.is_some();
+        if !(first || offered) {
+            return Err(UaError::WrongState(key));
+        }
+        if !(first && self.holds_answer(key, &body)) {
+            self.send_answer(now, key, body);
+        }
+        Ok(())
+    }
+
+    /// Sends 200 to the INVITE, re-INVITE or UPDATE that waits.
+    pub(super) fn send_answer(&mut self, now: Instant, key: CallKey, body: Bytes) {
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
         let offered = match (&call.state, &call.offer) {
             (State::Ringing(offered), _) => offered,
-            (State::Up, Some(offer)) => offer,
-            _ => return Err(UaError::WrongState(key)),
+            (_, Some(offer)) => offer,
+            _ => return,
         };
         let (server, cseq) = (offered.server, offered.cseq);
         let is_invite = offered.request.method() == Some(Method::Invite);
-        let response = self.dialog_response(call, offered, 200, &body);
+        let response = self.dialog_response(call, offered, 200, &body, None);
         let granted = self.granted(call, &offered.request);
         let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, 200, response.clone());
         let Some(call) = self.calls.get_mut(&key) else {
-            return Ok(());
+            return;
         };
         call.offer = None;
         call.give_up_at = None;
         call.local_sdp = body;
+        if let Some(waits) = call.mid.as_mut().and_then(|mid| mid.provisionals.as_mut()) {
+            waits.close();
+        }
         let first = matches!(call.state, State::Ringing(_));
         if let State::Ringing(offered) = &call.state {
             self.merged.remove(&offered.merge_key);
@@ -202,7 +205,6 @@ impl UserAgent {
         }
         self.session_granted(now, key, granted, first);
         self.arm(key);
-        Ok(())
     }
 
     pub(super) fn reject_call(
@@ -333,13 +335,15 @@ impl UserAgent {
         }
     }
 
-    /// A response that sets up or keeps the dialog, with Contact and Record-Route.
+    /// A response that sets up or keeps the dialog, with Contact and Record-Route; a provisional
+    /// one is reliable if it has an RSeq.
     pub(super) fn dialog_response(
         &self,
         call: &Call,
         offered: &Offered,
         code: u16,
         body: &[u8],
+        rseq: Option<u32>,
     ) -> Bytes {
         let Offered {
             request, source, ..
@@ -356,6 +360,10 @@ impl UserAgent {
                     builder.header(HeaderName::Contact, &contact(&listener.listener, ""));
                 }
             }
+        }
+        if let Some(rseq) = rseq {
+            builder.header(HeaderName::Require, RELIABLE.as_bytes());
+            builder.header_fmt(HeaderName::RSeq, format_args!("{rseq}"));
         }
         if code >= 200 {
             builder.header(HeaderName::Allow, ALLOW);

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::auth::{Challenged, Retries};
 use super::call::{Call, Outgoing, State};
-use super::config::{Invite, SessionTimer};
+use super::config::{Invite, Reliable, SessionTimer};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::redirect::Redirects;
+use super::reliable::RELIABLE;
 use super::screen::names_option;
 use super::session::{TIMER, min_se};
 use super::{UaError, UserAgent};
@@ -76,6 +77,7 @@ impl UserAgent {
             min_se: 0,
             stretched: 0,
             early: Vec::new(),
+            branches: Vec::new(),
             provisional: false,
             cancelled: false,
         };
@@ -112,6 +114,7 @@ impl UserAgent {
         };
         outgoing.cseq += 1;
         outgoing.key = client;
+        outgoing.branches.clear();
         outgoing.provisional = false;
         outgoing.authorization = endpoint.authorization(
             Method::Invite,
@@ -135,6 +138,15 @@ impl UserAgent {
             more: &|builder| {
                 for (name, value) in &endpoint.config.headers {
                     builder.named(name, value.as_bytes());
+                }
+                match endpoint.config.reliable {
+                    Reliable::Off => {}
+                    Reliable::Supported => {
+                        builder.header(HeaderName::Supported, RELIABLE.as_bytes());
+                    }
+                    Reliable::Required => {
+                        builder.header(HeaderName::Require, RELIABLE.as_bytes());
+                    }
                 }
                 let timer = &endpoint.config.session_timer;
                 if timer.is_on() {
@@ -192,6 +204,9 @@ impl UserAgent {
         essentials: &Essentials,
         code: u16,
     ) {
+        if self.passes_over(now, key, message, essentials) {
+            return;
+        }
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -241,6 +256,10 @@ impl UserAgent {
         };
         let body = outgoing.agreed(essentials.to.tag().as_ref(), message.body());
         let mut dialog = Dialog::of_response(message, essentials, outgoing.flow);
+        let mut branches = outgoing.branches.iter().map(|branch| &branch.dialog);
+        if let Some(early) = branches.find(|early| early.remote_tag == dialog.remote_tag) {
+            dialog.local_cseq = early.local_cseq;
+        }
         dialog.local = Bytes::from(outgoing.from);
         let (flow, cseq) = (dialog.request_flow(), outgoing.cseq);
         // The ACK repeats the credentials (RFC 3261 §22.1), but for the eyes of the proxy only.

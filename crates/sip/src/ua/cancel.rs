@@ -13,6 +13,10 @@ use crate::flow::Flow;
 use crate::message::{Essentials, Message, Method};
 use crate::transaction::{ClientKey, LIFETIME, Owner};
 
+/// What the BYE of a branch that lost leaves of room for PRACKs the branch may have got; a number
+/// that is higher than needed is no error (RFC 3261 §12.2.2).
+const MAX_PRACKS: u32 = 1000;
+
 impl UserAgent {
     /// Cancels an INVITE: at once, or when the first provisional response comes.
     pub(super) fn cancel(&mut self, now: Instant, key: CallKey) {
@@ -83,7 +87,7 @@ impl UserAgent {
         let flow = dialog.request_flow();
         let none = Authorization::default();
         let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, &none);
-        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + 1, &none);
+        let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + MAX_PRACKS, &none);
         if let (Some(ack), Some(bye)) = (ack, bye) {
             self.core.send(flow, ack.clone(), endpoint);
             self.transactions

@@ -65,6 +65,21 @@ pub struct EndpointConfig {
     pub headers: Vec<(String, String)>,
     /// Session timers (RFC 4028).
     pub session_timer: SessionTimer,
+    /// Reliable provisional responses (RFC 3262).
+    pub reliable: Reliable,
+}
+
+/// Whether an endpoint uses reliable provisional responses (RFC 3262).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliable {
+    /// Neither asked for nor sent; a peer that requires them is refused with 420.
+    #[default]
+    Off,
+    /// Asked for, and sent to peers that know them.
+    Supported,
+    /// Required of the peer: it answers our INVITE with 420 if it lacks them; its own INVITE
+    /// without them is refused with 421.
+    Required,
 }
 
 /// How an endpoint uses session timers (RFC 4028). A session is refreshed at half its interval, by
@@ -131,6 +146,7 @@ impl EndpointConfig {
             follow_redirects: false,
             headers: Vec::new(),
             session_timer: SessionTimer::default(),
+            reliable: Reliable::default(),
         }
     }
 }

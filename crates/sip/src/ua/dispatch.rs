@@ -43,6 +43,7 @@ impl UserAgent {
                     self.on_invite_response(now, call, found, message, essentials, status);
                 }
                 Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
+                Owner::Prack(call) => self.on_prack_response(now, call, status),
                 Owner::Within(call) => {
                     self.on_asked_response(now, call, (key, flow), message, essentials, status);
                 }
@@ -147,7 +148,8 @@ impl UserAgent {
                         self.send_trying(now, key, id);
                     }
                 }
-                Expired::Nothing | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Orphan) => {}
+                Expired::Nothing
+                | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Prack(_) | Owner::Orphan) => {}
             }
         }
     }

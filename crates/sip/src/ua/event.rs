@@ -173,6 +173,11 @@ pub enum CallEvent {
         /// SDP if the INVITE had none, else empty.
         body: Bytes,
     },
+    /// Callee: the PRACK of a reliable provisional response came.
+    Pracked {
+        /// The SDP answer if our response offered, the INVITE having none; else empty.
+        body: Bytes,
+    },
     /// The peer offers a change within the call (re-INVITE or UPDATE), to be answered with
     /// [`super::UserAgent::answer`] or [`super::UserAgent::reject`].
     Offer {
@@ -264,6 +269,8 @@ pub enum EndReason {
     ByeTimeout,
     /// Callee: our 2xx was never acknowledged.
     AckTimeout,
+    /// Callee: a reliable provisional response was never acknowledged; refused with 504.
+    PrackTimeout,
     /// A request of ours within the call was answered 408 or 481, or not at all; then ended by
     /// our BYE (RFC 3261 §12.2.1.2).
     DialogLost,
@@ -287,6 +294,7 @@ impl EndReason {
             Self::RemoteBye => "remote_bye",
             Self::ByeTimeout => "bye_timeout",
             Self::AckTimeout => "ack_timeout",
+            Self::PrackTimeout => "prack_timeout",
             Self::DialogLost => "dialog_lost",
             Self::SessionExpired => "session_expired",
             Self::Dropped => "dropped",
@@ -331,4 +339,8 @@ pub struct MidTimes {
     pub offer_sent: Option<Instant>,
     /// The 2xx to it.
     pub offer_answered: Option<Instant>,
+    /// First reliable provisional response, received (caller) or sent (callee).
+    pub reliable: Option<Instant>,
+    /// First 2xx to a PRACK, received (caller) or sent (callee).
+    pub pracked: Option<Instant>,
 }

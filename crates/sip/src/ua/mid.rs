@@ -9,6 +9,7 @@ use super::auth::{Challenged, Retries};
 use super::call::{Call, State};
 use super::event::{CallKey, EndReason, MidTimes};
 use super::offer::{Glare, MAX_GLARES};
+use super::reliable::Provisionals;
 use super::session::Session;
 use super::{UaError, UserAgent};
 use crate::compose::{Draft, SDP};
@@ -28,6 +29,8 @@ pub(super) struct Mid {
     /// Our offer that met one of the peer's.
     pub(super) glare: Option<Glare>,
     pub(super) session: Option<Session>,
+    /// Callee: what is sent reliably before the final response.
+    pub(super) provisionals: Option<Provisionals>,
     /// The longest Min-SE of the 422 we got, in seconds; 0 for none.
     pub(super) min_se: u32,
     pub(super) times: MidTimes,
@@ -97,7 +100,12 @@ impl Mid {
     pub(super) fn next(&self) -> Option<Instant> {
         let glare = self.glare.as_ref().map(|glare| glare.at);
         let session = self.session.as_ref().map(Session::next);
-        [glare, session].into_iter().flatten().min()
+        let provisional = self.provisionals.as_ref().and_then(Provisionals::next);
+        [glare, session, provisional].into_iter().flatten().min()
+    }
+
+    pub(super) fn provisionals_mut(&mut self) -> &mut Provisionals {
+        self.provisionals.get_or_insert_default()
     }
 }
 
@@ -338,5 +346,6 @@ impl UserAgent {
     pub(super) fn on_mid_timer(&mut self, now: Instant, key: CallKey) {
         self.on_glare_timer(now, key);
         self.on_session_timer(now, key);
+        self.on_provisional_timer(now, key);
     }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::config::EndpointConfig;
+use super::config::{EndpointConfig, Reliable, SessionTimerMode};
+use super::reliable::RELIABLE;
 use super::session::TIMER;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Via};
@@ -33,8 +34,25 @@ pub(super) fn names_option(message: &Message, header: HeaderName, option: &str) 
 /// Whether an endpoint takes requests that require an option; who has yet to be named an endpoint
 /// takes all there are.
 pub(super) fn understands(config: Option<&EndpointConfig>, option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(TIMER.as_bytes())
-        && config.is_none_or(|config| config.session_timer.is_on())
+    let is = |known: &str| option.eq_ignore_ascii_case(known.as_bytes());
+    (is(TIMER) && config.is_none_or(|config| config.session_timer.is_on()))
+        || (is(RELIABLE) && config.is_none_or(|config| config.reliable != Reliable::Off))
+}
+
+/// What an endpoint requires of a peer that does not name it in its INVITE.
+pub(super) fn missing(
+    message: &Message,
+    config: &EndpointConfig,
+) -> impl Iterator<Item = &'static str> {
+    let known = |option: &str| {
+        names_option(message, HeaderName::Supported, option)
+            || names_option(message, HeaderName::Require, option)
+    };
+    let timer = config.session_timer.mode == SessionTimerMode::Required && !known(TIMER);
+    let reliable = config.reliable == Reliable::Required && !known(RELIABLE);
+    [timer.then_some(TIMER), reliable.then_some(RELIABLE)]
+        .into_iter()
+        .flatten()
 }
 
 /// Whether a request requires something the endpoint does not take.
@@ -54,9 +72,13 @@ pub(super) fn refusal_of(
     if requires_more(message, config) {
         return Some(420);
     }
-    let timer = config.and_then(|config| config.session_timer.refusal_of(message));
-    if timer.is_some() {
-        return timer;
+    if let Some(config) = config {
+        if missing(message, config).next().is_some() {
+            return Some(421);
+        }
+        if config.session_timer.is_too_short(message) {
+            return Some(422);
+        }
     }
     if !accepts_sdp(message) {
         return Some(406);

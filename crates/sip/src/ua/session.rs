@@ -97,20 +97,13 @@ impl SessionTimer {
             .max(MIN_SE)
     }
 
-    /// The code a request with or without a session timer is refused with: an interval that is too
-    /// short (422, only for peers that know the extension), none where one is needed (421).
-    pub(super) fn refusal_of(&self, request: &Message) -> Option<u16> {
-        if !self.is_on() {
-            return None;
-        }
+    /// Whether a request asks for a session interval that is too short, which only a peer that
+    /// knows the extension can be told (422).
+    pub(super) fn is_too_short(&self, request: &Message) -> bool {
         let known = names_option(request, HeaderName::Supported, TIMER)
             || names_option(request, HeaderName::Require, TIMER);
         let short = SessionExpires::of(request).is_some_and(|expires| expires.seconds < MIN_SE);
-        match self.mode {
-            _ if short && known => Some(422),
-            SessionTimerMode::Required if !known => Some(421),
-            _ => None,
-        }
+        self.is_on() && known && short
     }
 
     /// What a 2xx to a request grants (RFC 4028 §9, table 2); `ours` is who refreshes so far.

@@ -36,7 +36,7 @@ impl UserAgent {
             Method::Options if opaque => 416,
             Method::Options if message.elements(HeaderName::Require).next().is_some() => 420,
             Method::Options => 200,
-            Method::Bye | Method::Info | Method::Update => {
+            Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 self.core
                     .ledger
                     .count(None, |counters| counters.out_of_dialog += 1);

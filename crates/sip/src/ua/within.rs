@@ -8,8 +8,8 @@ use super::call::{Offered, State};
 use super::config::EndpointConfig;
 use super::event::{CallEvent, CallKey, EndReason};
 use super::info::{info_code, info_event};
-use super::screen::{is_sdp, requires_more, response_flow, understands};
-use super::session::{MIN_SE, TIMER};
+use super::screen::{is_sdp, missing, requires_more, response_flow, understands};
+use super::session::MIN_SE;
 use super::{UaError, UserAgent};
 use crate::compose;
 use crate::flow::Flow;
@@ -67,8 +67,11 @@ impl UserAgent {
         let config = endpoint
             .and_then(|key| self.endpoints.get(&key))
             .map(|endpoint| &endpoint.config);
-        let short =
-            config.and_then(|config| config.session_timer.refusal_of(&message)) == Some(422);
+        let short = config.is_some_and(|config| config.session_timer.is_too_short(&message));
+        let acknowledges = method == Method::Prack && Self::pracks(call, &message);
+        // An offer in a PRACK is not asked for, as our INVITEs and theirs bring one before.
+        let reoffers = matches!(&call.state, State::Ringing(offered)
+            if !offered.request.body().is_empty());
         let has_body = !message.body().is_empty();
         // `None`: an offer for the caller of this stack.
         let code = match method {
@@ -77,8 +80,10 @@ impl UserAgent {
             _ if ending => Some(481),
             _ if requires_more(&message, config) => Some(420),
             Method::Invite | Method::Update if short => Some(422),
+            Method::Prack if !acknowledges => Some(481),
+            Method::Prack if has_body && (reoffers || !is_sdp(&message)) => Some(488),
             Method::Info => Some(info_code(&message)),
-            Method::Options => Some(200),
+            Method::Options | Method::Prack => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
             Method::Invite | Method::Update if busy => Some(500),
@@ -117,7 +122,9 @@ impl UserAgent {
             return;
         };
         let response = match (self.calls.get(&call_key), method, code) {
-            (Some(call), Method::Update, 200) => self.dialog_response(call, &offered, code, b""),
+            (Some(call), Method::Update, 200) => {
+                self.dialog_response(call, &offered, code, b"", None)
+            }
             _ => self.plain_response(&offered.request, flow, code, None),
         };
         self.transactions
@@ -126,6 +133,14 @@ impl UserAgent {
             let call = self.calls.get(&call_key);
             let granted = call.and_then(|call| self.granted(call, &offered.request));
             self.session_granted(now, call_key, granted, false);
+        }
+        if acknowledges && (code == 200 || code == 488) {
+            let body = if code == 200 {
+                offered.request.body()
+            } else {
+                Bytes::new()
+            };
+            self.on_pracked(now, call_key, body);
         }
         if method == Method::Bye && code == 200 {
             self.on_bye(now, call_key);
@@ -208,7 +223,10 @@ impl UserAgent {
                 }
             }
             421 => {
-                builder.header(HeaderName::Require, TIMER.as_bytes());
+                let config = self.called(request, source);
+                for option in config.iter().flat_map(|config| missing(request, config)) {
+                    builder.header(HeaderName::Require, option.as_bytes());
+                }
             }
             422 => {
                 builder.header_fmt(HeaderName::MinSe, format_args!("{MIN_SE}"));

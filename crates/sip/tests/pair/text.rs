@@ -16,6 +16,7 @@ pub(crate) fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::SessionRefreshed { ours: true } => "refreshed",
         CallEvent::SessionRefreshed { ours: false } => "refreshed by peer",
         CallEvent::SessionExpired => "expired",
+        CallEvent::Pracked { .. } => "pracked",
         CallEvent::Info { .. } => "info",
         CallEvent::InfoAnswered { .. } => "info answered",
         CallEvent::AckMissing => "ack missing",

@@ -1,0 +1,262 @@
+//! Provisional responses of ours, reliable ones too (RFC 3262 §3).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::call::{Call, State};
+use super::config::Reliable;
+use super::event::{CallEvent, CallKey, EndReason};
+use super::screen::names_option;
+use super::{UaError, UserAgent};
+use crate::flow::Flow;
+use crate::message::{HeaderName, Message, Method, scan};
+use crate::transaction::{LIFETIME, T1};
+
+/// The option tag.
+pub(super) const RELIABLE: &str = "100rel";
+/// Most provisional responses of a call that wait for their turn.
+const MAX_WAITING: usize = 4;
+
+/// A reliable provisional response, sent again until its PRACK comes.
+#[derive(Debug)]
+pub(super) struct Unpracked {
+    response: Bytes,
+    flow: Option<Flow>,
+    rseq: u32,
+    /// Whether it answers or offers, so that a 2xx waits for its PRACK.
+    has_sdp: bool,
+    interval: Duration,
+    /// `None` once a final response has been sent.
+    times: Option<Repeats>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Repeats {
+    resend_at: Instant,
+    give_up_at: Instant,
+}
+
+/// What a callee sends before its final response, reliably.
+#[derive(Debug, Default)]
+pub(super) struct Provisionals {
+    pub(super) unpracked: Option<Unpracked>,
+    /// RSeq of the last one; 0 before the first.
+    rseq: u32,
+    /// Those that wait for the PRACK of the one before.
+    waiting: Vec<(u16, Bytes)>,
+    /// The 2xx that waits for a PRACK.
+    answer: Option<Bytes>,
+}
+
+impl Provisionals {
+    /// When something is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let times = self.unpracked.as_ref()?.times?;
+        Some(times.resend_at.min(times.give_up_at))
+    }
+
+    /// A final response has been sent: nothing is sent again, a late PRACK is still answered.
+    pub(super) fn close(&mut self) {
+        self.waiting.clear();
+        self.answer = None;
+        if let Some(unpracked) = &mut self.unpracked {
+            unpracked.times = None;
+        }
+    }
+}
+
+impl UserAgent {
+    pub(super) fn send_progress(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        code: u16,
+        body: Bytes,
+    ) -> Result<(), UaError> {
+        if !(101..200).contains(&code) {
+            return Err(UaError::StatusCode(code));
+        }
+        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
+        let State::Ringing(offered) = &call.state else {
+            return Err(UaError::WrongState(key));
+        };
+        if !self.is_reliable(call, &offered.request) {
+            let server = offered.server;
+            let response = self.dialog_response(call, offered, code, &body, None);
+            let sent = self
+                .transactions
+                .respond(&mut self.core, now, server, code, response);
+            if sent {
+                self.note_progress(now, key, code, !body.is_empty());
+            }
+            return Ok(());
+        }
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(());
+        };
+        let waits = call.mid.get_or_insert_default().provisionals_mut();
+        if waits.answer.is_some() || waits.waiting.len() >= MAX_WAITING {
+            return Err(UaError::WrongState(key));
+        }
+        waits.waiting.push((code, body));
+        self.next_provisional(now, key);
+        Ok(())
+    }
+
+    /// Whether provisional responses to an INVITE are sent reliably: both sides want it.
+    fn is_reliable(&self, call: &Call, invite: &Message) -> bool {
+        let endpoint = call.endpoint.and_then(|key| self.endpoints.get(&key));
+        endpoint.is_some_and(|endpoint| endpoint.config.reliable != Reliable::Off)
+            && (names_option(invite, HeaderName::Supported, RELIABLE)
+                || names_option(invite, HeaderName::Require, RELIABLE))
+    }
+
+    fn note_progress(&mut self, now: Instant, key: CallKey, code: u16, has_sdp: bool) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.times.first_response.get_or_insert(now);
+            if code == 180 {
+                call.times.ringing.get_or_insert(now);
+            }
+            if code == 183 && has_sdp {
+                call.times.early_media.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Sends what waits, unless the PRACK of the one before is still to come; at last the 2xx.
+    fn next_provisional(&mut self, now: Instant, key: CallKey) {
+        let start = self.core.token();
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let Some(waits) = call.mid.as_mut().map(|mid| mid.provisionals_mut()) else {
+            return;
+        };
+        if waits.unpracked.is_some() {
+            return;
+        }
+        if waits.waiting.is_empty() {
+            if let Some(body) = waits.answer.take() {
+                self.send_answer(now, key, body);
+            }
+            return;
+        }
+        let (code, body) = waits.waiting.remove(0);
+        if waits.rseq == 0 {
+            // Between 1 and 2³¹ - 1; the upper half of it is left to count (§3).
+            waits.rseq = (start % (1 << 30)) as u32;
+        }
+        waits.rseq += 1;
+        let rseq = waits.rseq;
+        let Some(call) = self.calls.get(&key) else {
+            return;
+        };
+        let State::Ringing(offered) = &call.state else {
+            return;
+        };
+        let server = offered.server;
+        let response = self.dialog_response(call, offered, code, &body, Some(rseq));
+        let flow = self.transactions.server_flow(server);
+        self.transactions
+            .respond(&mut self.core, now, server, code, response.clone());
+        let unpracked = Unpracked {
+            response,
+            flow,
+            rseq,
+            has_sdp: !body.is_empty(),
+            interval: T1,
+            times: Some(Repeats {
+                resend_at: now + T1,
+                give_up_at: now + LIFETIME,
+            }),
+        };
+        if let Some(mid) = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut()) {
+            mid.times.reliable.get_or_insert(now);
+            mid.provisionals_mut().unpracked = Some(unpracked);
+        }
+        self.note_progress(now, key, code, !body.is_empty());
+        self.arm(key);
+    }
+
+    /// Whether a 2xx has to wait for the PRACK of a response with SDP (§3), or for provisional
+    /// responses in front of it; then it is kept.
+    pub(super) fn holds_answer(&mut self, key: CallKey, body: &Bytes) -> bool {
+        let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
+        let Some(waits) = mid.and_then(|mid| mid.provisionals.as_mut()) else {
+            return false;
+        };
+        let holds = !waits.waiting.is_empty()
+            || waits
+                .unpracked
+                .as_ref()
+                .is_some_and(|unpracked| unpracked.has_sdp && unpracked.times.is_some());
+        if holds {
+            waits.answer = Some(body.clone());
+        }
+        holds
+    }
+
+    /// Whether a PRACK is for the reliable response that waits for it: RAck holds its RSeq and the
+    /// CSeq of the INVITE.
+    pub(super) fn pracks(call: &Call, prack: &Message) -> bool {
+        let waits = call.mid.as_ref().and_then(|mid| mid.provisionals.as_ref());
+        let Some(unpracked) = waits.and_then(|waits| waits.unpracked.as_ref()) else {
+            return false;
+        };
+        let Some(rack) = prack.value(HeaderName::RAck) else {
+            return false;
+        };
+        let mut parts = rack
+            .split(u8::is_ascii_whitespace)
+            .filter(|part| !part.is_empty());
+        let mut number = || parts.next().and_then(scan::number::<u32>);
+        let (rseq, cseq) = (number(), number());
+        rseq == Some(unpracked.rseq)
+            && cseq == call.invite_cseq
+            && parts.next() == Some(Method::Invite.as_str().as_bytes())
+            && parts.next().is_none()
+    }
+
+    /// A PRACK was answered: what waits goes on.
+    pub(super) fn on_pracked(&mut self, now: Instant, key: CallKey, body: Bytes) {
+        let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
+        if let Some(mid) = mid {
+            mid.times.pracked.get_or_insert(now);
+            mid.provisionals_mut().unpracked = None;
+        }
+        self.call_event(now, key, CallEvent::Pracked { body });
+        self.next_provisional(now, key);
+        self.arm(key);
+    }
+
+    /// Sends the reliable response again, at doubling intervals, or gives the call up with a 5xx
+    /// after 64·T1 (§3).
+    pub(super) fn on_provisional_timer(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let waits = call.mid.as_mut().and_then(|mid| mid.provisionals.as_mut());
+        let Some(unpracked) = waits.and_then(|waits| waits.unpracked.as_mut()) else {
+            return;
+        };
+        let Some(times) = &mut unpracked.times else {
+            return;
+        };
+        if times.give_up_at <= now {
+            let endpoint = call.endpoint;
+            call.reason = Some(EndReason::PrackTimeout);
+            self.core
+                .ledger
+                .count(endpoint, |counters| counters.timeouts += 1);
+            self.refuse_call(now, key, 504);
+        } else if times.resend_at <= now {
+            unpracked.interval *= 2;
+            times.resend_at = now + unpracked.interval;
+            if let Some(flow) = unpracked.flow {
+                let response = unpracked.response.clone();
+                self.core.resend(flow, response, call.endpoint);
+            }
+        }
+    }
+}
