@@ -23,6 +23,8 @@ pub struct NewRun {
     pub definition: String,
     /// Accounts given with it, sealed.
     pub accounts: Option<Vec<u8>>,
+    /// JSON array of texts.
+    pub warnings: String,
     /// Submission, Unix milliseconds.
     pub created_ms: i64,
 }
@@ -260,6 +262,7 @@ impl Tenant {
             name,
             definition,
             accounts,
+            warnings,
             created_ms,
         } = run;
         let key = Some(key).filter(|key| !key.is_empty());
@@ -275,8 +278,8 @@ impl Tenant {
             return Ok((known, false));
         }
         sqlx::query(
-            "INSERT INTO runs (id, organisation, project, key, namespace, name, definition, accounts, status, created_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'PENDING', ?)",
+            "INSERT INTO runs (id, organisation, project, key, namespace, name, definition, accounts, warnings, status, created_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'PENDING', ?)",
         )
         .bind(id)
         .bind(self.organisation())
@@ -286,6 +289,7 @@ impl Tenant {
         .bind(name)
         .bind(definition)
         .bind(accounts)
+        .bind(warnings)
         .bind(created_ms)
         .execute(&mut *tx)
         .await

@@ -256,6 +256,7 @@ mod tests {
             name: "r".into(),
             definition: "{}".into(),
             accounts: None,
+            warnings: "[]".into(),
             created_ms: 0,
         };
         store.tenant("default").insert_run(&run).await.unwrap();

@@ -70,6 +70,71 @@ async fn passwords_of_a_definition_come_back_in_no_answer() {
     assert!(!sealed.windows(7).any(|w| w == b"hunter2"));
 }
 
+/// Certificates and keys are taken by reference only; what is given instead comes back in no answer.
+#[tokio::test]
+async fn keys_of_a_definition_are_refused_and_come_back_in_no_answer() {
+    let api = Api::new().await;
+    let test = |tls: Value| {
+        json!({"duration": "5s", "groups": [{"name": "a", "endpoints": 1, "role": "caller", "target": {"uri": "sips:1@pbx"},
+            "registrar": {"domain": "pbx", "register": false, "transport": "tls", "tls": tls}}]})
+        .to_string()
+    };
+    let pem = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
+    let at = "groups[0].registrar.tls";
+    for (tls, message) in [
+        (
+            json!({"clientKey": pem}),
+            format!("{at}: holds a certificate or key; accepted: caRef"),
+        ),
+        (
+            json!({"clientKey": "hunter2"}),
+            format!("{at}.clientKey: is no known field"),
+        ),
+        (
+            json!({"clientCertRef": "hunter2"}),
+            format!("{at}.clientCertRef: accepted: a map with the name of a Secret"),
+        ),
+        (
+            json!({"clientCertRef": {"name": "fleet"}}),
+            format!(
+                "{at}.clientCertRef: \"fleet\"; accepted in a CallTest, this test has no namespace a Secret could be in"
+            ),
+        ),
+    ] {
+        let refused = api.post("/runs", &test(tls)).await;
+        let (status, code, told) = refused.refusal();
+        assert_eq!((status, code), (400, "VALIDATION_ERROR"), "{told}");
+        assert!(told.starts_with(&message), "{told}");
+        assert!(!refused.body.to_string().contains("hunter2"), "{told}");
+    }
+    let taken = api.post("/runs", &test(json!({"verify": "skip"}))).await;
+    assert_eq!(taken.status, StatusCode::CREATED, "{}", taken.body);
+}
+
+/// A load that the endpoints cannot serve is taken, and said at once and in the report.
+#[tokio::test]
+async fn warnings_of_a_run_are_told() {
+    let api = Api::new().await;
+    let test = "{duration: 5s, groups: [{name: a, endpoints: 1, role: caller, target: {uri: 'sip:1@pbx'}, \
+        load: {steps: [{at: 0s, rate: 2/s}]}, call: {duration: 1s}}]}";
+    let made = api.post("/runs", test).await.body["data"].clone();
+    let told = json!([
+        "group a: 2 new calls per second of 1.5 s each take 3 endpoints, it has 1; calls that find none free are not placed"
+    ]);
+    assert_eq!(made["warnings"], told);
+    let id = made["id"].as_str().unwrap();
+    let live = api.get(&format!("/runs/{id}/live")).await;
+    assert_eq!(live.status, StatusCode::OK);
+    assert_eq!(
+        api.get(&format!("/runs/{id}")).await.body["data"]["warnings"],
+        told
+    );
+    let results = api.get(&format!("/runs/{id}/results")).await;
+    assert_eq!(results.body["data"]["warnings"], told);
+    let quiet = api.post("/runs", TEST).await;
+    assert_eq!(quiet.body["data"]["warnings"], json!([]));
+}
+
 /// Every endpoint with the key of another organisation: it sees nothing and changes nothing.
 #[tokio::test]
 async fn nothing_of_one_organisation_is_visible_to_another() {

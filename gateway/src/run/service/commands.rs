@@ -91,6 +91,7 @@ impl RunService {
             name: name.clone(),
             definition: serde_json::to_string(&spec).unwrap_or_default(),
             accounts,
+            warnings: serde_json::to_string(&definition::warnings(&test)).unwrap_or_default(),
             created_ms: now.unix_ms,
         };
         let (id, made) = tenant.insert_run(&new).await?;
