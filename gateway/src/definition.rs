@@ -139,6 +139,16 @@ impl Group {
         self.role != Role::Callee
     }
 
+    /// Whether its callers call as the load says over time, instead of once or one call after the
+    /// other: an arrival rate that holds over repeated calls, a ramp, or steps.
+    pub fn calls_by_load(&self) -> bool {
+        match self.load {
+            Load::AllAtOnce | Load::Concurrency(_) => false,
+            Load::ArrivalRate(_) => self.call.repeat,
+            Load::Arrivals { .. } | Load::ConcurrencySteps(_) => true,
+        }
+    }
+
     /// Whether its endpoints register.
     pub fn registers(&self) -> bool {
         self.registrar.as_ref().is_some_and(|r| r.register)

@@ -18,20 +18,25 @@ pub struct CallPlan {
     pub pause_ms: u32,
 }
 
-/// Plans the calls of a group so that its load holds over repeated calls too: `concurrency` gives
-/// each caller a time slot of its own, `arrivalRate` spreads the callers over one round.
+/// Plans the calls of a group: `concurrency` gives each caller a time slot of its own, which holds
+/// over repeated calls too; `arrivalRate` spreads the callers, each of which calls once. Where
+/// [`Group::calls_by_load`] holds, the workers place calls by the load itself.
+///
+/// [`Group::calls_by_load`]: super::Group::calls_by_load
 pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
     let this = &test.groups[group];
     let endpoints = this.endpoints;
     let busy = busy(test, group);
     let (offset, round): (Box<dyn Fn(u32) -> f64>, f64) = match this.load {
-        Load::Arrivals { .. } | Load::ConcurrencySteps(_) => {
+        _ if this.calls_by_load() => {
             return CallPlan {
                 offsets_ms: Vec::new(),
                 pause_ms: milliseconds(SETTLE.as_secs_f64()),
             };
         }
-        Load::AllAtOnce => (Box::new(|_| 0.0), 0.0),
+        Load::AllAtOnce | Load::Arrivals { .. } | Load::ConcurrencySteps(_) => {
+            (Box::new(|_| 0.0), 0.0)
+        }
         Load::Concurrency(at_once) => {
             let slot = (busy + SETTLE).as_secs_f64();
             let slots = endpoints.div_ceil(at_once.max(1));
@@ -40,10 +45,8 @@ pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
                 f64::from(slots) * slot,
             )
         }
-        Load::ArrivalRate(rate) => (
-            Box::new(move |i| f64::from(i) / rate),
-            f64::from(endpoints) / rate,
-        ),
+        // Each endpoint calls once.
+        Load::ArrivalRate(rate) => (Box::new(move |i| f64::from(i) / rate), 0.0),
     };
     let pause = (round - busy.as_secs_f64()).max(SETTLE.as_secs_f64());
     CallPlan {
@@ -68,15 +71,12 @@ pub fn warnings(test: &ValidatedTest) -> Vec<String> {
     groups
         .filter(|(_, group)| group.calls())
         .filter_map(|(index, group)| {
-            let (rate, then) = match &group.load {
-                Load::ArrivalRate(rate) if group.call.repeat => {
-                    (*rate, "they begin at this rate and call again as soon as they can")
-                }
-                Load::Arrivals { points, .. } => {
-                    let rates = points.iter().map(|(_, per_second)| *per_second);
-                    let peak = rates.fold(0.0, f64::max);
-                    (peak, "calls that find none free are not placed")
-                }
+            let rate = match &group.load {
+                Load::ArrivalRate(rate) if group.call.repeat => *rate,
+                Load::Arrivals { points, .. } => points
+                    .iter()
+                    .map(|(_, per_second)| *per_second)
+                    .fold(0.0, f64::max),
                 _ => return None,
             };
             let held = busy(test, index) + SETTLE;
@@ -86,7 +86,7 @@ pub fn warnings(test: &ValidatedTest) -> Vec<String> {
             (needed > f64::from(group.endpoints)).then(|| {
                 format!(
                     "group {}: {rate} new calls per second of {:.1} s each take {needed} endpoints, \
-                     it has {}; {then}",
+                     it has {}; calls that find none free are not placed",
                     group.name,
                     held.as_secs_f64(),
                     group.endpoints

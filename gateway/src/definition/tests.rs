@@ -372,14 +372,16 @@ fn without_a_namespace_pools_are_named_in_full_and_secrets_are_refused() {
 }
 
 #[test]
-fn arrival_rate_spreads_first_calls_and_holds_over_repeats() {
-    let (test, ..) = yaml(DEMO, "demo").unwrap();
+fn arrival_rate_spreads_the_callers_and_holds_over_repeats() {
+    let (test, ..) = yaml(&DEMO.replacen(", repeat: true", "", 1), "demo").unwrap();
     let plan = call_plan(&test, 1);
     assert_eq!(plan.offsets_ms[..3], [0, 200, 400]);
-    // A call of 1 s ringing and 12 s talking is longer than a round of 20 callers at 5/s.
     assert_eq!((plan.offsets_ms.len(), plan.pause_ms), (20, 500));
-    let (slow, ..) = yaml(&DEMO.replacen("5/s", "1/s", 1), "demo").unwrap();
-    assert_eq!(call_plan(&slow, 1).pause_ms, 7000);
+    assert!(!test.groups[1].calls_by_load());
+    // The workers place repeated calls by the rate itself.
+    let (repeated, ..) = yaml(DEMO, "demo").unwrap();
+    assert!(repeated.groups[1].calls_by_load());
+    assert!(call_plan(&repeated, 1).offsets_ms.is_empty());
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(super) fn assign(
         call: Some(worker::Call {
             duration_ms: milliseconds(group.call.duration.unwrap_or(test.duration)),
             ring_ms: milliseconds(group.call.ring_for),
-            repeat: group.call.repeat || offsets.is_empty(),
+            repeat: group.call.repeat || group.calls_by_load(),
             repeat_pause_ms: plan.pause_ms,
             answer_code: u32::from(group.answer_code),
         }),
@@ -128,7 +128,16 @@ fn load(group: &Group, offsets: &[u32]) -> worker::Load {
         ..worker::Load::default()
     };
     match &group.load {
-        Load::AllAtOnce | Load::Concurrency(_) | Load::ArrivalRate(_) => {}
+        Load::AllAtOnce | Load::Concurrency(_) => {}
+        Load::ArrivalRate(per_second) => {
+            if group.calls_by_load() {
+                load.arrivals.push(worker::ArrivalPoint {
+                    at_ms: 0,
+                    per_second: *per_second,
+                    ramp: false,
+                });
+            }
+        }
         Load::Arrivals { points, ramp } => {
             let point = |(at, per_second): &(Duration, f64)| worker::ArrivalPoint {
                 at_ms: milliseconds(*at),

@@ -216,6 +216,10 @@ fn load_over_time_is_told_for_the_whole_group() {
     let (rate, call) = with_load("{arrivalRate: 1/s}");
     assert_eq!(rate.start_offsets_ms, [1000, 2000]);
     assert!(!call.repeat && rate.arrivals.is_empty() && rate.concurrency.is_empty());
+    let text = TEST.replace("LOAD", "{arrivalRate: 30/m}\n    call: {repeat: true}");
+    let held = told(&text).1.load.unwrap();
+    assert_eq!(held.arrivals, [point(0, 0.5, false)]);
+    assert!(held.start_offsets_ms.is_empty());
 }
 
 /// What is to be said of a run is in its state and survives a restart of the gateway.
