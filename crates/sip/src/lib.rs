@@ -10,6 +10,7 @@ mod counters;
 mod dialog;
 mod digest;
 mod flow;
+mod limits;
 pub mod message;
 mod password;
 pub mod sdp;

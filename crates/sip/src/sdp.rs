@@ -6,10 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use sdp_types::{Attribute, Connection, Media, Rtcp, RtpMap, Session};
 
-/// Longest description taken, in bytes.
-const MAX_LENGTH: usize = 16_384;
-/// Most payload types and rtpmaps of a stream that are looked at.
-const MAX_FORMATS: usize = 64;
+use crate::limits;
+
 /// Packet times a peer may ask for, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=120;
 
@@ -146,6 +144,9 @@ pub enum SdpError {
     /// It is longer than this stack takes.
     #[error("SDP is longer than {0} bytes")]
     TooLong(usize),
+    /// It has more of something than this stack takes.
+    #[error("SDP has more than {1} {0}")]
+    TooMany(&'static str, usize),
     /// It has no audio stream over plain RTP that is not refused.
     #[error("SDP has no usable audio stream (m=audio over RTP/AVP with a port)")]
     NoAudio,
@@ -170,7 +171,7 @@ impl SdpError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Malformed(_) => 400,
-            Self::TooLong(_) => 513,
+            Self::TooLong(_) | Self::TooMany(..) => 513,
             _ => 488,
         }
     }
@@ -242,8 +243,17 @@ pub fn accept(answer: &[u8], local: &LocalAudio) -> Result<Negotiated, SdpError>
 }
 
 fn parse(description: &[u8]) -> Result<Session, SdpError> {
-    if description.len() > MAX_LENGTH {
-        return Err(SdpError::TooLong(MAX_LENGTH));
+    if description.len() > limits::SDP {
+        return Err(SdpError::TooLong(limits::SDP));
+    }
+    for (start, what, most) in [
+        (&b"m="[..], "media descriptions", limits::SDP_MEDIA),
+        (b"a=", "attributes", limits::SDP_ATTRIBUTES),
+    ] {
+        let lines = description.split(|byte| matches!(byte, b'\r' | b'\n'));
+        if lines.filter(|line| line.starts_with(start)).count() > most {
+            return Err(SdpError::TooMany(what, most));
+        }
     }
     Session::parse(description).map_err(|error| SdpError::Malformed(error.to_string()))
 }
@@ -291,10 +301,10 @@ fn negotiate(session: &Session, media: &Media, local: &LocalAudio) -> Result<Neg
 fn formats(media: &Media) -> Vec<(u8, Codec)> {
     let maps: Vec<_> = media
         .attributes_typed::<RtpMap>()
-        .take(MAX_FORMATS)
+        .take(limits::SDP_FORMATS)
         .filter_map(Result::ok)
         .collect();
-    let numbers = media.fmt.split_ascii_whitespace().take(MAX_FORMATS);
+    let numbers = media.fmt.split_ascii_whitespace().take(limits::SDP_FORMATS);
     numbers
         .filter_map(|number| number.parse().ok())
         .filter_map(|number| {

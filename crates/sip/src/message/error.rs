@@ -15,6 +15,9 @@ pub enum ParseError {
     /// More header fields than this stack takes.
     #[error("message has more than {0} header fields")]
     TooManyHeaders(usize),
+    /// A header field, counted from 1, is longer than this stack takes.
+    #[error("header line {0} is longer than {1} bytes")]
+    HeaderTooLong(usize, usize),
     /// The first line is neither a request line nor a status line.
     #[error("start line is neither `METHOD uri SIP/2.0` nor `SIP/2.0 code reason`")]
     StartLine,

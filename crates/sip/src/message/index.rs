@@ -9,17 +9,14 @@ use bytes::Bytes;
 use super::auth::Challenge;
 use super::error::{HeaderProblem, ParseError};
 use super::lines::{
-    Field, MAX_LENGTH, StartLine, line_at, narrow, parse_field, parse_start_line, salvage_start,
-    widen,
+    Field, StartLine, line_at, narrow, parse_field, parse_start_line, salvage_start, widen,
 };
 use super::name_addr::NameAddr;
 use super::names::{HeaderName, Method};
 use super::scan;
 use super::uri::{Uri, UriError};
 use super::via::Via;
-
-/// Most header fields taken.
-const MAX_HEADERS: usize = 256;
+use crate::limits;
 
 /// A SIP message; cloning copies the index and shares the bytes.
 #[derive(Clone)]
@@ -84,8 +81,8 @@ impl Message {
             error,
             request: None,
         };
-        if bytes.len() > MAX_LENGTH {
-            return Err(refuse(ParseError::TooLong(MAX_LENGTH)));
+        if bytes.len() > limits::MESSAGE {
+            return Err(refuse(ParseError::TooLong(limits::MESSAGE)));
         }
         let at = bytes
             .iter()
@@ -130,8 +127,11 @@ impl Message {
                 line.end = fold.end;
                 next = after;
             }
-            if fields.len() == MAX_HEADERS {
-                return Err(ParseError::TooManyHeaders(MAX_HEADERS));
+            if fields.len() == limits::HEADERS {
+                return Err(ParseError::TooManyHeaders(limits::HEADERS));
+            }
+            if line.len() > limits::HEADER {
+                return Err(ParseError::HeaderTooLong(fields.len() + 1, limits::HEADER));
             }
             let field = parse_field(bytes, line).ok_or(ParseError::HeaderLine(fields.len() + 1));
             fields.push(field?);
@@ -233,7 +233,7 @@ impl Message {
     pub fn addresses(&self, header: HeaderName) -> Result<Vec<NameAddr>, ParseError> {
         let mut addresses = Vec::new();
         for element in self.elements(header).filter(|element| *element != b"*") {
-            if addresses.len() == 64 {
+            if addresses.len() == limits::ADDRESSES {
                 return Err(ParseError::Header(header, HeaderProblem::Range));
             }
             addresses.push(NameAddr::parse(header, self.bytes.slice_ref(element))?);
@@ -256,7 +256,7 @@ impl Message {
     pub fn challenges(&self, header: HeaderName) -> Vec<Challenge> {
         self.values(header)
             .filter_map(Challenge::parse)
-            .take(16)
+            .take(limits::CHALLENGES)
             .collect()
     }
 
@@ -267,6 +267,9 @@ impl Message {
             .next()
             .ok_or(ParseError::Header(HeaderName::Via, HeaderProblem::Missing))?;
         let via = Via::parse(self.bytes.slice_ref(via))?;
+        if self.elements(HeaderName::Via).nth(limits::VIAS).is_some() {
+            return Err(ParseError::Header(HeaderName::Via, HeaderProblem::Range));
+        }
         let from = self.name_addr(HeaderName::From)?;
         let to = self.name_addr(HeaderName::To)?;
         let call_id = self.bytes.slice_ref(self.required(HeaderName::CallId)?);

@@ -9,9 +9,6 @@ use super::names::{HeaderName, Method};
 use super::scan;
 use super::uri::UriError;
 
-/// Longest message taken, in bytes: what a UDP datagram can hold.
-pub(super) const MAX_LENGTH: usize = 65_535;
-
 /// The first line of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartLine {
@@ -134,7 +131,7 @@ pub(super) fn parse_field(bytes: &[u8], line: Range<usize>) -> Option<Field> {
     })
 }
 
-/// Messages are at most [`MAX_LENGTH`] bytes long, so every position fits.
+/// Messages are at most [`crate::limits::MESSAGE`] bytes long, so every position fits.
 pub(super) fn narrow(range: Range<usize>) -> Range<u32> {
     range.start as u32..range.end as u32
 }

@@ -8,9 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use super::scan;
-
-/// Longest URI taken, in bytes.
-const MAX_LENGTH: usize = 2048;
+use crate::limits;
 
 /// A URI; cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -51,8 +49,11 @@ pub struct HostName(Bytes);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
     /// Longer than this stack takes.
-    #[error("URI is longer than {MAX_LENGTH} bytes")]
+    #[error("URI is longer than {} bytes", limits::URI)]
     TooLong,
+    /// More parameters than this stack takes.
+    #[error("URI has more than {} parameters", limits::URI_PARAMETERS)]
+    TooManyParameters,
     /// No `scheme:` in front, or nothing after it.
     #[error("URI has no scheme; accepted is sip:user@host")]
     Scheme,
@@ -73,7 +74,7 @@ pub enum UriError {
 impl Uri {
     /// Reads a URI without angle brackets around it.
     pub fn parse(raw: Bytes) -> Result<Self, UriError> {
-        if raw.len() > MAX_LENGTH {
+        if raw.len() > limits::URI {
             return Err(UriError::TooLong);
         }
         if raw
@@ -126,6 +127,11 @@ impl Uri {
         let host_start = at.map_or(start, |at| at + 1);
         let params_start = find_from(&raw, host_start, |byte| byte == b';' || byte == b'?');
         let params_end = find_from(&raw, params_start, |byte| byte == b'?');
+        // In front of the first semicolon is nothing.
+        let mut parameters = raw[params_start..params_end].split(|&byte| byte == b';');
+        if parameters.nth(limits::URI_PARAMETERS + 1).is_some() {
+            return Err(UriError::TooManyParameters);
+        }
         let (host, port) = parse_host_port(&raw, host_start..params_start)?;
         let params = narrow(params_start)..narrow(params_end);
         Ok(Self {
@@ -357,7 +363,7 @@ fn find_from(bytes: &[u8], start: usize, wanted: impl Fn(u8) -> bool) -> usize {
         .map_or(bytes.len(), |at| start + at)
 }
 
-/// URIs are at most [`MAX_LENGTH`] bytes long, so every position fits.
+/// URIs are at most [`limits::URI`] bytes long, so every position fits.
 fn narrow(position: usize) -> u16 {
     position as u16
 }

@@ -208,3 +208,24 @@ proptest::proptest! {
         let _ = answer(&mutated, &both());
     }
 }
+
+/// Each limit is taken, one more is not.
+#[test]
+fn limits_of_a_description() {
+    let audio = "m=audio 4000 RTP/AVP 8";
+    let media = |count: usize| answer(&remote(&vec![audio; count].join("\n")), &both());
+    assert!(media(limits::SDP_MEDIA).is_ok());
+    assert_eq!(
+        media(limits::SDP_MEDIA + 1).unwrap_err(),
+        SdpError::TooMany("media descriptions", limits::SDP_MEDIA)
+    );
+    let attributes = |count: usize| {
+        answer(
+            &remote(&format!("{audio}{}", "\na=x".repeat(count))),
+            &both(),
+        )
+    };
+    assert!(attributes(limits::SDP_ATTRIBUTES).is_ok());
+    let error = attributes(limits::SDP_ATTRIBUTES + 1).unwrap_err();
+    assert_eq!(error.status(), 513);
+}

@@ -126,6 +126,66 @@ fn faults_of_a_header_name_it() {
     }
 }
 
+/// Each limit is taken, one more is not.
+#[test]
+fn limits_of_a_message() {
+    let message = |lines: &str| {
+        let head = "OPTIONS sip:a SIP/2.0\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:a@h>\r\n\
+            Call-ID: c\r\nCSeq: 1 OPTIONS\r\n";
+        let message = parse(format!("{head}{lines}\r\n"))?;
+        message.validate().map(|()| message)
+    };
+    let via = "Via: SIP/2.0/UDP h\r\n";
+    let vias = |count: usize| message(&via.repeat(count)).map(drop);
+    assert_eq!(vias(limits::VIAS), Ok(()));
+    assert_eq!(
+        vias(limits::VIAS + 1),
+        Err(ParseError::Header(HeaderName::Via, HeaderProblem::Range))
+    );
+    let list = |count: usize| {
+        message(&format!(
+            "v: {}\r\n",
+            vec!["SIP/2.0/UDP h"; count].join(",")
+        ))
+        .map(drop)
+    };
+    assert_eq!(list(limits::VIAS), Ok(()));
+    assert!(list(limits::VIAS + 1).is_err());
+    let fields = |count: usize| message(&format!("{via}{}", "a: b\r\n".repeat(count))).map(drop);
+    assert_eq!(fields(limits::HEADERS - 5), Ok(()));
+    assert_eq!(
+        fields(limits::HEADERS - 4),
+        Err(ParseError::TooManyHeaders(limits::HEADERS))
+    );
+    let long = |length: usize| {
+        let line = format!("a: {}", "b".repeat(length - 3));
+        message(&format!("{via}{line}\r\n")).map(drop)
+    };
+    assert_eq!(long(limits::HEADER), Ok(()));
+    assert_eq!(
+        long(limits::HEADER + 1),
+        Err(ParseError::HeaderTooLong(6, limits::HEADER))
+    );
+    let contacts = |count: usize| {
+        let lines = "m: <sip:a@h>\r\n".repeat(count);
+        message(&format!("{via}{lines}"))
+            .unwrap()
+            .addresses(HeaderName::Contact)
+    };
+    assert_eq!(
+        contacts(limits::ADDRESSES).unwrap().len(),
+        limits::ADDRESSES
+    );
+    assert!(contacts(limits::ADDRESSES + 1).is_err());
+    let lines = "WWW-Authenticate: Digest realm=r, nonce=n\r\n".repeat(limits::CHALLENGES + 1);
+    let challenges = message(&format!("{via}{lines}")).unwrap();
+    let challenges = challenges.challenges(HeaderName::WwwAuthenticate);
+    assert_eq!(challenges.len(), limits::CHALLENGES);
+    let nested = format!("{via}Retry-After: 5 {}\r\n", "(".repeat(4000));
+    let nested = message(&nested).unwrap().seconds(HeaderName::RetryAfter);
+    assert_eq!(nested, Some(Duration::from_secs(5)));
+}
+
 #[test]
 fn sizes_are_capped() {
     assert_eq!(

@@ -71,3 +71,17 @@ fn same_address_ignores_parameters_and_case_of_names() {
     assert!(!uri("sip:A@h").same_address(&uri("sip:a@h")));
     assert!(!uri("sip:a@h:5061").same_address(&uri("sip:a@h")));
 }
+
+/// Each limit is taken, one more is not.
+#[test]
+fn limits_of_a_uri() {
+    let with = |count: usize| format!("sip:a@h{}", ";p".repeat(count)).parse::<Uri>();
+    assert!(with(limits::URI_PARAMETERS).is_ok());
+    assert_eq!(
+        with(limits::URI_PARAMETERS + 1),
+        Err(UriError::TooManyParameters)
+    );
+    let long = |length: usize| format!("sip:{}@h", "a".repeat(length - 6)).parse::<Uri>();
+    assert!(long(limits::URI).is_ok());
+    assert_eq!(long(limits::URI + 1), Err(UriError::TooLong));
+}
