@@ -311,7 +311,11 @@ impl Engine {
                         self.script_event(now, stream, Event::SessionRefreshed);
                     }
                     CallEvent::SessionExpired => self.stop_sending(stream),
-                    CallEvent::Pracked { .. } => {}
+                    CallEvent::Pracked { .. }
+                    | CallEvent::Referred { .. }
+                    | CallEvent::ReferAnswered { .. }
+                    | CallEvent::TransferProgress { .. }
+                    | CallEvent::Replaced => {}
                     CallEvent::AckMissing => {
                         self.raise(stream, Outcome::Timeout, "no ACK to the answer");
                     }

@@ -12,7 +12,8 @@ use crate::message::{
 use crate::transaction::ClientKey;
 
 /// The methods answered other than with 405.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+pub(crate) const ALLOW: &[u8] =
+    b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 /// The type of all bodies we write.
 pub(crate) const SDP: &str = "application/sdp";
 

@@ -55,6 +55,10 @@ pub struct UaCounters {
     /// Refreshes of session timers that were accepted, of either side, and those of
     /// [`crate::UserAgent::refresh_session`].
     pub session_refreshes: u64,
+    /// REFERs sent; one sent again with credentials counts once.
+    pub refers_sent: u64,
+    /// REFERs received within calls that stand.
+    pub refers_received: u64,
 }
 
 impl AddAssign for UaCounters {
@@ -80,6 +84,8 @@ impl AddAssign for UaCounters {
             reinvites_sent,
             reinvites_received,
             session_refreshes,
+            refers_sent,
+            refers_received,
         } = other;
         self.messages_sent += messages_sent;
         self.messages_received += messages_received;
@@ -105,6 +111,8 @@ impl AddAssign for UaCounters {
         self.reinvites_sent += reinvites_sent;
         self.reinvites_received += reinvites_received;
         self.session_refreshes += session_refreshes;
+        self.refers_sent += refers_sent;
+        self.refers_received += refers_received;
     }
 }
 

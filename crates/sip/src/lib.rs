@@ -24,7 +24,7 @@ pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
-    Invite, MidTimes, OfferBy, OptionsAnswered, Output, Refresher, Registered, Registration,
-    RegistrationFailed, Reliable, SessionTimer, SessionTimerMode, Transmit, UaConfig, UaError,
-    UaEvent, UserAgent,
+    Invite, MidTimes, OfferBy, OptionsAnswered, Output, Refer, Refresher, Registered, Registration,
+    RegistrationFailed, Reliable, Replaces, SessionTimer, SessionTimerMode, Transmit, UaConfig,
+    UaError, UaEvent, UserAgent,
 };

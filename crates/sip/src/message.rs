@@ -24,5 +24,6 @@ pub use masked::masked;
 pub use name_addr::NameAddr;
 pub use names::{HeaderName, Method};
 pub(crate) use scan::list as split_list;
+pub(crate) use uri::percent_decode;
 pub use uri::{Host, HostName, Scheme, Uri, UriError};
 pub use via::Via;

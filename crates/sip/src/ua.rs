@@ -19,9 +19,11 @@ mod offer;
 mod options;
 mod prack;
 mod redirect;
+mod refer;
 mod register;
 mod registered;
 mod reliable;
+mod replaces;
 mod screen;
 mod session;
 mod stray;
@@ -51,6 +53,8 @@ pub use event::{
     OptionsAnswered, Output, Registered, RegistrationFailed, Transmit, UaEvent,
 };
 pub use offer::OfferBy;
+pub use refer::Refer;
+pub use replaces::Replaces;
 
 /// A SIP user agent without IO: one per signalling shard, for many endpoints.
 ///
@@ -230,7 +234,20 @@ impl UserAgent {
         invite: Invite,
     ) -> Result<CallKey, UaError> {
         let now = self.clock(now);
-        self.start_call(now, key, invite)
+        self.start_call(now, key, invite, None)
+    }
+
+    /// Places a call that takes the place of another at its target (RFC 3891), as a
+    /// [`CallEvent::Referred`] asks for.
+    pub fn invite_replacing(
+        &mut self,
+        now: Instant,
+        key: EndpointKey,
+        invite: Invite,
+        replaces: Replaces,
+    ) -> Result<CallKey, UaError> {
+        let now = self.clock(now);
+        self.start_call(now, key, invite, Some(replaces))
     }
 
     /// Names the endpoint of an incoming call that matched none; its counts so far are attributed.
@@ -296,6 +313,43 @@ impl UserAgent {
     pub fn refresh_session(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
         let now = self.clock(now);
         self.start_refresh(now, call)
+    }
+
+    /// Asks the peer of a call that stands to call somebody else: blind, or attended if the target
+    /// is to replace another call of ours. Ends in [`CallEvent::ReferAnswered`] and, if accepted,
+    /// a last [`CallEvent::TransferProgress`], unless the call ends first: hang up after that.
+    pub fn refer(&mut self, now: Instant, call: CallKey, refer: &Refer) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_refer(now, call, refer)
+    }
+
+    /// Accepts the transfer of a [`CallEvent::Referred`] with 202; the peer is told of it with
+    /// [`Self::notify_refer`].
+    pub fn accept_refer(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.answer_refer(now, call, 202)
+    }
+
+    /// Refuses the transfer of a [`CallEvent::Referred`] with a code of 300 to 699.
+    pub fn reject_refer(&mut self, now: Instant, call: CallKey, code: u16) -> Result<(), UaError> {
+        let now = self.clock(now);
+        if !(300..700).contains(&code) {
+            return Err(UaError::StatusCode(code));
+        }
+        self.answer_refer(now, call, code)
+    }
+
+    /// Tells the peer what became of the transfer it asked for: the status code, 100 to 699, of
+    /// the call it led to, and whether that is the last word.
+    pub fn notify_refer(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        code: u16,
+        last: bool,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_notify(now, call, code, last)
     }
 
     /// Sends an INFO within a call that stands; ends in [`CallEvent::InfoAnswered`], unless the

@@ -54,7 +54,7 @@ fn a_peer_of_our_own_answers() {
     assert_eq!(header(&answer, HeaderName::Accept), "application/sdp");
     let allow = header(&answer, HeaderName::Allow);
     for method in [
-        "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK",
+        "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY",
     ] {
         assert!(
             allow.split(", ").any(|allowed| allowed == method),

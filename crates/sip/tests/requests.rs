@@ -136,7 +136,7 @@ fn requests_within_a_call() {
     let rows = [
         ("INFO", 2, "", "200 INFO"),
         ("OPTIONS", 3, "", "200 OPTIONS"),
-        ("REFER", 4, "", "405 REFER"),
+        ("MESSAGE", 4, "", "405 MESSAGE"),
         ("INFO", 5, "Require: magic\r\n", "420 INFO"),
         // Out of order (RFC 3261 §12.2.2).
         ("INFO", 4, "", "500 INFO"),

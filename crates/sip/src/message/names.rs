@@ -21,12 +21,16 @@ pub enum Method {
     Update,
     /// PRACK (RFC 3262)
     Prack,
+    /// REFER (RFC 3515)
+    Refer,
+    /// NOTIFY (RFC 6665)
+    Notify,
     /// Any other; its name is in the message.
     Other,
 }
 
 impl Method {
-    const KNOWN: [Self; 9] = [
+    const KNOWN: [Self; 11] = [
         Self::Invite,
         Self::Ack,
         Self::Bye,
@@ -36,6 +40,8 @@ impl Method {
         Self::Info,
         Self::Update,
         Self::Prack,
+        Self::Refer,
+        Self::Notify,
     ];
 
     /// The method of a name; methods are case-sensitive (RFC 3261 §7.1).
@@ -58,6 +64,8 @@ impl Method {
             Self::Info => "INFO",
             Self::Update => "UPDATE",
             Self::Prack => "PRACK",
+            Self::Refer => "REFER",
+            Self::Notify => "NOTIFY",
             Self::Other => "",
         }
     }
@@ -120,6 +128,10 @@ header_names! {
     MinSe "Min-SE" "",
     RSeq "RSeq" "",
     RAck "RAck" "",
+    ReferTo "Refer-To" "r",
+    Replaces "Replaces" "",
+    Event "Event" "o",
+    SubscriptionState "Subscription-State" "",
 }
 
 impl HeaderName {

@@ -183,6 +183,16 @@ impl Uri {
         self.scheme != Scheme::Other && usize::from(self.params.end) < self.raw.len()
     }
 
+    /// The URI without header fields, and those (`name=value&…`, escaped).
+    pub(crate) fn split_headers(&self) -> (Self, &[u8]) {
+        let end = usize::from(self.params.end);
+        let bare = Self {
+            raw: self.raw.slice(..end),
+            ..self.clone()
+        };
+        (bare, self.raw.get(end + 1..).unwrap_or_default())
+    }
+
     /// Whether this is the URI of a loose router (RFC 3261 §19.1.1).
     pub fn is_loose_router(&self) -> bool {
         self.param("lr").is_some()
@@ -333,7 +343,7 @@ fn parse_ip6(bytes: &[u8]) -> Option<Ipv6Addr> {
     })
 }
 
-fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {

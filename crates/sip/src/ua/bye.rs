@@ -25,9 +25,11 @@ impl UserAgent {
         if let Some(mid) = &mut call.mid {
             mid.glare = None;
             mid.session = None;
+            mid.transfer = None;
         }
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);
+        self.refuse_referral(now, key);
         self.transmit_bye(now, key);
         self.call_event(now, key, CallEvent::ByeSent);
     }

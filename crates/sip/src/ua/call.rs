@@ -10,6 +10,7 @@ use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
 use super::mid::Mid;
 use super::prack::EarlyDialog;
 use super::redirect::Redirects;
+use super::replaces::Replaces;
 use crate::compose::{self, Draft, SDP};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
@@ -93,6 +94,8 @@ pub(super) struct Outgoing {
     pub(super) stretched: u8,
     /// What branches of a forking proxy said in early dialogs: To tag and last SDP.
     pub(super) early: Vec<(Bytes, Bytes)>,
+    /// The call at the other end that it replaces.
+    pub(super) replaces: Option<Replaces>,
     /// Early dialogs with reliable provisional responses.
     pub(super) branches: Vec<EarlyDialog>,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
@@ -245,6 +248,10 @@ impl UserAgent {
         }
         if let Some(offer) = call.offer.take() {
             self.transactions.forget_server(offer.server);
+        }
+        let referral = call.mid.as_mut().and_then(|mid| mid.referral.take());
+        if let Some(refer) = referral.and_then(|referral| referral.unanswered) {
+            self.transactions.forget_server(refer.server);
         }
         for client in call.mid.take().iter().flat_map(|mid| mid.keys()) {
             self.transactions.forget_client(client);

@@ -52,6 +52,10 @@ impl UserAgent {
         if let Some(code) = refusal_of(&message, config, full) {
             return self.refuse(now, flow, &message, essentials, key, code);
         }
+        let replaces = match self.replaced_by(&message) {
+            Ok(replaces) => replaces,
+            Err(code) => return self.refuse(now, flow, &message, essentials, key, code),
+        };
         let merge_key = merge_key(&message, essentials);
         if self.merged.contains_key(&merge_key) {
             return self.refuse(now, flow, &message, essentials, key, 482);
@@ -84,6 +88,9 @@ impl UserAgent {
         call.dialog = Some(dialog);
         call.updates = updates;
         call.invite_cseq = Some(cseq);
+        if replaces.is_some() {
+            call.mid.get_or_insert_default().replaces = replaces;
+        }
         call.times.invite = Some(now);
         call.give_up_at = Some(now + self.config.ring_timeout);
         let call = self.insert_call(call);
@@ -96,6 +103,7 @@ impl UserAgent {
             from,
             flow,
             body,
+            replaces,
             at: now,
         }));
     }
@@ -204,6 +212,11 @@ impl UserAgent {
             call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
         }
         self.session_granted(now, key, granted, first);
+        let call = self.calls.get_mut(&key);
+        let replaced = call.and_then(|call| call.mid.as_mut()?.replaces.take());
+        if let Some(replaced) = replaced {
+            self.on_replacement(now, replaced);
+        }
         self.arm(key);
     }
 

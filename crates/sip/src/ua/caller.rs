@@ -10,6 +10,7 @@ use super::config::{Invite, Reliable, SessionTimer};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::redirect::Redirects;
 use super::reliable::RELIABLE;
+use super::replaces::{REPLACES, Replaces};
 use super::screen::names_option;
 use super::session::{TIMER, min_se};
 use super::{UaError, UserAgent};
@@ -30,6 +31,7 @@ impl UserAgent {
         now: Instant,
         key: EndpointKey,
         invite: Invite,
+        replaces: Option<Replaces>,
     ) -> Result<CallKey, UaError> {
         let endpoint = self
             .endpoints
@@ -77,6 +79,7 @@ impl UserAgent {
             min_se: 0,
             stretched: 0,
             early: Vec::new(),
+            replaces,
             branches: Vec::new(),
             provisional: false,
             cancelled: false,
@@ -138,6 +141,10 @@ impl UserAgent {
             more: &|builder| {
                 for (name, value) in &endpoint.config.headers {
                     builder.named(name, value.as_bytes());
+                }
+                if let Some(replaces) = &outgoing.replaces {
+                    builder.header(HeaderName::Require, REPLACES.as_bytes());
+                    builder.header(HeaderName::Replaces, replaces.as_bytes());
                 }
                 match endpoint.config.reliable {
                     Reliable::Off => {}

@@ -43,6 +43,9 @@ pub enum UaError {
     /// An offer of either side waits for its answer, or our 2xx for its ACK.
     #[error("an offer within call {0:?} is under way; wait for its answer")]
     OfferPending(CallKey),
+    /// A transfer of this call is under way.
+    #[error("a transfer of call {0:?} is under way; wait for its end")]
+    TransferPending(CallKey),
     /// An offer without SDP.
     #[error("an offer within call {0:?} needs SDP")]
     NoOffer(CallKey),

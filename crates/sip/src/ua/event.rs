@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::replaces::Replaces;
 use crate::counters::EndpointKey;
 use crate::flow::Flow;
 use crate::message::Uri;
@@ -148,6 +149,8 @@ pub struct Incoming {
     pub flow: Flow,
     /// The SDP offer; empty if the INVITE has none, then the answer carries the offer.
     pub body: Bytes,
+    /// The call of ours it is to replace (RFC 3891), which ends when this one is answered.
+    pub replaces: Option<CallKey>,
     /// When it arrived.
     pub at: Instant,
 }
@@ -203,6 +206,30 @@ pub enum CallEvent {
     },
     /// Nobody refreshed the session in time; a BYE is on its way (RFC 4028 §10).
     SessionExpired,
+    /// The peer asks for a transfer, to be answered with [`super::UserAgent::accept_refer`] or
+    /// [`super::UserAgent::reject_refer`] within 20 s, else it is declined (603).
+    Referred {
+        /// Whom to call, header fields left out.
+        to: Uri,
+        /// The call of theirs to replace, for [`super::UserAgent::invite_replacing`].
+        replaces: Option<Replaces>,
+    },
+    /// Our [`super::UserAgent::refer`] was answered; if with 2xx,
+    /// [`CallEvent::TransferProgress`] follows.
+    ReferAnswered {
+        /// Status code, 200 to 699; `None` without a response, then the call ends.
+        code: Option<u16>,
+    },
+    /// A NOTIFY told of our transfer.
+    TransferProgress {
+        /// Status code of the transfer target's response; `None` if the NOTIFY names none, or none
+        /// came in time.
+        code: Option<u16>,
+        /// Whether it is the last word.
+        last: bool,
+    },
+    /// Another call took the place of this one (RFC 3891); a BYE is on its way.
+    Replaced,
     /// The peer sent an INFO; it has been answered with 200.
     Info {
         /// Content-Type as sent, empty without one; 256 bytes at most.
@@ -339,6 +366,10 @@ pub struct MidTimes {
     pub offer_sent: Option<Instant>,
     /// The 2xx to it.
     pub offer_answered: Option<Instant>,
+    /// Our last REFER sent; the transfer delay is from here to `refer_ended`.
+    pub refer_sent: Option<Instant>,
+    /// Its final NOTIFY.
+    pub refer_ended: Option<Instant>,
     /// First reliable provisional response, received (caller) or sent (callee).
     pub reliable: Option<Instant>,
     /// First 2xx to a PRACK, received (caller) or sent (callee).

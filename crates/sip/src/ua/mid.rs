@@ -9,6 +9,7 @@ use super::auth::{Challenged, Retries};
 use super::call::{Call, State};
 use super::event::{CallKey, EndReason, MidTimes};
 use super::offer::{Glare, MAX_GLARES};
+use super::refer::{Referral, Transfer};
 use super::reliable::Provisionals;
 use super::session::Session;
 use super::{UaError, UserAgent};
@@ -33,6 +34,12 @@ pub(super) struct Mid {
     pub(super) provisionals: Option<Provisionals>,
     /// The longest Min-SE of the 422 we got, in seconds; 0 for none.
     pub(super) min_se: u32,
+    /// The transfer we asked for.
+    pub(super) transfer: Option<Transfer>,
+    /// The transfer the peer asks for.
+    pub(super) referral: Option<Referral>,
+    /// Callee: the call this one replaces when it is answered.
+    pub(super) replaces: Option<CallKey>,
     pub(super) times: MidTimes,
 }
 
@@ -63,6 +70,10 @@ pub(super) enum Purpose {
     Refresh,
     /// An INFO of the caller of this stack.
     Info,
+    /// A transfer asked for.
+    Refer,
+    /// What became of a transfer of the peer; ends its subscription only (RFC 5057 §5.2).
+    Notify,
 }
 
 impl Asked {
@@ -101,7 +112,13 @@ impl Mid {
         let glare = self.glare.as_ref().map(|glare| glare.at);
         let session = self.session.as_ref().map(Session::next);
         let provisional = self.provisionals.as_ref().and_then(Provisionals::next);
-        [glare, session, provisional].into_iter().flatten().min()
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
+        let referral = self.referral.as_ref();
+        let referral = referral.and_then(|referral| referral.decline_at);
+        [glare, session, provisional, transfer, referral]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn provisionals_mut(&mut self) -> &mut Provisionals {
@@ -269,8 +286,9 @@ impl UserAgent {
                 self.session_of_2xx(now, key, message, false);
             }
         }
+        let of_call = asked.purpose != Purpose::Notify;
         self.on_asked_end(now, key, asked, Some((message, status)));
-        if status == 408 || status == 481 {
+        if of_call && (status == 408 || status == 481) {
             self.lose_dialog(now, key);
         }
         self.arm(key);
@@ -283,8 +301,11 @@ impl UserAgent {
         };
         let call = self.calls.get(&key);
         if call.is_some_and(|call| !matches!(call.state, State::Ending { .. })) {
+            let of_call = asked.purpose != Purpose::Notify;
             self.on_asked_end(now, key, asked, None);
-            self.lose_dialog(now, key);
+            if of_call {
+                self.lose_dialog(now, key);
+            }
         }
     }
 
@@ -306,6 +327,8 @@ impl UserAgent {
         match asked.purpose {
             Purpose::Offer => self.on_offer_end(now, key, asked, response),
             Purpose::Refresh => self.on_refresh_end(now, key, asked, response),
+            Purpose::Refer => self.on_refer_end(now, key, code),
+            Purpose::Notify => self.on_notify_end(key, code),
             Purpose::Info => self.on_info_end(now, key, code),
         }
     }
@@ -347,5 +370,6 @@ impl UserAgent {
         self.on_glare_timer(now, key);
         self.on_session_timer(now, key);
         self.on_provisional_timer(now, key);
+        self.on_refer_timer(now, key);
     }
 }

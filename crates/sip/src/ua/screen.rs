@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::config::{EndpointConfig, Reliable, SessionTimerMode};
 use super::reliable::RELIABLE;
+use super::replaces::REPLACES;
 use super::session::TIMER;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Via};
@@ -35,7 +36,8 @@ pub(super) fn names_option(message: &Message, header: HeaderName, option: &str) 
 /// takes all there are.
 pub(super) fn understands(config: Option<&EndpointConfig>, option: &[u8]) -> bool {
     let is = |known: &str| option.eq_ignore_ascii_case(known.as_bytes());
-    (is(TIMER) && config.is_none_or(|config| config.session_timer.is_on()))
+    is(REPLACES)
+        || (is(TIMER) && config.is_none_or(|config| config.session_timer.is_on()))
         || (is(RELIABLE) && config.is_none_or(|config| config.reliable != Reliable::Off))
 }
 

@@ -8,6 +8,7 @@ use super::call::{Offered, State};
 use super::config::EndpointConfig;
 use super::event::{CallEvent, CallKey, EndReason};
 use super::info::{info_code, info_event};
+use super::refer::has_refer_to;
 use super::screen::{is_sdp, missing, requires_more, response_flow, understands};
 use super::session::MIN_SE;
 use super::{UaError, UserAgent};
@@ -72,6 +73,11 @@ impl UserAgent {
         // An offer in a PRACK is not asked for, as our INVITEs and theirs bring one before.
         let reoffers = matches!(&call.state, State::Ringing(offered)
             if !offered.request.body().is_empty());
+        let mid = call.mid.as_ref();
+        let (transfers, referred) = mid.map_or((false, false), |mid| {
+            (mid.transfer.is_some(), mid.referral.is_some())
+        });
+        let stands = matches!(call.state, State::Up);
         let has_body = !message.body().is_empty();
         // `None`: an offer for the caller of this stack.
         let code = match method {
@@ -82,13 +88,16 @@ impl UserAgent {
             Method::Invite | Method::Update if short => Some(422),
             Method::Prack if !acknowledges => Some(481),
             Method::Prack if has_body && (reoffers || !is_sdp(&message)) => Some(488),
+            Method::Notify => Some(Self::notify_code(transfers, &message)),
+            Method::Refer if !has_refer_to(&message) => Some(400),
+            Method::Refer if referred || !stands => Some(491),
             Method::Info => Some(info_code(&message)),
             Method::Options | Method::Prack => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
             Method::Invite | Method::Update if busy => Some(500),
             Method::Invite | Method::Update if offering => Some(491),
-            Method::Invite | Method::Update => None,
+            Method::Invite | Method::Update | Method::Refer => None,
             _ => Some(405),
         };
         if code == Some(500) {
@@ -111,6 +120,9 @@ impl UserAgent {
             merge_key,
         };
         let Some(code) = code else {
+            if method == Method::Refer {
+                return self.on_refer(now, call_key, offered);
+            }
             call.give_up_at = Some(now + self.config.ring_timeout);
             self.core
                 .ledger
@@ -145,6 +157,9 @@ impl UserAgent {
         if method == Method::Bye && code == 200 {
             self.on_bye(now, call_key);
         }
+        if method == Method::Notify && code == 200 {
+            self.on_notify(now, call_key, &offered.request);
+        }
         if method == Method::Info && code == 200 {
             self.call_event(now, call_key, info_event(&offered.request));
         }
@@ -165,6 +180,7 @@ impl UserAgent {
             State::Ending { .. } => self.call_event(now, key, CallEvent::ByeReceived),
             State::Calling(_) | State::Up => {
                 self.refuse_offer(now, key, 487);
+                self.refuse_referral(now, key);
                 self.call_event(now, key, CallEvent::ByeReceived);
                 self.end(now, key, EndReason::RemoteBye);
             }

@@ -27,6 +27,8 @@ fn counters() -> UaCounters {
         invites_received: 27,
         reinvites_sent: 0,
         reinvites_received: 0,
+        refers_sent: 0,
+        refers_received: 0,
         session_refreshes: 0,
     }
 }
