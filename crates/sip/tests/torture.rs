@@ -15,6 +15,8 @@ use callmeter_sip::message::{HeaderName, HeaderProblem, Message, NameAddr, Parse
 use callmeter_sip::sdp::{self, Codec, Direction, LocalAudio};
 use callmeter_sip::{EndpointKey, UaEvent, UriError};
 
+use proptest::prelude::*;
+
 use pair::peer::{PEER, US, alone};
 use pair::text::wire;
 use pair::{Net, answer_at_once, header, millis};
@@ -408,5 +410,37 @@ fn addresses_in_descriptions() {
         let body = body.replace("RTP/AVP 2\r\na=rtpmap:2 G726-32/8000", "RTP/AVP 0");
         let (_, negotiated) = sdp::answer(body.as_bytes(), &local).unwrap();
         assert_eq!(negotiated.remote_rtp, remote.parse().unwrap(), "{name}");
+    }
+}
+
+proptest! {
+    /// Mutations of the messages panic nowhere: neither in the parser nor in a user agent that
+    /// gets them.
+    #[test]
+    fn mutated_messages_never_panic(
+        pick in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let at = pick.index(RFC4475.len() + RFC5118.len());
+        let mut bytes = RFC4475
+            .get(at)
+            .map_or_else(|| rfc5118(RFC5118[at - RFC4475.len()].0), |(name, ..)| rfc4475(name));
+        for (index, byte) in changes {
+            // Structure bytes break more than random ones.
+            let odd = b"\r\n \t:;,<>\"\\=@[]%/?0";
+            let byte = odd.get(usize::from(byte) % 40).copied().unwrap_or(byte);
+            let position = index.index(bytes.len());
+            bytes[position] = byte;
+        }
+        let cut = cut.index(bytes.len());
+        for bytes in [&bytes[..], &bytes[..cut]] {
+            let _ = parsed(bytes);
+            let mut net = alone(answer_at_once);
+            net.send_bytes(PEER, US, bytes);
+            net.run_for(millis(20));
+            // One answer, or 180 and 200.
+            prop_assert!(net.agents[0].sent.len() <= 2);
+        }
     }
 }
