@@ -1,0 +1,85 @@
+//! What a caller may do within a call that stands, beyond hanging up.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::offer::OfferBy;
+use super::refer::Refer;
+use super::{CallKey, UaError, UserAgent};
+
+impl UserAgent {
+    /// Offers a change of a call that stands, by re-INVITE or UPDATE; ends in
+    /// [`super::CallEvent::OfferAnswered`] or [`super::CallEvent::OfferRefused`], unless the call
+    /// ends first. An offer that meets one of the peer (491) is sent again by itself, later (RFC
+    /// 3261 §14.1).
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        body: impl Into<Bytes>,
+        by: OfferBy,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.offer_change(now, call, body.into(), by)
+    }
+
+    /// Refreshes the session of a call that stands (RFC 4028 §7.4), whether it has a timer or not:
+    /// by UPDATE if the peer's Allow has it, else by re-INVITE with the SDP that stands. Ends in
+    /// [`super::CallEvent::SessionRefreshed`]; one that is refused says nothing.
+    pub fn refresh_session(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.start_refresh(now, call)
+    }
+
+    /// Asks the peer of a call that stands to call somebody else: blind, or attended if the target
+    /// is to replace another call of ours. Ends in [`super::CallEvent::ReferAnswered`] and, if
+    /// accepted, a last [`super::CallEvent::TransferProgress`], unless the call ends first: hang up
+    /// after that.
+    pub fn refer(&mut self, now: Instant, call: CallKey, refer: &Refer) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_refer(now, call, refer)
+    }
+
+    /// Accepts the transfer of a [`super::CallEvent::Referred`] with 202; the peer is told of it
+    /// with [`Self::notify_refer`].
+    pub fn accept_refer(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.answer_refer(now, call, 202)
+    }
+
+    /// Refuses the transfer of a [`super::CallEvent::Referred`] with a code of 300 to 699.
+    pub fn reject_refer(&mut self, now: Instant, call: CallKey, code: u16) -> Result<(), UaError> {
+        let now = self.clock(now);
+        if !(300..700).contains(&code) {
+            return Err(UaError::StatusCode(code));
+        }
+        self.answer_refer(now, call, code)
+    }
+
+    /// Tells the peer what became of the transfer it asked for: the status code, 100 to 699, of the
+    /// call it led to, and whether that is the last word.
+    pub fn notify_refer(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        code: u16,
+        last: bool,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_notify(now, call, code, last)
+    }
+
+    /// Sends an INFO within a call that stands; ends in [`super::CallEvent::InfoAnswered`], unless
+    /// the call ends first.
+    pub fn info(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.send_info(now, call, content_type, body.into())
+    }
+}
