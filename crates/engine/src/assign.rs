@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use callmeter_sip::sdp::Codec;
-use callmeter_sip::{Host, Listener, LocalId, Password, SessionTimer, Transport, Uri};
+use callmeter_sip::{Host, Listener, LocalId, Password, Reliable, SessionTimer, Transport, Uri};
 
 use crate::load::Load;
 use crate::scenario::{Action, Scenario};
@@ -132,6 +132,8 @@ pub struct Assign {
     pub call: CallPlan,
     /// Digest challenges within dialogs are answered too.
     pub auth_in_dialog: bool,
+    /// Reliable provisional responses (RFC 3262).
+    pub reliable: Reliable,
     /// Session timers of its calls (RFC 4028).
     pub session_timer: SessionTimer,
     /// Added to every INVITE that starts a call.

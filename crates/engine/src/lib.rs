@@ -19,7 +19,7 @@ mod timers;
 
 pub use callmeter_metrics::{MetricId, RowDirection};
 pub use callmeter_sip::{
-    Credentials, Flow, Host, Listener, LocalId, Password, Refresher, SessionTimer,
+    Credentials, Flow, Host, Listener, LocalId, Password, Refresher, Reliable, SessionTimer,
     SessionTimerMode, Transport,
 };
 

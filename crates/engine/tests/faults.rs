@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use callmeter_engine::{
     Account, Action, ArrivalPoint, Arrivals, Assign, EngineError, Header, HostFigures, Load,
-    MetricId, Outcome, Password, Role, RowDirection, Scenario, ShareId, Step, Transport, When,
+    MetricId, Outcome, Password, Reliable, Role, RowDirection, Scenario, ShareId, Step, Transport,
+    When,
 };
 use callmeter_metrics::{Aggregation, CATALOGUE, by_id, id};
 use common::proxy::Proxy;
@@ -414,11 +415,13 @@ fn declared_and_emitted_metrics_are_the_same() {
     });
     collect(&world);
 
-    // A call by a rate, with a hold in it.
+    // A call by a rate, with a reliable 180 and a hold in it.
     let mut world = World::new(2, 11);
-    let callee = world.plan(1, 1, Role::Callee, 1);
+    let mut callee = world.plan(1, 1, Role::Callee, 1);
+    callee.reliable = Reliable::Supported;
     world.assign(1, callee);
     let mut caller = world.plan(0, 1, Role::Caller, 1);
+    caller.reliable = Reliable::Supported;
     let point = ArrivalPoint {
         at: ms(0),
         per_second: 1.0,

@@ -6,7 +6,7 @@ mod common;
 
 use callmeter_engine::media::MediaCommand;
 use callmeter_engine::{
-    Account, Action, Assign, Header, MetricId, Outcome, Password, Phase, Refresher, Role,
+    Account, Action, Assign, Header, MetricId, Outcome, Password, Phase, Refresher, Reliable, Role,
     RowDirection, Scenario, SessionTimer, SessionTimerMode, Step, When,
 };
 use callmeter_metrics::id;
@@ -358,5 +358,43 @@ fn refreshes_of_the_session_are_counted_and_start_steps() {
             (0.0, 1.0)
         };
         assert_eq!(steps(&world, 1)[1], ran);
+    }
+}
+
+/// A 180 is acknowledged by PRACK where both sides want that: its delay is the link's, at both
+/// ends. Where one requires it and the other lacks it there is no call.
+#[test]
+fn reliable_ringing_is_measured() {
+    use Reliable::{Off, Required, Supported};
+    for (caller_wants, callee_wants, outcome, pracks) in [
+        (Off, Off, Outcome::Success, 0),
+        (Off, Supported, Outcome::Success, 0),
+        (Supported, Off, Outcome::Success, 0),
+        (Supported, Supported, Outcome::Success, 1),
+        (Required, Supported, Outcome::Success, 1),
+        (Required, Off, Outcome::CallFailed, 0),
+    ] {
+        let mut world = World::new(2, 10);
+        let mut callee = world.plan(1, 1, Role::Callee, 1);
+        callee.reliable = callee_wants;
+        world.assign(1, callee);
+        let mut caller = world.plan(0, 1, Role::Caller, 1);
+        caller.reliable = caller_wants;
+        world.assign(0, caller);
+        let peers = world.sites[1].contacts(1);
+        world.start(1, 1, &[]);
+        world.start(0, 1, &peers);
+        world.run_until_ended(secs(90));
+        let case = format!("{caller_wants:?} {callee_wants:?}");
+        assert_eq!(lines(&world, "PRACK"), pracks, "{case}");
+        assert_eq!(world.sites[0].calls(1)[0].0, outcome, "{case}");
+        for site in &world.sites {
+            let delays = site.values(1, id::PRACK_DELAY_MS);
+            assert_eq!(delays.len(), pracks, "{case}");
+            assert!(
+                delays.iter().all(|ms| (ms - 10.0).abs() < 1.0),
+                "{delays:?}"
+            );
+        }
     }
 }

@@ -29,7 +29,6 @@ pub(super) fn assign(
         .call
         .ok_or_else(|| invalid("call", "", "duration and ring time"))?;
     let load = message.load.unwrap_or_default();
-    dialog::reliable(message.reliable)?;
     Ok(engine::Assign {
         share,
         role: match proto::Role::try_from(message.role) {
@@ -72,6 +71,7 @@ pub(super) fn assign(
             },
         },
         auth_in_dialog: message.auth_in_dialog,
+        reliable: dialog::reliable(message.reliable)?,
         session_timer: dialog::session_timer(message.session_timer.as_ref())?,
         headers: message.headers.into_iter().map(dialog::header).collect(),
         dtmf: dialog::dtmf(message.dtmf, &message.scenario)?,

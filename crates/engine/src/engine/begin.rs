@@ -345,6 +345,7 @@ fn endpoint_config(
         },
         credentials,
         auth_in_dialog: share.assign.auth_in_dialog,
+        reliable: share.assign.reliable,
         session_timer: share.assign.session_timer,
         headers: share
             .assign

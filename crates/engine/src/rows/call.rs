@@ -54,6 +54,9 @@ pub(crate) fn call_values(
     } else {
         values.put_some(id::ACK_DELAY_MS, between(times.answered, times.ack));
     }
+    if let Some(mid) = &end.mid {
+        values.put_some(id::PRACK_DELAY_MS, between(mid.reliable, mid.pracked));
+    }
     values.put_some(id::RING_DURATION_MS, between(times.ringing, times.answered));
     if times.answered.is_some() {
         values.put_some(

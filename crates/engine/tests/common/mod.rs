@@ -18,7 +18,7 @@ use bytes::Bytes;
 use callmeter_engine::media::Codec;
 use callmeter_engine::{
     Assign, Audio, CallPlan, Dtmf, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar,
-    Role, Scenario, SessionTimer, ShareId, Transport,
+    Reliable, Role, Scenario, SessionTimer, ShareId, Transport,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -147,6 +147,7 @@ impl World {
                 answer_code: 200,
             },
             auth_in_dialog: false,
+            reliable: Reliable::Off,
             session_timer: SessionTimer::default(),
             headers: Vec::new(),
             dtmf: Dtmf::Info,

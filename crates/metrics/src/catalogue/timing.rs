@@ -112,8 +112,8 @@ metrics! {
         "RFC 3515";
 
     PRACK_DELAY_MS = 62, "prack_delay_ms", "PRACK delay", "ms",
-        PerCall, Undirected, Distribution, planned,
-        "reliable 18x → 200 to PRACK",
+        PerCall, Undirected, Distribution, measured,
+        "first reliable 18x of the call → 200 to its PRACK, at both ends",
         "RFC 3262";
 
     REGISTRATION_AUTH_TIME_MS = 196, "registration_auth_time_ms", "Registration request delay (RRD)", "ms",

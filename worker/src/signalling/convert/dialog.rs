@@ -133,10 +133,12 @@ pub(super) fn dtmf(
     }
 }
 
-/// Reliable provisional responses are neither asked for nor given.
-pub(super) fn reliable(reliable: i32) -> Result<(), engine::Invalid> {
+/// Reliable provisional responses; off where the assignment does not say.
+pub(super) fn reliable(reliable: i32) -> Result<engine::Reliable, engine::Invalid> {
     match proto::Reliable::try_from(reliable) {
-        Ok(proto::Reliable::Unspecified | proto::Reliable::Off) => Ok(()),
-        _ => Err(invalid("reliable", reliable, "off")),
+        Ok(proto::Reliable::Unspecified | proto::Reliable::Off) => Ok(engine::Reliable::Off),
+        Ok(proto::Reliable::Supported) => Ok(engine::Reliable::Supported),
+        Ok(proto::Reliable::Required) => Ok(engine::Reliable::Required),
+        Err(_) => Err(invalid("reliable", reliable, "off, supported or required")),
     }
 }

@@ -189,6 +189,15 @@ fn timers_and_headers_are_read() {
         }
     );
     assert_eq!(read_of.headers[0].name, "X-A");
+    for (sent, expected) in [
+        (proto::Reliable::Unspecified, engine::Reliable::Off),
+        (proto::Reliable::Off, engine::Reliable::Off),
+        (proto::Reliable::Supported, engine::Reliable::Supported),
+        (proto::Reliable::Required, engine::Reliable::Required),
+    ] {
+        told.reliable = sent.into();
+        assert_eq!(read(told.clone()).unwrap().reliable, expected);
+    }
     // Off, whatever else is said of it.
     told.session_timer.as_mut().unwrap().mode = proto::SessionTimerMode::Disabled.into();
     told.session_timer.as_mut().unwrap().expires_s = 0;
@@ -199,7 +208,7 @@ fn timers_and_headers_are_read() {
 #[test]
 fn what_cannot_be_read_is_refused_by_field() {
     type Change = fn(&mut proto::Assign);
-    let cases: [(Change, &str); 15] = [
+    let cases: [(Change, &str); 16] = [
         (
             |m| m.role = 0,
             "role is \"0\"; accepted: caller, callee or both",
@@ -238,6 +247,7 @@ fn what_cannot_be_read_is_refused_by_field() {
             },
             "load.concurrency is \"1 points\"; accepted: none beside load.arrivals",
         ),
+        (|m| m.reliable = 9, "reliable is \"9\""),
         (
             |m| m.scenario = vec![proto::ScenarioAction::default()],
             "scenario[0].when is \"\"; accepted: a time or an event",
