@@ -1,5 +1,6 @@
 //! Every outcome and every order of phases of an endpoint (product-facts §1.2), each driven through
 //! the user agent.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 

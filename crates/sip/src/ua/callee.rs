@@ -263,11 +263,15 @@ impl UserAgent {
     }
 
     /// An ACK that belongs to no refusal: to a 2xx, or to nothing.
-    pub(super) fn on_ack(&mut self, now: Instant, message: &Message, essentials: &Essentials) {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        message: &Message,
+        essentials: &Essentials,
+    ) {
         let Some(key) = self.call_within(essentials) else {
-            self.core
-                .ledger
-                .count(None, |counters| counters.out_of_dialog += 1);
+            self.count_stray(flow, message, |counters| counters.out_of_dialog += 1);
             return;
         };
         let Some(call) = self.calls.get_mut(&key) else {
@@ -306,9 +310,7 @@ impl UserAgent {
     ) {
         let Some((server, call, endpoint)) = self.transactions.cancelled(message, essentials)
         else {
-            self.core
-                .ledger
-                .count(None, |counters| counters.out_of_dialog += 1);
+            self.count_stray(flow, message, |counters| counters.out_of_dialog += 1);
             return self.refuse(now, flow, message, essentials, key, 481);
         };
         self.core

@@ -89,7 +89,7 @@ impl UserAgent {
             return self.on_idle(now, flow, &message, essentials, method);
         }
         if method == Method::Ack {
-            return self.on_ack(now, &message, essentials);
+            return self.on_ack(now, flow, &message, essentials);
         }
         if self.transactions.server_count() >= self.config.max_server_transactions {
             self.core

@@ -37,17 +37,13 @@ impl UserAgent {
             Method::Options if message.elements(HeaderName::Require).next().is_some() => 420,
             Method::Options => 200,
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
-                self.core
-                    .ledger
-                    .count(None, |counters| counters.out_of_dialog += 1);
+                self.count_stray(flow, message, |counters| counters.out_of_dialog += 1);
                 481
             }
             // Outside of calls nobody is transferred.
             Method::Refer => 403,
             _ => {
-                self.core
-                    .ledger
-                    .count(None, |counters| counters.unexpected += 1);
+                self.count_stray(flow, message, |counters| counters.unexpected += 1);
                 405
             }
         };

@@ -13,6 +13,7 @@ use super::screen::{is_sdp, missing, requires_more, response_flow, understands};
 use super::session::MIN_SE;
 use super::{UaError, UserAgent};
 use crate::compose;
+use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
 use crate::transaction::parse_token;
@@ -39,9 +40,7 @@ impl UserAgent {
         method: Method,
     ) {
         let Some(call_key) = self.call_within(essentials) else {
-            self.core
-                .ledger
-                .count(None, |counters| counters.out_of_dialog += 1);
+            self.count_stray(flow, &message, |counters| counters.out_of_dialog += 1);
             return self.refuse(now, flow, &message, essentials, key, 481);
         };
         let Some(call) = self.calls.get_mut(&call_key) else {
@@ -205,9 +204,27 @@ impl UserAgent {
 
     /// The endpoint whose Contact user is that of the Request-URI.
     fn called(&self, request: &Message, source: Flow) -> Option<&EndpointConfig> {
+        let key = self.addressed(request, source)?;
+        Some(&self.endpoints.get(&key)?.config)
+    }
+
+    fn addressed(&self, request: &Message, source: Flow) -> Option<EndpointKey> {
         let user = request.request_uri().ok()?.user();
-        let key = self.by_user.get(&(source.local, user))?;
-        Some(&self.endpoints.get(key)?.config)
+        self.by_user.get(&(source.local, user)).copied()
+    }
+
+    /// Counts a request that belongs to no call, for the endpoint it is addressed to.
+    pub(super) fn count_stray(
+        &mut self,
+        source: Flow,
+        request: &Message,
+        change: impl Fn(&mut UaCounters),
+    ) {
+        let endpoint = self.addressed(request, source);
+        self.core.ledger.count(endpoint, change);
+        self.core
+            .ledger
+            .attribute(endpoint, |counters| counters.messages_received += 1);
     }
 
     /// A response without Contact; codes that must name what is accepted do.
