@@ -209,13 +209,15 @@ fn a_transfer_refused_or_not_answered() {
 
 #[test]
 fn a_transfer_nobody_tells_of_ends_after_three_minutes() {
-    let (mut net, [a, _]) = three();
+    let (mut net, [a, b]) = three();
     net.with(A, |ua, now| ua.refer(now, a, &to_c(None)))
         .unwrap();
     net.run_for(Duration::from_secs(179));
     assert_eq!(progress(&net.agents[A]), [(Some(100), false)]);
     net.run_for(Duration::from_secs(2));
     assert_eq!(progress(&net.agents[A]), [(Some(100), false), (None, true)]);
+    let late = net.with(B, |ua, now| ua.notify_refer(now, b, 200, true));
+    assert_eq!(late, Err(UaError::WrongState(b)));
     assert_eq!(net.agents[A].standing(), 1);
 }
 

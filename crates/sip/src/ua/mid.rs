@@ -114,7 +114,7 @@ impl Mid {
         let provisional = self.provisionals.as_ref().and_then(Provisionals::next);
         let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
         let referral = self.referral.as_ref();
-        let referral = referral.and_then(|referral| referral.decline_at);
+        let referral = referral.map(Referral::next);
         [glare, session, provisional, transfer, referral]
             .into_iter()
             .flatten()

@@ -39,9 +39,16 @@ pub(super) struct Referral {
     /// The REFER, until it is answered.
     pub(super) unanswered: Option<Box<Offered>>,
     /// When it is declined for want of an answer.
-    pub(super) decline_at: Option<Instant>,
+    decline_at: Option<Instant>,
     /// When the subscription ends.
     until: Instant,
+}
+
+impl Referral {
+    /// When something is due.
+    pub(super) fn next(&self) -> Instant {
+        self.decline_at.map_or(self.until, |at| at.min(self.until))
+    }
 }
 
 impl UserAgent {
@@ -264,6 +271,8 @@ impl UserAgent {
             return;
         };
         let silent = mid.transfer.take_if(|transfer| transfer.until <= now);
+        // The subscription ends unheard if nobody says how the transfer went.
+        mid.referral.take_if(|referral| referral.until <= now);
         let referral = mid.referral.as_ref();
         let due = referral.and_then(|referral| referral.decline_at);
         if due.is_some_and(|at| at <= now) {
