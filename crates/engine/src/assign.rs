@@ -1,5 +1,7 @@
 //! What an engine is given to do; the plain form of `Assign` of the worker protocol.
 
+mod headers;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -11,62 +13,13 @@ use callmeter_sip::{Host, Listener, LocalId, Password, Reliable, SessionTimer, T
 use crate::load::Load;
 use crate::scenario::{Action, Scenario};
 
-/// Longest name of a group or header field, bytes.
+pub use headers::Header;
+
+/// Longest name of a group, bytes.
 const MOST_NAME: usize = 253;
 /// Session intervals asked for; below 90 s none is allowed (RFC 4028 §5).
 const SESSION_INTERVALS: RangeInclusive<Duration> =
     Duration::from_secs(90)..=Duration::from_secs(7200);
-/// Most header fields of the test's own.
-const MOST_HEADERS: usize = 32;
-/// Longest value of one, bytes.
-const MOST_VALUE: usize = 1024;
-/// Header fields that the stack writes, or that decide where a message goes and what it holds, in
-/// full and short.
-const OWN_HEADERS: [&str; 42] = [
-    "Via",
-    "v",
-    "From",
-    "f",
-    "To",
-    "t",
-    "Call-ID",
-    "i",
-    "CSeq",
-    "Contact",
-    "m",
-    "Max-Forwards",
-    "Route",
-    "Record-Route",
-    "Content-Length",
-    "l",
-    "Content-Type",
-    "c",
-    "Content-Encoding",
-    "e",
-    "Content-Disposition",
-    "Authorization",
-    "Proxy-Authorization",
-    "WWW-Authenticate",
-    "Proxy-Authenticate",
-    "Allow",
-    "Supported",
-    "k",
-    "Require",
-    "Proxy-Require",
-    "User-Agent",
-    "Server",
-    "Expires",
-    "Session-Expires",
-    "x",
-    "Min-SE",
-    "RSeq",
-    "RAck",
-    "Replaces",
-    "Refer-To",
-    "r",
-    "Path",
-];
-
 /// A share on one engine: part of one group of one run, with a SIP port of its own. It is also the
 /// [`LocalId`] of that port, so that a flow names the share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,15 +149,6 @@ pub struct Audio {
     pub dscp: u8,
 }
 
-/// A header field of the test's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// A token that is not one of the names the stack writes itself.
-    pub name: String,
-    /// One line of text, 1024 bytes at most.
-    pub value: String,
-}
-
 /// How digits are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtmf {
@@ -302,7 +246,7 @@ impl Assign {
             "90 to 7200",
         )?;
         self.validate_registrar()?;
-        self.validate_headers()?;
+        headers::validate(&self.headers)?;
         let mut steps = self.scenario.steps().iter();
         if let Some(index) = steps.position(|step| step.action == Action::ReRegister) {
             check(
@@ -326,32 +270,6 @@ impl Assign {
                 &account.user,
                 users.insert(account.user.as_str()),
                 "each user once",
-            )?;
-        }
-        Ok(())
-    }
-
-    fn validate_headers(&self) -> Result<(), Invalid> {
-        let count = self.headers.len();
-        check("headers", count, count <= MOST_HEADERS, "at most 32")?;
-        for (index, Header { name, value }) in self.headers.iter().enumerate() {
-            check(
-                &format!("headers[{index}].name"),
-                name,
-                is_token(name) && name.len() <= MOST_NAME,
-                "letters, digits and -.!%*_+`'~ (RFC 3261 token)",
-            )?;
-            check(
-                &format!("headers[{index}].name"),
-                name,
-                !OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)),
-                "a header field the SIP stack does not write itself",
-            )?;
-            check(
-                &format!("headers[{index}].value"),
-                value,
-                value.len() <= MOST_VALUE && !value.contains(|c: char| c.is_control() && c != '\t'),
-                "one line of up to 1024 bytes without control characters",
             )?;
         }
         Ok(())
@@ -444,12 +362,6 @@ pub(crate) fn outbound_proxy_uri(proxy: &str) -> Option<Uri> {
     plain
         .then(|| format!("sip:{proxy};lr").parse().ok())
         .flatten()
-}
-
-/// RFC 3261 §25.1 `token`.
-fn is_token(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
 }
 
 /// RFC 3261 §25.1 `user` without escapes.

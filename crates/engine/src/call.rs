@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callmeter_sip::sdp::{self, LocalAudio, Negotiated};
-use callmeter_sip::{CallEnd, CallKey, Uri};
+use callmeter_sip::{CallEnd, CallKey, Replaces, Uri};
 
 use crate::assign::{Assign, ShareId};
 use crate::event::{Phase, Verdict};
-use crate::media::StreamSnapshot;
+use crate::media::{StreamId, StreamSnapshot};
 use crate::scenario::Progress;
 
 /// Where a call is; what its timer means.
@@ -58,6 +58,19 @@ pub(crate) enum Hop {
     Direct(SocketAddr),
     /// The URI's host is being resolved; its port is known.
     Unresolved { port: u16 },
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The plan of the test, or somebody called.
+    Plan,
+    /// The far end of that call asked for it.
+    Referred(StreamId),
+    /// That call is to be transferred to its target.
+    Consult(StreamId),
+    /// Somebody called to take the place of another call.
+    Replacement,
 }
 
 /// What an offer of ours within a call changes.
@@ -120,6 +133,9 @@ pub(crate) struct Call {
     /// Counts from 1 within the endpoint.
     pub(crate) number: u32,
     pub(crate) outgoing: bool,
+    pub(crate) purpose: Purpose,
+    /// Caller: the call its target is to replace.
+    pub(crate) replaces: Option<Box<Replaces>>,
     /// The user agent's key while its signalling lasts.
     pub(crate) key: Option<CallKey>,
     pub(crate) stage: Stage,
@@ -162,6 +178,8 @@ impl Call {
             endpoint,
             number,
             outgoing: false,
+            purpose: Purpose::Plan,
+            replaces: None,
             key: None,
             stage: Stage::Preparing,
             stream: StreamState::Opening,

@@ -52,6 +52,8 @@ pub(crate) struct Endpoint {
     pub(crate) peer: String,
     /// The call whose signalling has not ended.
     pub(crate) current: Option<StreamId>,
+    /// A second call, of a transfer; the first one when that has ended.
+    pub(crate) beside: Option<StreamId>,
     /// Calls that are not reported yet, those that only wait for their media included.
     pub(crate) open_calls: u32,
     /// Number of the last call.
@@ -92,6 +94,7 @@ impl Endpoint {
             announced: false,
             peer: String::new(),
             current: None,
+            beside: None,
             open_calls: 0,
             last_call: 0,
             verdict: Verdict::default(),

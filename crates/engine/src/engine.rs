@@ -11,6 +11,7 @@ mod measure;
 mod names;
 mod script;
 mod stream;
+mod transfer;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -310,12 +311,15 @@ impl Engine {
                     CallEvent::SessionRefreshed { .. } => {
                         self.script_event(now, stream, Event::SessionRefreshed);
                     }
-                    CallEvent::SessionExpired => self.stop_sending(stream),
-                    CallEvent::Pracked { .. }
-                    | CallEvent::Referred { .. }
-                    | CallEvent::ReferAnswered { .. }
-                    | CallEvent::TransferProgress { .. }
-                    | CallEvent::Replaced => {}
+                    CallEvent::Pracked { .. } => {}
+                    CallEvent::Referred { to, replaces } => {
+                        self.referred(now, stream, to, replaces);
+                    }
+                    CallEvent::ReferAnswered { code } => self.refer_answered(now, stream, code),
+                    CallEvent::TransferProgress { code, last } => {
+                        self.transfer_progress(now, stream, code, last);
+                    }
+                    CallEvent::SessionExpired | CallEvent::Replaced => self.stop_sending(stream),
                     CallEvent::AckMissing => {
                         self.raise(stream, Outcome::Timeout, "no ACK to the answer");
                     }

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
+use callmeter_sip::Uri;
+
 use crate::assign::{Invalid, check};
 
 /// Most steps of a scenario.
@@ -17,6 +19,9 @@ const MOST_STEPS: usize = 30;
 const MOST_DIGITS: usize = 64;
 /// Longest wait for the end of an action; the transactions of SIP end within 32 s.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The same for a transfer, whose target may ring.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What every endpoint of a group does within its calls.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,6 +66,14 @@ pub enum Action {
     MediaUpdate,
     /// Sends digits, one after the other.
     SendDtmf(String),
+    /// Sends the far end to another party by REFER (RFC 3515), and ends the call when that has
+    /// answered.
+    Transfer {
+        /// Whom it is to call.
+        to: Uri,
+        /// The other party is called first and that call is replaced (RFC 3891).
+        attended: bool,
+    },
     /// Ends the call.
     HangUp,
     /// Registers again.
@@ -259,9 +272,13 @@ impl Progress {
         if *action == Action::HangUp {
             self.finished(scenario, false);
         }
+        let patience = match action {
+            Action::Transfer { .. } => TRANSFER_PATIENCE,
+            _ => PATIENCE,
+        };
         self.running = Some(Running {
             step: index,
-            deadline: now + PATIENCE,
+            deadline: now + patience,
         });
         Some(action)
     }

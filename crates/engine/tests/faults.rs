@@ -415,7 +415,7 @@ fn declared_and_emitted_metrics_are_the_same() {
     });
     collect(&world);
 
-    // A call by a rate, with a reliable 180 and a hold in it.
+    // A call by a rate, with a reliable 180, a hold and a transfer in it.
     let mut world = World::new(2, 11);
     let mut callee = world.plan(1, 1, Role::Callee, 1);
     callee.reliable = Reliable::Supported;
@@ -432,7 +432,13 @@ fn declared_and_emitted_metrics_are_the_same() {
         when: When::At(secs(s)),
         action,
     };
-    let steps = vec![step(1, Action::Hold), step(2, Action::Resume)];
+    let to = "sip:nobody@192.0.2.2:5061".parse().unwrap();
+    let attended = false;
+    let steps = vec![
+        step(1, Action::Hold),
+        step(2, Action::Resume),
+        step(3, Action::Transfer { to, attended }),
+    ];
     caller.scenario = Scenario::new(steps).unwrap();
     world.assign(0, caller);
     let peers = world.sites[1].contacts(1);

@@ -1,13 +1,13 @@
 //! Incoming calls, and offers within a call.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callmeter_sip::{CallKey, Incoming, sdp};
 
 use super::Engine;
 use crate::assign::ShareId;
-use crate::call::{Call, Stage as CallStage};
+use crate::call::{Call, Purpose, Stage as CallStage};
 use crate::endpoint::{Life, endpoint_of};
 use crate::event::{Outcome, Phase};
 use crate::media::StreamId;
@@ -20,7 +20,14 @@ impl Engine {
     /// is over) or 486 (has a call).
     pub(super) fn incoming(&mut self, now: Instant, incoming: Incoming) {
         let id = ShareId(incoming.flow.local.0);
+        // A call that takes the place of another is for whoever has that one.
+        let replaced = incoming
+            .replaces
+            .and_then(|key| self.calls.get(self.by_key.get(&key)?))
+            .filter(|call| call.share == id)
+            .map(|call| call.endpoint);
         let chosen = match incoming.endpoint.map(endpoint_of) {
+            _ if replaced.is_some() => self.choose_replaced(id, replaced),
             Some((share, index)) if share == id => self.choose_named(id, index),
             _ => self.choose_idle(id),
         };
@@ -36,15 +43,30 @@ impl Engine {
         };
         share.take_idle(index);
         let key = share.endpoints[index as usize].key;
-        let ring = share.assign.call.ring;
+        // The replaced call has rung (RFC 3891 §3).
+        let ring = if replaced.is_some() {
+            Duration::ZERO
+        } else {
+            share.assign.call.ring
+        };
         if incoming.endpoint.is_none() && self.ua.attach(incoming.call, key).is_err() {
             self.refuse(now, incoming.call, 500);
             return;
         }
+        let first = share.endpoints[index as usize].current;
         let Some(stream) = self.open_call(now, id, index) else {
             return;
         };
+        if replaced.is_some()
+            && let Some(endpoint) = self.endpoint(id, index)
+        {
+            endpoint.current = first;
+            endpoint.beside = Some(stream);
+        }
         if let Some(call) = self.calls.get_mut(&stream) {
+            if replaced.is_some() {
+                call.purpose = Purpose::Replacement;
+            }
             call.stage = CallStage::Ringing;
             call.key = Some(incoming.call);
             call.offer = incoming.body;
@@ -54,6 +76,16 @@ impl Engine {
         // Refused only if the caller cancelled meanwhile: its end is reported next.
         let _ = self.ua.ring(now, incoming.call);
         self.set_call_timer(stream, Some(now + ring));
+    }
+
+    fn choose_replaced(&self, id: ShareId, index: Option<u32>) -> Result<u32, u16> {
+        let share = self.shares.get(&id).ok_or(404_u16)?;
+        let open = matches!(share.stage, Stage::Assigned | Stage::Running);
+        let endpoint = index.and_then(|index| share.endpoints.get(index as usize));
+        match (index, endpoint) {
+            (Some(index), Some(endpoint)) if open && endpoint.beside.is_none() => Ok(index),
+            _ => Err(480),
+        }
     }
 
     fn choose_named(&self, id: ShareId, index: u32) -> Result<u32, u16> {
@@ -104,7 +136,7 @@ impl Engine {
             return;
         };
         let code = share.assign.call.answer_code;
-        if code >= 300 {
+        if code >= 300 && call.purpose == Purpose::Plan {
             // What the test asks for is no failure of the callee.
             let detail = format!("refused as asked: {code}");
             call.verdict.raise(Outcome::Success, detail);

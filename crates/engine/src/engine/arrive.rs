@@ -52,11 +52,7 @@ impl Engine {
         } else {
             endpoint.counts.arrivals_missed += 1;
         }
-        let Some(endpoint) = self.endpoint(id, index) else {
-            return;
-        };
-        endpoint.dial_at = None;
-        if !endpoint.dialled_out {
+        if self.endpoint(id, index).is_some_and(|e| !e.dialled_out) {
             self.plan_arrival(now, id, index);
         }
     }

@@ -72,17 +72,28 @@ impl Engine {
             self.refuse_dial(now, id, index, reason);
             return;
         }
-        let target = match peer.parse::<Uri>() {
-            Ok(uri) => target(share, uri),
+        // The end of this call says when the next one is due.
+        endpoint.dial_at = None;
+        match peer.parse::<Uri>() {
+            Ok(uri) => _ = self.place(now, id, index, uri),
             Err(error) => {
                 self.refuse_dial(now, id, index, &format!("not dialled: {peer}: {error}"));
-                return;
             }
-        };
+        }
+    }
+
+    /// Opens a call of an endpoint to somebody.
+    pub(super) fn place(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        index: u32,
+        uri: Uri,
+    ) -> Option<StreamId> {
+        let share = self.shares.get_mut(&id)?;
+        let target = target(share, uri);
         share.take_idle(index);
-        let Some(stream) = self.open_call(now, id, index) else {
-            return;
-        };
+        let stream = self.open_call(now, id, index)?;
         let name = match (target.hop, target.uri.host()) {
             (Hop::Unresolved { .. }, name @ Host::Name(_)) => Some(name.to_string()),
             _ => None,
@@ -94,6 +105,7 @@ impl Engine {
         if let Some(name) = name {
             self.resolve(now, id, &name, Waiter::Call(stream));
         }
+        Some(stream)
     }
 
     /// A call that cannot even be placed counts as failed; there is no point in repeating it.
@@ -143,6 +155,7 @@ impl Engine {
         }
         call.stage = CallStage::Inviting;
         let key = share.endpoints[call.endpoint as usize].key;
+        let replaces = call.replaces.take();
         self.set_call_timer(stream, None);
         self.enter(now, stream, Phase::Calling);
         let invite = Invite {
@@ -150,7 +163,11 @@ impl Engine {
             next_hop,
             body: sdp::offer(&local),
         };
-        match self.ua.invite(now, key, invite) {
+        let placed = match replaces {
+            Some(replaces) => self.ua.invite_replacing(now, key, invite, *replaces),
+            None => self.ua.invite(now, key, invite),
+        };
+        match placed {
             Ok(key) => {
                 if let Some(call) = self.calls.get_mut(&stream) {
                     call.key = Some(key);
@@ -171,6 +188,9 @@ impl Engine {
     pub(super) fn progress(&mut self, now: Instant, stream: StreamId, code: u16, body: &Bytes) {
         if code == 180 {
             self.enter(now, stream, Phase::Ringing);
+        }
+        if code > 100 {
+            self.beside_progress(now, stream, code);
         }
         let Some(call) = self.calls.get(&stream) else {
             return;
@@ -216,6 +236,7 @@ impl Engine {
                 self.enter(now, stream, Phase::InCall);
                 self.set_call_timer(stream, Some(hang_up_at));
                 self.begin_script(now, stream);
+                self.beside_answered(now, stream);
             }
             Err(reason) => {
                 self.raise(stream, Outcome::NegotiationFailed, &reason);
@@ -247,15 +268,20 @@ impl Engine {
         else {
             return;
         };
+        self.one_of_two_over(now, stream);
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
-        if endpoint.current == Some(stream) {
-            endpoint.current = None;
-            share.make_idle(now, index);
+        if endpoint.beside == Some(stream) {
+            endpoint.beside = None;
+        } else if endpoint.current == Some(stream) {
+            endpoint.current = endpoint.beside.take();
+            if endpoint.current.is_none() {
+                share.make_idle(now, index);
+            }
         }
     }
 }

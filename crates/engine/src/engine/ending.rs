@@ -38,6 +38,13 @@ impl Engine {
         for index in 0..share.assign.count {
             self.end_cause_of(id, index, cause);
             self.set_endpoint_timer(id, index, None);
+            let beside = self
+                .endpoint(id, index)
+                .and_then(|endpoint| endpoint.beside);
+            if let Some(stream) = beside {
+                self.mark_cut(stream, cause);
+                self.hang_up(now, stream);
+            }
             let outgoing = |stream: &StreamId| self.calls.get(stream).is_some_and(|c| c.outgoing);
             match self.current_call(id, index) {
                 Some(stream) if forced || outgoing(&stream) => {

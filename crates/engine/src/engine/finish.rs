@@ -8,7 +8,7 @@ use callmeter_sip::{CallEnd, EndReason};
 
 use super::{AFTER_FAILURE, Engine, LINGER, PATIENCE};
 use crate::assign::ShareId;
-use crate::call::{Call, Stage as CallStage};
+use crate::call::{Call, Purpose, Stage as CallStage};
 use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
 use crate::media::StreamId;
@@ -135,7 +135,7 @@ impl Engine {
             outgoing,
         };
         self.emit(now, id, index, call.number, ended);
-        if outgoing {
+        if outgoing && call.purpose == Purpose::Plan {
             let asked = call.end.as_ref().and_then(|end| end.retry_after);
             let ended = call.ended_at.unwrap_or(now);
             self.plan_next((ended, outcome, asked), id, index);

@@ -8,7 +8,7 @@ use callmeter_sip::{OfferBy, Registration, UaError, Uri};
 
 use super::Engine;
 use crate::assign::{Dtmf, ShareId};
-use crate::call::{Call, Change, Script, Stage as CallStage};
+use crate::call::{Call, Change, Purpose, Script, Stage as CallStage};
 use crate::media::StreamId;
 use crate::relay;
 use crate::scenario::{Action, Event, Tally};
@@ -28,7 +28,7 @@ impl Engine {
             .shares
             .get(&call.share)
             .is_some_and(|share| !share.assign.scenario.is_empty());
-        if scripted && call.script.is_none() {
+        if scripted && call.script.is_none() && call.purpose == Purpose::Plan {
             call.script = Some(Box::new(Script::new(now)));
             self.run_script(now, stream);
         }
@@ -89,6 +89,7 @@ impl Engine {
                 self.send_digit(now, stream)
             }
             Action::ReRegister => self.register_again(now, stream),
+            Action::Transfer { to, attended } => self.transfer(now, stream, to, *attended),
             Action::HangUp => {
                 self.step_ended(stream, true);
                 self.hang_up(now, stream);
@@ -103,7 +104,7 @@ impl Engine {
         self.run_script(now, stream);
     }
 
-    fn step_ended(&mut self, stream: StreamId, executed: bool) {
+    pub(super) fn step_ended(&mut self, stream: StreamId, executed: bool) {
         if let Some((share, script)) = script(&self.shares, &mut self.calls, stream) {
             script.progress.finished(&share.assign.scenario, executed);
         }
@@ -117,7 +118,7 @@ impl Engine {
         let Some(share) = self.shares.get_mut(&call.share) else {
             return;
         };
-        if share.assign.scenario.is_empty() {
+        if share.assign.scenario.is_empty() || call.purpose != Purpose::Plan {
             return;
         }
         if let Some(script) = call.script.as_deref_mut() {
@@ -249,7 +250,7 @@ impl Engine {
         }
     }
 
-    fn running(&mut self, stream: StreamId) -> Option<&Action> {
+    pub(super) fn running(&mut self, stream: StreamId) -> Option<&Action> {
         let (share, script) = script(&self.shares, &mut self.calls, stream)?;
         script.progress.running(&share.assign.scenario)
     }

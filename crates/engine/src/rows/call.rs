@@ -56,6 +56,10 @@ pub(crate) fn call_values(
     }
     if let Some(mid) = &end.mid {
         values.put_some(id::PRACK_DELAY_MS, between(mid.reliable, mid.pracked));
+        values.put_some(
+            id::TRANSFER_DELAY_MS,
+            between(mid.refer_sent, mid.refer_ended),
+        );
     }
     values.put_some(id::RING_DURATION_MS, between(times.ringing, times.answered));
     if times.answered.is_some() {

@@ -134,6 +134,10 @@ pub(crate) fn signalling_values(
     ] {
         values.recv.count(metric, gained(now, before), first);
     }
+    let refers = gained(now.refers_sent, before.refers_sent);
+    values.send.count(id::REFER_COUNT, refers, first);
+    let refers = gained(now.refers_received, before.refers_received);
+    values.recv.count(id::REFER_COUNT, refers, first);
     let reinvites = gained(now.reinvites_sent, before.reinvites_sent);
     values.send.count(id::REINVITE_COUNT, reinvites, first);
     let reinvites = gained(now.reinvites_received, before.reinvites_received);

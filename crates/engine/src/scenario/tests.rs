@@ -97,8 +97,11 @@ fn an_event_counts_once_and_digits_are_filtered() {
 #[test]
 fn an_action_that_does_not_end_has_failed_and_holds_up_nothing() {
     let start = origin();
-    let sent = Action::SendDtmf("1".to_owned());
-    for (action, patience) in [(Action::Hold, PATIENCE), (sent, PATIENCE)] {
+    let transfer = Action::Transfer {
+        to: "sip:c@example.org".parse().unwrap(),
+        attended: false,
+    };
+    for (action, patience) in [(Action::Hold, PATIENCE), (transfer, TRANSFER_PATIENCE)] {
         let script = scenario(vec![at(1, action.clone()), at(2, Action::Resume)]);
         let mut progress = Progress::new(start);
         assert_eq!(progress.poll(&script, start + secs(1)), Some(&action));

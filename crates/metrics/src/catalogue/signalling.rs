@@ -189,9 +189,9 @@ metrics! {
         "RFC 3264 §8.4";
 
     REFER_COUNT = 37, "refer_count", "Transfers", "count",
-        Counter, Both, Sum, planned,
-        "transfers performed",
-        "RFC 3261, 3515";
+        Counter, Both, Sum, measured,
+        "transfers asked for by REFER, sent and received",
+        "RFC 3515";
 
     SCENARIO_ACTIONS_EXECUTED = 38, "scenario_actions_executed", "Scenario actions executed", "count",
         Counter, Both, Sum, measured,

@@ -107,8 +107,8 @@ metrics! {
         "RFC 3264 §8.4";
 
     TRANSFER_DELAY_MS = 61, "transfer_delay_ms", "Transfer delay", "ms",
-        PerCall, Undirected, Distribution, planned,
-        "REFER → final NOTIFY",
+        PerCall, Undirected, Distribution, measured,
+        "last REFER of the call → final NOTIFY",
         "RFC 3515";
 
     PRACK_DELAY_MS = 62, "prack_delay_ms", "PRACK delay", "ms",

@@ -108,11 +108,19 @@ fn do_what(
         Ok(Do::SendDtmf) => engine::Action::SendDtmf(action.digits.clone()),
         Ok(Do::HangUp) => engine::Action::HangUp,
         Ok(Do::ReRegister) => engine::Action::ReRegister,
-        Ok(Do::Transfer | Do::Unspecified) | Err(_) => {
+        Ok(Do::Transfer) => {
+            let field = format!("scenario[{index}].transfer_to");
+            let to = &action.transfer_to;
+            engine::Action::Transfer {
+                to: to.parse().map_err(|_| invalid(&field, to, "a SIP URI"))?,
+                attended: action.attended,
+            }
+        }
+        Ok(Do::Unspecified) | Err(_) => {
             return Err(invalid(
                 &format!("scenario[{index}].do"),
                 action.r#do,
-                "hold, resume, media update, send DTMF, hang up or re-register",
+                "hold, resume, media update, send DTMF, transfer, hang up or re-register",
             ));
         }
     })

@@ -137,6 +137,9 @@ fn scenarios_are_read_step_by_step() {
     digits.digits = "12#".into();
     let mut filtered = action(on(Of::DtmfReceived), Do::HangUp);
     filtered.event_digits = "9*".into();
+    let mut transfer = action(When::AtMs(9000), Do::Transfer);
+    transfer.transfer_to = "sip:c@example.org".into();
+    transfer.attended = true;
     told.scenario = vec![
         digits,
         filtered,
@@ -144,6 +147,7 @@ fn scenarios_are_read_step_by_step() {
         action(on(Of::ResumeReceived), Do::Resume),
         action(on(Of::InfoReceived), Do::MediaUpdate),
         action(on(Of::SessionRefreshed), Do::ReRegister),
+        transfer,
     ];
     let step = |when, action| engine::Step { when, action };
     let read = read(told).unwrap();
@@ -163,6 +167,13 @@ fn scenarios_are_read_step_by_step() {
             step(engine::When::ResumeReceived, engine::Action::Resume),
             step(engine::When::InfoReceived, engine::Action::MediaUpdate),
             step(engine::When::SessionRefreshed, engine::Action::ReRegister),
+            step(
+                engine::When::At(Duration::from_secs(9)),
+                engine::Action::Transfer {
+                    to: "sip:c@example.org".parse().unwrap(),
+                    attended: true
+                }
+            ),
         ]
     );
 }
@@ -208,7 +219,7 @@ fn timers_and_headers_are_read() {
 #[test]
 fn what_cannot_be_read_is_refused_by_field() {
     type Change = fn(&mut proto::Assign);
-    let cases: [(Change, &str); 16] = [
+    let cases: [(Change, &str); 17] = [
         (
             |m| m.role = 0,
             "role is \"0\"; accepted: caller, callee or both",
@@ -246,6 +257,15 @@ fn what_cannot_be_read_is_refused_by_field() {
                 load.concurrency = vec![proto::ConcurrencyPoint::default()];
             },
             "load.concurrency is \"1 points\"; accepted: none beside load.arrivals",
+        ),
+        (
+            |m| {
+                let when = proto::scenario_action::When::AtMs(1);
+                let mut transfer = action(when, proto::ScenarioDo::Transfer);
+                transfer.transfer_to = "nobody".into();
+                m.scenario = vec![transfer];
+            },
+            "scenario[0].transfer_to is \"nobody\"; accepted: a SIP URI",
         ),
         (|m| m.reliable = 9, "reliable is \"9\""),
         (

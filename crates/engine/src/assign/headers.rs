@@ -1,0 +1,98 @@
+//! Header fields of the test's own.
+
+use super::{Invalid, check};
+
+/// Most header fields of the test's own.
+const MOST_HEADERS: usize = 32;
+/// Longest name of one, bytes.
+const MOST_NAME: usize = 253;
+/// Longest value of one, bytes.
+const MOST_VALUE: usize = 1024;
+/// Header fields that the stack writes, or that decide where a message goes and what it holds, in
+/// full and short.
+const OWN_HEADERS: [&str; 42] = [
+    "Via",
+    "v",
+    "From",
+    "f",
+    "To",
+    "t",
+    "Call-ID",
+    "i",
+    "CSeq",
+    "Contact",
+    "m",
+    "Max-Forwards",
+    "Route",
+    "Record-Route",
+    "Content-Length",
+    "l",
+    "Content-Type",
+    "c",
+    "Content-Encoding",
+    "e",
+    "Content-Disposition",
+    "Authorization",
+    "Proxy-Authorization",
+    "WWW-Authenticate",
+    "Proxy-Authenticate",
+    "Allow",
+    "Supported",
+    "k",
+    "Require",
+    "Proxy-Require",
+    "User-Agent",
+    "Server",
+    "Expires",
+    "Session-Expires",
+    "x",
+    "Min-SE",
+    "RSeq",
+    "RAck",
+    "Replaces",
+    "Refer-To",
+    "r",
+    "Path",
+];
+
+/// A header field of the test's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// A token that is not one of the names the stack writes itself.
+    pub name: String,
+    /// One line of text, 1024 bytes at most.
+    pub value: String,
+}
+
+/// Checks names, values and how many there are.
+pub(super) fn validate(headers: &[Header]) -> Result<(), Invalid> {
+    let count = headers.len();
+    check("headers", count, count <= MOST_HEADERS, "at most 32")?;
+    for (index, Header { name, value }) in headers.iter().enumerate() {
+        check(
+            &format!("headers[{index}].name"),
+            name,
+            is_token(name) && name.len() <= MOST_NAME,
+            "letters, digits and -.!%*_+`'~ (RFC 3261 token)",
+        )?;
+        check(
+            &format!("headers[{index}].name"),
+            name,
+            !OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)),
+            "a header field the SIP stack does not write itself",
+        )?;
+        check(
+            &format!("headers[{index}].value"),
+            value,
+            value.len() <= MOST_VALUE && !value.contains(|c: char| c.is_control() && c != '\t'),
+            "one line of up to 1024 bytes without control characters",
+        )?;
+    }
+    Ok(())
+}
+
+/// RFC 3261 §25.1 `token`.
+fn is_token(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}

@@ -1,0 +1,167 @@
+//! Transfers over three endpoints: the caller (site 0) sends the callee (site 1) to a third party
+//! (site 2), blind and attended, and what becomes of it.
+#![expect(clippy::float_cmp, reason = "counts are exact")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod common;
+
+use callmeter_engine::{Action, MetricId, Outcome, Role, RowDirection, Scenario, Step, When};
+use callmeter_metrics::id;
+use common::{World, secs};
+
+/// A call of 20 s that is transferred after 2 s; the third party answers with a code.
+fn transferred(seed: u64, attended: bool, code: u16) -> World {
+    let mut world = World::new(3, seed);
+    let mut third = world.plan(2, 1, Role::Callee, 1);
+    third.call.answer_code = code;
+    world.assign(2, third);
+    let mut callee = world.plan(1, 1, Role::Callee, 1);
+    callee.call.duration = secs(5);
+    world.assign(1, callee);
+    let mut caller = world.plan(0, 1, Role::Caller, 1);
+    caller.call.duration = secs(20);
+    let to = world.sites[2].contacts(1).remove(0).parse().unwrap();
+    let step = Step {
+        when: When::At(secs(2)),
+        action: Action::Transfer { to, attended },
+    };
+    caller.scenario = Scenario::new(vec![step]).unwrap();
+    world.assign(0, caller);
+    let peers = world.sites[1].contacts(1);
+    world.start(2, 1, &[]);
+    world.start(1, 1, &[]);
+    world.start(0, 1, &peers);
+    world
+}
+
+fn count(world: &World, site: usize, direction: RowDirection, metric: MetricId) -> f64 {
+    world.sites[site]
+        .rows_of(1)
+        .filter(|row| row.direction == direction)
+        .flat_map(|row| row.values.iter())
+        .filter(|value| value.metric == metric)
+        .map(|value| value.value)
+        .sum()
+}
+
+fn steps(world: &World) -> (f64, f64) {
+    let count = |metric| count(world, 0, RowDirection::Send, metric);
+    (
+        count(id::SCENARIO_ACTIONS_EXECUTED),
+        count(id::SCENARIO_ACTIONS_FAILED),
+    )
+}
+
+fn invites(world: &World, from: usize, to: usize) -> usize {
+    let ip = |site: usize| world.sites[site].ip;
+    let sent = world.wire.iter().filter(|(f, t, line)| {
+        f.ip() == ip(from) && t.ip() == ip(to) && line.starts_with("INVITE")
+    });
+    sent.count()
+}
+
+fn assert_all_ends_well(world: &mut World, calls: [u64; 3]) {
+    world.run_until_ended(secs(120));
+    for (site, calls) in world.sites.iter().zip(calls) {
+        assert_eq!(
+            site.totals(1).calls,
+            [(Outcome::Success, calls)],
+            "{:?}",
+            site.calls(1)
+        );
+        site.assert_rows_add_up(1);
+    }
+    assert_eq!(world.media.open_streams(), 0);
+    world.run_for(secs(40));
+    assert!(world.sites.iter().all(|site| site.engine.is_empty()));
+}
+
+/// Blind: the callee calls the third party, tells of its ringing and its answer, and the caller
+/// hangs up. The delay is the third party's ringing and the ways between.
+#[test]
+fn a_blind_transfer() {
+    let mut world = transferred(1, false, 200);
+    assert_all_ends_well(&mut world, [1, 2, 1]);
+    assert_eq!(steps(&world), (1.0, 0.0));
+    assert_eq!((invites(&world, 1, 2), invites(&world, 0, 2)), (1, 0));
+    assert_eq!(count(&world, 0, RowDirection::Send, id::REFER_COUNT), 1.0);
+    assert_eq!(count(&world, 1, RowDirection::Recv, id::REFER_COUNT), 1.0);
+    assert_eq!(count(&world, 1, RowDirection::Send, id::REFER_COUNT), 0.0);
+    let delay = world.sites[0].values(1, id::TRANSFER_DELAY_MS);
+    // REFER 5, a port 1, INVITE 5, ringing 1000, answer 5, NOTIFY 5.
+    assert!(
+        delay.len() == 1 && (delay[0] - 1021.0).abs() < 3.0,
+        "{delay:?}"
+    );
+    assert_eq!(world.sites[1].values(1, id::TRANSFER_DELAY_MS), []);
+    // The caller's call ended by the transfer, the new one lasts as the callee's plan says.
+    let first = world.sites[0].values(1, id::CALL_DURATION_MS)[0];
+    assert!((2000.0..4000.0).contains(&first), "{first}");
+    let second = world.sites[2].values(1, id::CALL_DURATION_MS)[0];
+    assert!((second - 5000.0).abs() < 50.0, "{second}");
+}
+
+/// Attended: the caller calls the third party first; the callee's call takes that one's place
+/// without ringing.
+#[test]
+fn an_attended_transfer() {
+    let mut world = transferred(2, true, 200);
+    assert_all_ends_well(&mut world, [2, 2, 2]);
+    assert_eq!(steps(&world), (1.0, 0.0));
+    assert_eq!((invites(&world, 1, 2), invites(&world, 0, 2)), (1, 1));
+    let replaces = |text: &str| text.starts_with("INVITE") && text.contains("\r\nReplaces: ");
+    assert_eq!(
+        world.raw.iter().filter(|(_, text)| replaces(text)).count(),
+        1
+    );
+    let delay = world.sites[0].values(1, id::TRANSFER_DELAY_MS);
+    assert!(
+        delay.len() == 1 && delay[0] < 100.0,
+        "it does not ring again: {delay:?}"
+    );
+}
+
+/// A third party that refuses: the step has failed, the call goes on as if nothing was.
+#[test]
+fn a_refused_transfer_leaves_the_call() {
+    for attended in [false, true] {
+        let mut world = transferred(3, attended, 486);
+        world.run_until_ended(secs(120));
+        assert_eq!(steps(&world), (0.0, 1.0), "attended {attended}");
+        let caller = &world.sites[0];
+        let lasted = caller.values(1, id::CALL_DURATION_MS);
+        assert!(
+            lasted.iter().any(|ms| (ms - 20_000.0).abs() < 50.0),
+            "{lasted:?}"
+        );
+        let well = caller
+            .calls(1)
+            .iter()
+            .filter(|call| call.0 == Outcome::Success)
+            .count();
+        assert_eq!(well, 1);
+        assert_eq!(invites(&world, 1, 2), usize::from(!attended));
+        world.run_for(secs(40));
+        assert!(world.sites.iter().all(|site| site.engine.is_empty()));
+    }
+}
+
+/// The end of the run ends both calls of an endpoint that has two.
+#[test]
+fn the_end_of_the_run_ends_both_calls() {
+    for attended in [false, true] {
+        let mut world = transferred(4, attended, 200);
+        // While the third party rings.
+        world.run_for(secs(3) + secs(1) / 2);
+        for site in 0..3 {
+            world.with(site, |engine, now| {
+                engine.stop(now, callmeter_engine::ShareId(1), "test");
+            });
+        }
+        world.run_until_ended(secs(60));
+        assert_eq!(steps(&world), (0.0, 1.0), "attended {attended}");
+        world.run_for(secs(40));
+        assert!(world.sites.iter().all(|site| site.engine.is_empty()));
+        assert_eq!(world.media.open_streams(), 0);
+    }
+}
