@@ -10,6 +10,7 @@ mod counters;
 mod dialog;
 mod digest;
 mod flow;
+mod framer;
 mod limits;
 pub mod message;
 mod password;
@@ -20,6 +21,7 @@ mod ua;
 
 pub use counters::{EndpointKey, UaCounters};
 pub use flow::{Flow, Listener, LocalId, Transport};
+pub use framer::{Frame, FrameError, Framer, PING, PONG};
 pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{

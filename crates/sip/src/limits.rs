@@ -5,6 +5,9 @@
 
 /// Bytes of a message: what a UDP datagram can hold.
 pub(crate) const MESSAGE: usize = 65_535;
+/// Bytes of start line and header fields of a message on a stream; the rest of [`MESSAGE`] is its
+/// body's.
+pub(crate) const STREAM_HEAD: usize = 32_768;
 /// Header fields of a message.
 pub(crate) const HEADERS: usize = 256;
 /// Bytes of one header field, its folds included.

@@ -20,6 +20,7 @@ pub use error::{HeaderProblem, ParseError};
 pub use index::{CSeq, Message};
 pub(crate) use index::{Essentials, Malformed};
 pub use lines::StartLine;
+pub(crate) use lines::content_lengths;
 pub use masked::masked;
 pub use name_addr::NameAddr;
 pub use names::{HeaderName, Method};

@@ -131,6 +131,29 @@ pub(super) fn parse_field(bytes: &[u8], line: Range<usize>) -> Option<Field> {
     })
 }
 
+/// The Content-Length fields of a whole head, folds and compact names included; `None` for one that
+/// is no number of 32 bits.
+pub(crate) fn content_lengths(head: &[u8]) -> impl Iterator<Item = Option<u32>> {
+    let mut at = line_at(head, 0).map_or(head.len(), |(_, next)| next);
+    std::iter::from_fn(move || {
+        loop {
+            let (mut line, mut next) = line_at(head, at)?;
+            while matches!(head.get(next), Some(b' ' | b'\t')) {
+                let (fold, after) = line_at(head, next)?;
+                line.end = fold.end;
+                next = after;
+            }
+            at = next;
+            let field = (!line.is_empty()).then(|| parse_field(head, line));
+            if let Some(field) = field.flatten()
+                && field.header == HeaderName::ContentLength
+            {
+                return Some(scan::number(&head[widen(&field.value)]));
+            }
+        }
+    })
+}
+
 /// Messages are at most [`crate::limits::MESSAGE`] bytes long, so every position fits.
 pub(super) fn narrow(range: Range<usize>) -> Range<u32> {
     range.start as u32..range.end as u32
