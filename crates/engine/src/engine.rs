@@ -148,6 +148,12 @@ impl Engine {
         self.ua.transport_error(endpoint);
     }
 
+    /// Takes the end of a flow: what waits for an answer by it fails now, not after 32 s.
+    pub fn flow_failed(&mut self, now: Instant, flow: Flow) {
+        self.ua.flow_failed(now, flow);
+        self.settle(now);
+    }
+
     /// Takes an event of a media thread.
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         match event {

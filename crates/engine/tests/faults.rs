@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashSet;
 
 use callmeter_engine::{
-    Account, Action, ArrivalPoint, Arrivals, Assign, EngineError, Header, HostFigures, Load,
+    Account, Action, ArrivalPoint, Arrivals, Assign, EngineError, Flow, Header, HostFigures, Load,
     MetricId, Outcome, Password, Reliable, Role, RowDirection, Scenario, ShareId, Step, Transport,
     When,
 };
@@ -200,6 +200,38 @@ fn transport_errors_are_counted() {
     world.run_until_ended(secs(90));
     assert_eq!(world.sites[0].sum(1, id::TRANSPORT_ERRORS), 1.0);
     assert_eq!(world.sites[1].sum(1, id::TRANSPORT_ERRORS), 0.0);
+}
+
+/// A connection that breaks before the answer ends the call at once; another one's end does not.
+#[test]
+fn a_broken_flow_fails_the_calls_that_wait_for_an_answer() {
+    for (remote, fails) in [("192.0.2.99:5060", true), ("192.0.2.98:5060", false)] {
+        let mut world = World::new(1, 9);
+        let caller = world.plan(0, 1, Role::Caller, 1);
+        let local = caller.share.local();
+        world.assign(0, caller);
+        world.start(0, 1, &["sip:x@192.0.2.99:5060".to_owned()]);
+        world.run_for(secs(2));
+        let flow = Flow {
+            local,
+            transport: Transport::Udp,
+            remote: remote.parse().unwrap(),
+        };
+        world.with(0, |engine, now| engine.flow_failed(now, flow));
+        // The end is told once its stream is gone; Timer B would take 32 s.
+        world.run_for(secs(2));
+        let soon = world.sites[0].calls(1);
+        world.run_until_ended(secs(90));
+        let (outcome, status, detail) = world.sites[0].calls(1).remove(0);
+        let errors = world.sites[0].sum(1, id::TRANSPORT_ERRORS);
+        if fails {
+            assert_eq!(soon, [(outcome, status, detail.clone())]);
+            assert_eq!((outcome, status, errors), (Outcome::CallFailed, None, 1.0));
+            assert_eq!(detail, "the connection broke before INVITE was answered");
+        } else {
+            assert_eq!((soon, outcome, errors), (vec![], Outcome::Timeout, 0.0));
+        }
+    }
 }
 
 /// An offer without our codec is refused 488 and ends `NEGOTIATION_FAILED` at both ends.

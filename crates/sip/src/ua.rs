@@ -358,6 +358,14 @@ impl UserAgent {
             .count(endpoint, |counters| counters.transport_errors += 1);
     }
 
+    /// A flow broke: its connection was refused, reset or closed. Requests that wait for an answer
+    /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint;
+    /// calls that stand go on.
+    pub fn flow_failed(&mut self, now: Instant, flow: Flow) {
+        let now = self.clock(now);
+        self.fail_flow(now, flow);
+    }
+
     /// Counters over all endpoints, and of messages that belong to none.
     pub fn counters(&self) -> UaCounters {
         self.core.ledger.total()

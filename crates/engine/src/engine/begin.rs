@@ -185,6 +185,7 @@ impl Engine {
         let reason = match &failed.failure {
             Failure::Status { code, reason } => format!("registration refused: {code} {reason}"),
             Failure::Timeout => "registration: no answer".to_owned(),
+            Failure::FlowFailed => "registration: the connection broke".to_owned(),
             Failure::NotBound => "registration accepted without our contact".to_owned(),
         };
         if endpoint.life == Life::Unregistering {

@@ -275,6 +275,10 @@ fn judge_end(end: &CallEnd) -> (Outcome, String) {
             (outcome, format!("refused: {status} {}", end.phrase))
         }
         EndReason::InviteTimeout => (Outcome::Timeout, "no answer to INVITE".to_owned()),
+        EndReason::FlowFailed => (
+            Outcome::CallFailed,
+            "the connection broke before INVITE was answered".to_owned(),
+        ),
         EndReason::NoAnswer => (Outcome::Timeout, "rang too long".to_owned()),
         // Why we cancelled has been said before; this is only what is left to say.
         EndReason::Cancelled => (

@@ -289,6 +289,29 @@ impl Transactions {
         Expired::Nothing
     }
 
+    /// Ends the requests on a flow that wait for their final response and names them, in an order
+    /// that depends on them alone: nobody can answer them any more (RFC 3261 §17.1.4).
+    pub(crate) fn fail_flow(&mut self, core: &mut Core, flow: Flow) -> Vec<(ClientKey, Owner)> {
+        let waits = |client: &Client| {
+            let state = client.machine.state();
+            matches!(state, ClientState::Calling | ClientState::Proceeding)
+        };
+        let mut failed: Vec<_> = self
+            .clients
+            .extract_if(|_, client| client.flow == flow && waits(client))
+            .collect();
+        failed.sort_unstable_by_key(|(key, _)| (key.branch, key.cancel));
+        failed
+            .into_iter()
+            .map(|(key, client)| {
+                core.ledger.count(client.endpoint, |counters| {
+                    counters.transport_errors += 1;
+                });
+                (key, client.owner)
+            })
+            .collect()
+    }
+
     /// Forgets the transaction of a call that is dropped.
     pub(crate) fn forget_client(&mut self, key: ClientKey) {
         self.clients.remove(&key);

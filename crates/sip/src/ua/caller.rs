@@ -376,13 +376,19 @@ impl UserAgent {
         self.end(now, key, EndReason::Refused);
     }
 
-    /// No final response to the INVITE: Timer B, or 64·T1 after the CANCEL.
-    pub(super) fn on_invite_timeout(&mut self, now: Instant, key: CallKey, client: ClientKey) {
+    /// No final response to the INVITE: Timer B, 64·T1 after the CANCEL, or its flow broke.
+    pub(super) fn on_invite_unanswered(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        client: ClientKey,
+        reason: EndReason,
+    ) {
         let current = self.calls.get(&key).is_some_and(
             |call| matches!(&call.state, State::Calling(outgoing) if outgoing.key == client),
         );
         if current {
-            self.end(now, key, EndReason::InviteTimeout);
+            self.end(now, key, reason);
         }
     }
 

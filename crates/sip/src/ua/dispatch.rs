@@ -3,10 +3,20 @@
 use std::time::Instant;
 
 use super::UserAgent;
+use super::event::{EndReason, Failure};
 use crate::core::TimerKey;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
-use crate::transaction::{Expired, Owner, Request, Response};
+use crate::transaction::{ClientKey, Expired, Owner, Request, Response};
+
+/// Why a request gets no final response.
+#[derive(Clone, Copy)]
+enum Unanswered {
+    /// Timer B or F.
+    Timeout,
+    /// The flow it went by broke.
+    FlowFailed,
+}
 
 impl UserAgent {
     pub(super) fn handle_response(
@@ -130,27 +140,49 @@ impl UserAgent {
                 }
             };
             match expired {
-                Expired::Unanswered(client, Owner::Invite(key)) => {
-                    self.on_invite_timeout(now, key, client);
-                }
-                Expired::Unanswered(_, Owner::Bye(key)) => self.on_bye_timeout(now, key),
-                Expired::Unanswered(client, Owner::Within(key)) => {
-                    self.on_asked_timeout(now, key, client);
-                }
-                Expired::Unanswered(client, Owner::Register(key)) => {
-                    self.on_register_timeout(now, key, client);
-                }
-                Expired::Unanswered(_, Owner::Options { endpoint, sent }) => {
-                    self.on_options_answered(now, endpoint, sent, None);
+                Expired::Unanswered(client, owner) => {
+                    self.on_unanswered(now, client, owner, Unanswered::Timeout);
                 }
                 Expired::Silent(id) => {
                     if let Some(key) = self.transactions.server_call(id) {
                         self.send_trying(now, key, id);
                     }
                 }
-                Expired::Nothing
-                | Expired::Unanswered(_, Owner::Cancel(_) | Owner::Prack(_) | Owner::Orphan) => {}
+                Expired::Nothing => {}
             }
+        }
+    }
+
+    /// Ends all requests that wait for an answer by a flow that broke.
+    pub(super) fn fail_flow(&mut self, now: Instant, flow: Flow) {
+        for (client, owner) in self.transactions.fail_flow(&mut self.core, flow) {
+            self.on_unanswered(now, client, owner, Unanswered::FlowFailed);
+        }
+    }
+
+    /// A request of ours will get no final response.
+    fn on_unanswered(&mut self, now: Instant, client: ClientKey, owner: Owner, why: Unanswered) {
+        match owner {
+            Owner::Invite(key) => {
+                let reason = match why {
+                    Unanswered::Timeout => EndReason::InviteTimeout,
+                    Unanswered::FlowFailed => EndReason::FlowFailed,
+                };
+                self.on_invite_unanswered(now, key, client, reason);
+            }
+            Owner::Bye(key) => self.on_bye_timeout(now, key),
+            Owner::Within(key) => self.on_asked_timeout(now, key, client),
+            Owner::Register(key) => {
+                let failure = match why {
+                    Unanswered::Timeout => Failure::Timeout,
+                    Unanswered::FlowFailed => Failure::FlowFailed,
+                };
+                self.on_register_unanswered(now, key, client, failure);
+            }
+            Owner::Options { endpoint, sent } => {
+                self.on_options_answered(now, endpoint, sent, None);
+            }
+            Owner::Cancel(_) | Owner::Prack(_) | Owner::Orphan => {}
         }
     }
 }

@@ -129,6 +129,8 @@ pub enum Failure {
     },
     /// No final response (Timer B or F).
     Timeout,
+    /// The flow the request went by broke ([`super::UserAgent::flow_failed`]).
+    FlowFailed,
     /// The 2xx holds no binding of ours.
     NotBound,
 }
@@ -280,6 +282,9 @@ pub enum EndReason {
     Refused,
     /// Caller: no response at all to the INVITE (Timer B).
     InviteTimeout,
+    /// Caller: the flow broke before the INVITE was answered
+    /// ([`super::UserAgent::flow_failed`]).
+    FlowFailed,
     /// Caller: cancelled by us; also when the answer crossed the CANCEL and was ended by BYE.
     Cancelled,
     /// Caller: rang longer than the ring timeout, then cancelled. Callee: nobody answered, 480.
@@ -292,7 +297,7 @@ pub enum EndReason {
     LocalBye,
     /// Ended by the peer's BYE.
     RemoteBye,
-    /// Our BYE got no final response (Timer F).
+    /// Our BYE got no final response (Timer F, or its flow broke).
     ByeTimeout,
     /// Callee: our 2xx was never acknowledged.
     AckTimeout,
@@ -313,6 +318,7 @@ impl EndReason {
         match self {
             Self::Refused => "refused",
             Self::InviteTimeout => "invite_timeout",
+            Self::FlowFailed => "flow_failed",
             Self::Cancelled => "cancelled",
             Self::NoAnswer => "no_answer",
             Self::CancelledByPeer => "cancelled_by_peer",

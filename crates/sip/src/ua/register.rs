@@ -286,11 +286,12 @@ impl UserAgent {
         self.registration_failed(now, key, failure, retry_after);
     }
 
-    pub(super) fn on_register_timeout(
+    pub(super) fn on_register_unanswered(
         &mut self,
         now: Instant,
         key: EndpointKey,
         client: ClientKey,
+        failure: Failure,
     ) {
         let binding = self
             .endpoints
@@ -298,7 +299,7 @@ impl UserAgent {
             .and_then(|endpoint| endpoint.binding.as_ref());
         let attempt = binding.and_then(|binding| binding.attempt.as_ref());
         if attempt.is_some_and(|attempt| attempt.key == client) {
-            self.registration_failed(now, key, Failure::Timeout, None);
+            self.registration_failed(now, key, failure, None);
         }
     }
 
