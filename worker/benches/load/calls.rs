@@ -1,6 +1,6 @@
 //! Calls per second over UDP beside SIPp (G1), and the CPU a call takes (G2).
 
-use std::{path::Path, time::Duration};
+use std::{net::UdpSocket, path::Path, time::Duration};
 
 use callmeter_proto::worker::Role;
 use tokio::time::{Instant, sleep_until};
@@ -192,6 +192,12 @@ fn judge(rate: u32, took: Duration, totals: SippTotals) -> Result<(), String> {
     Ok(())
 }
 
+/// Where SIPp takes the worker's RTCP. It binds its media port only; a port without a socket would
+/// answer each report with an ICMP error at the sender's expense. What comes is not read.
+fn rtcp_port(own: &str) -> UdpSocket {
+    UdpSocket::bind((own, 6001)).unwrap_or_else(|e| panic!("{own}:6001: {e}"))
+}
+
 /// SIPp calls SIPp; the one under test has the core under test to itself.
 async fn sipp_pair(cores: &Cores, sipp: &Path, rate: u32, tested: Role) -> Result<Rate, String> {
     let (callee, caller) = if tested == Role::Callee {
@@ -231,6 +237,7 @@ async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, S
         run_ms: 60_000,
         ..Group::new("answerers", Role::Callee, ANSWERERS)
     };
+    let _rtcp = rtcp_port(CALLER);
     under_test.begin("run-1", &[group]).await;
     let begin = Instant::now();
     let mut uac = spawn_caller(sipp, &[], rate, &format!("{WORKER}:5060"));
@@ -255,6 +262,7 @@ async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, Str
     uas.listens_at(FAR, 5060).await;
     let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
+    let _rtcp = rtcp_port(FAR);
     let endpoints = rate * PERIOD_MS / 1000;
     let group = Group {
         codec: "pcmu",

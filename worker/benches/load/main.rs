@@ -1,5 +1,5 @@
-//! `make bench`: the worker as a process on one core against its goals (G1, G2, G5 to G8), beside
-//! a peer that does the least anybody has to do, in the same minute.
+//! `make bench`, `make bench-sip`: the worker as a process on one core against its goals (G1, G2,
+//! G5 to G8, G12, G13), beside a peer that does the least anybody has to do, in the same minute.
 //!
 //! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
 //! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`, `sip`
@@ -17,6 +17,8 @@ mod calls;
 mod far;
 mod machine;
 mod media;
+mod registrar;
+mod registrations;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -90,6 +92,8 @@ fn main() {
             Some(figures) => report::calls(&figures),
             None => println!("\ncalls/s: not measured, SIPp is not installed"),
         }
+        let registrations = runtime.block_on(registrations::measure(&cores));
+        report::registrations(&registrations);
     }
     println!("\ntook {} s", begin.elapsed().as_secs());
 }

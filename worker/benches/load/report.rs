@@ -4,6 +4,7 @@ use super::{
     calls::{Figures, Rate},
     machine::{Cores, median},
     media::{Point, Scheduling, Window},
+    registrations::Registrations,
 };
 
 /// G5 counts endpoints up to this much CPU, in percent of a core.
@@ -269,6 +270,36 @@ pub(crate) fn calls(figures: &Figures) {
     println!(
         "| G2 µs CPU per call, with media ports | 100 | 30 | {cpu:.1} | {} |",
         verdict(cpu <= 100.0, cpu <= 30.0)
+    );
+}
+
+/// G8 of registered endpoints, G12 and G13.
+pub(crate) fn registrations(figures: &Registrations) {
+    println!(
+        "\nREGISTER with digest (MD5, qop=auth) over UDP; no peer.\n\
+         | goal | floor | target | measured | |\n|---|---|---|---|---|"
+    );
+    if let Some(kept) = &figures.kept {
+        let (rate, kib) = (kept.per_second, kept.kib_each);
+        println!(
+            "| G12 REGISTER/s, 50,000 kept refreshed | 3000 | 6000 | {rate:.0} at {:.1} % CPU, \
+             {:.1} µs each; all after {:.1} s | {} |",
+            kept.cpu_percent,
+            kept.cpu_us,
+            kept.ready_s,
+            verdict(rate >= 3000.0, rate >= 6000.0)
+        );
+        println!(
+            "| G8 memory per registered endpoint, KiB | 128 | 48 | {kib:.1} | {} |",
+            verdict(kib <= 128.0, kib <= 48.0)
+        );
+    } else {
+        println!("| G12 REGISTER/s, 50,000 kept refreshed | 3000 | 6000 | none | missed |");
+    }
+    let took = median(figures.ready_s.iter().copied());
+    println!(
+        "| G13 1,000 endpoints registered after, s | 5 | 1 | {took:.2} | {} |",
+        verdict(took <= 5.0, took <= 1.0)
     );
 }
 

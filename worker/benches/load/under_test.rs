@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command}
 
 use callmeter_metrics::{MetricId, id};
 use callmeter_proto::worker::{
-    Outcome, RunEnded, Stop, endpoint_event::What, from_worker::Message as Up,
+    Outcome, RunEnded, Start, Stop, endpoint_event::What, from_worker::Message as Up,
     to_worker::Message as Down,
 };
 use tokio::time::Instant;
@@ -49,6 +49,9 @@ pub(crate) struct Tally {
     pub(crate) retransmissions: f64,
     pub(crate) calls_ended: u64,
     pub(crate) calls_failed: u64,
+    /// Endpoints that are READY, and those that have ended.
+    pub(crate) ready: u64,
+    pub(crate) ended_early: u64,
     pub(crate) reasons: Vec<String>,
     pub(crate) ended: Option<RunEnded>,
 }
@@ -67,16 +70,25 @@ impl Tally {
             }
             Up::Events(events) => {
                 for event in &events.events {
-                    if let Some(What::CallEnded(call)) = &event.what {
-                        self.calls_ended += 1;
-                        if call.outcome() != Outcome::Success {
-                            self.failed(format!("{:?}: {}", call.outcome(), call.detail));
-                        }
-                    }
+                    self.take_event(event.what.as_ref());
                 }
             }
             Up::RunEnded(ended) => self.ended = Some(ended.clone()),
             _ => {}
+        }
+    }
+
+    fn take_event(&mut self, what: Option<&What>) {
+        match what {
+            Some(What::CallEnded(call)) => {
+                self.calls_ended += 1;
+                if call.outcome() != Outcome::Success {
+                    self.failed(format!("{:?}: {}", call.outcome(), call.detail));
+                }
+            }
+            Some(What::Ready(_)) => self.ready += 1,
+            Some(What::Ended(_)) => self.ended_early += 1,
+            Some(What::Phase(_)) | None => {}
         }
     }
 
@@ -160,6 +172,24 @@ impl UnderTest {
     pub(crate) async fn begin(&mut self, run: &str, groups: &[Group]) {
         self.tally = Tally::default();
         begin(&mut self.peer, run, groups).await;
+    }
+
+    /// Assigns the groups of a run.
+    pub(crate) async fn assign(&mut self, run: &str, groups: &[Group]) {
+        self.tally = Tally::default();
+        for (group, seq) in groups.iter().zip(1..) {
+            self.peer.send(Down::Assign(group.assign(seq, run))).await;
+        }
+    }
+
+    /// Starts a run whose groups are assigned.
+    pub(crate) async fn start_run(&mut self, run: &str, groups: &[Group]) {
+        let start = Start {
+            seq: groups.len() as u64 + 1,
+            run: run.into(),
+            ..Start::default()
+        };
+        self.peer.send(Down::Start(start)).await;
     }
 
     /// Reads what the worker says, for ever.
