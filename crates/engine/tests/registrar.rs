@@ -247,7 +247,7 @@ fn peers_are_resolved_by_name() {
     assert_eq!(caller.values(1, id::DNS_TIME_MS).len(), 1);
 }
 
-/// G13: registrations are paced, never all at once, and 1,000 are done well within 5 s.
+/// G13: registrations are paced, never all at once, and 1,000 are done within 1 s.
 #[test]
 fn a_thousand_registrations_are_paced() {
     let mut world = with_proxy(8);
@@ -259,10 +259,10 @@ fn a_thousand_registrations_are_paced() {
     world.run_for(ms(100));
     let early = world.wire.len();
     assert!(
-        (40..=110).contains(&early),
+        (160..=440).contains(&early),
         "{early} messages in the first 100 ms"
     );
-    world.run_until("all to register", secs(3), |world| {
+    world.run_until("all to register", ms(900), |world| {
         world.sites[1].contacts(1).len() == 1000
     });
 }

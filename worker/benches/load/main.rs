@@ -2,8 +2,9 @@
 //! G5 to G8, G12, G13), beside a peer that does the least anybody has to do, in the same minute.
 //!
 //! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
-//! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`, `sip`
-//! (both, if none is given), numbers of endpoints, and `real-time` for them.
+//! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`,
+//! `sip` (both, if none is given) or its parts `calls` and `registrations`, numbers of endpoints,
+//! and `real-time` for them.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +37,8 @@ const REAL_TIME: u32 = 2000;
 
 struct Plan {
     media: bool,
-    sip: bool,
+    calls: bool,
+    registrations: bool,
     endpoints: Vec<(u32, Scheduling)>,
 }
 
@@ -60,10 +62,12 @@ fn plan() -> Option<Plan> {
         }
     }
     let named = |name: &str| given.iter().any(|word| word == name);
-    let both = !named("media") && !named("sip");
+    let parts = ["media", "sip", "calls", "registrations"];
+    let all = !parts.into_iter().any(named);
     Some(Plan {
-        media: both || named("media"),
-        sip: both || named("sip"),
+        media: all || named("media"),
+        calls: all || named("sip") || named("calls"),
+        registrations: all || named("sip") || named("registrations"),
         endpoints,
     })
 }
@@ -87,11 +91,13 @@ fn main() {
         let points = runtime.block_on(media::measure(&cores, &plan.endpoints));
         report::media(&points);
     }
-    if plan.sip {
+    if plan.calls {
         match runtime.block_on(calls::measure(&cores)) {
             Some(figures) => report::calls(&figures),
             None => println!("\ncalls/s: not measured, SIPp is not installed"),
         }
+    }
+    if plan.registrations {
         let registrations = runtime.block_on(registrations::measure(&cores));
         report::registrations(&registrations);
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command}
 
 use callmeter_metrics::{MetricId, id};
 use callmeter_proto::worker::{
-    Outcome, RunEnded, Start, Stop, endpoint_event::What, from_worker::Message as Up,
+    Assign, Outcome, RunEnded, Start, Stop, endpoint_event::What, from_worker::Message as Up,
     to_worker::Message as Down,
 };
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ use super::{
 pub(crate) const WORKER: &str = "127.66.0.1";
 /// Where its far ends are.
 pub(crate) const FAR: &str = "127.66.0.2";
+/// How long 50,000 endpoints may take until the run starts.
+const START_WITHIN_MS: u32 = 120_000;
 /// Reasons of failed calls that are kept.
 const REASONS: usize = 5;
 
@@ -178,7 +180,11 @@ impl UnderTest {
     pub(crate) async fn assign(&mut self, run: &str, groups: &[Group]) {
         self.tally = Tally::default();
         for (group, seq) in groups.iter().zip(1..) {
-            self.peer.send(Down::Assign(group.assign(seq, run))).await;
+            let assign = Assign {
+                start_within_ms: START_WITHIN_MS,
+                ..group.assign(seq, run)
+            };
+            self.peer.send(Down::Assign(assign)).await;
         }
     }
 

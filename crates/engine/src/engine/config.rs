@@ -20,7 +20,7 @@ impl Default for EngineConfig {
         Self {
             shard: 0,
             product: "callmeter".to_owned(),
-            registrations_per_second: 500,
+            registrations_per_second: 2000,
         }
     }
 }
