@@ -22,6 +22,7 @@ const ROUNDS: usize = 3;
 /// Endpoints of G12, in groups of so many.
 const KEPT: u32 = 50_000;
 const PER_GROUP: u32 = 10_000;
+const GROUPS: [&str; 5] = ["one", "two", "three", "four", "five"];
 /// Refreshed at half of this, in seconds: 50,000 every 8 s are 6,250 a second.
 const LIFETIME_S: u32 = 16;
 /// Windows of G12 and how long each is.
@@ -78,8 +79,7 @@ async fn keep(cores: &Cores) -> Result<Kept, String> {
     let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
     let rest = resident_kib(&folder);
-    const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
-    let groups = NAMES.iter().zip(0..);
+    let groups = GROUPS.iter().zip(0..);
     let groups: Vec<_> = groups
         .map(|(name, place)| group(name, place * PER_GROUP, PER_GROUP))
         .collect();
