@@ -4,6 +4,7 @@
 //! [`RtpStream`] is the whole of one two-way stream, [`StreamSnapshot`] what it reports.
 
 mod burst;
+mod event;
 mod jitter;
 mod lateness;
 mod packet;
@@ -23,6 +24,10 @@ mod time;
 mod window;
 
 pub use burst::{BurstMeter, GMIN};
+pub use event::{
+    Digit, DigitError, Digits, DigitsSent, EventPacket, EventReceiver, EventReport, EventSender,
+    REPORT_LEN, ReceivedDigit, SendDigits,
+};
 pub use jitter::Jitter;
 pub use packet::{HEADER_LEN, RtpError, RtpHeader};
 pub use rtcp::{
@@ -35,5 +40,5 @@ pub use snapshot::{
     QualityWindow, ReceiveCounters, ReceiveSnapshot, RemoteReport, RtcpSnapshot, SendCounters,
     SendSnapshot, Spacing, StreamSnapshot,
 };
-pub use stream::{Datagram, RefusedDatagrams, RtpStream, StreamConfig};
+pub use stream::{Datagram, EventTypes, RefusedDatagrams, RtpStream, StreamConfig};
 pub use time::{NtpTime, Time};

@@ -40,6 +40,8 @@ enum Slot {
     Missing,
     InTime,
     Discarded,
+    /// There, but no audio: a telephone event.
+    Event,
 }
 
 /// How a packet comes to its playout time.
@@ -168,6 +170,24 @@ impl Playout {
             } else {
                 Slot::Discarded
             };
+        }
+    }
+
+    /// Takes a packet of a telephone event: its number is there, it takes the time of one packet,
+    /// and nothing is played. Those before the first audio packet are passed over.
+    pub(crate) fn receive_event(&mut self, arrival: Time, extended: u64) {
+        self.advance(arrival);
+        let Some(anchor) = self.anchor else { return };
+        if extended > anchor.extended {
+            self.make_room(extended);
+            let packets = (extended - anchor.extended) as i64;
+            let position = anchor
+                .position
+                .saturating_add(packets.saturating_mul(self.packet_nanos));
+            self.anchor = Some(Anchor { extended, position });
+        }
+        if extended >= self.next {
+            self.ring[extended as usize % RING] = Slot::Event;
         }
     }
 
@@ -332,7 +352,8 @@ impl Playout {
             };
             self.counters.pushed += u64::from(slot == Slot::InTime);
             self.counters.lost += u64::from(slot == Slot::Missing);
-            self.bursts.update(slot != Slot::InTime);
+            self.bursts
+                .update(matches!(slot, Slot::Missing | Slot::Discarded));
             self.window
                 .update(slot == Slot::Missing, slot == Slot::Discarded);
             self.next += 1;

@@ -182,12 +182,17 @@ impl Receiver {
         };
         self.counters.invalid += u64::from(self.suspect.take().is_some());
         self.counters.bytes += packet.payload_len as u64;
-        self.note_payload_type(packet.header.payload_type);
         if let Some(last) = self.spacing.last() {
             self.silent |= packet.at.nanos_since(last) > SILENCE;
         }
         self.spacing.update(packet.at);
-        self.measure_time(extended, packet);
+        if packet.event {
+            // Its timestamp is the start of the event: no clock to measure by (RFC 4733 §2.2.1).
+            self.playout.receive_event(packet.at, extended);
+        } else {
+            self.note_payload_type(packet.header.payload_type);
+            self.measure_time(extended, packet);
+        }
     }
 
     fn note_payload_type(&mut self, payload_type: u8) {

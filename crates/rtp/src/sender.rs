@@ -2,7 +2,7 @@
 
 use crate::rng::Rng;
 use crate::rtcp::SenderInfo;
-use crate::{HEADER_LEN, NtpTime, RtpHeader, SendCounters, Time};
+use crate::{EventPacket, HEADER_LEN, NtpTime, RtpHeader, SendCounters, Time};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
@@ -67,6 +67,32 @@ impl Sender {
         self.sequence = self.sequence.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(self.step);
         header.to_bytes()
+    }
+
+    /// Header of a packet that takes the place of the next one, with a timestamp of its own; audio
+    /// goes on after it as if it had been one of audio (RFC 4733 §2.5.1.2).
+    pub(crate) fn next_event_header(
+        &mut self,
+        due: Time,
+        payload_type: u8,
+        packet: &EventPacket,
+    ) -> [u8; HEADER_LEN] {
+        let header = RtpHeader {
+            marker: packet.marker,
+            payload_type,
+            sequence: self.sequence,
+            timestamp: packet.timestamp,
+            ssrc: self.ssrc,
+        };
+        self.last = Some((self.timestamp, due));
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(self.step);
+        header.to_bytes()
+    }
+
+    /// Timestamp of the next packet and the units it lasts.
+    pub(crate) fn next_turn(&self) -> (u32, u32) {
+        (self.timestamp, self.step)
     }
 
     /// The kernel took the packet.

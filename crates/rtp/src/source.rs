@@ -18,6 +18,8 @@ pub(crate) struct Arrival {
     pub(crate) at: Time,
     pub(crate) header: RtpHeader,
     pub(crate) payload_len: usize,
+    /// It carries telephone events, not audio.
+    pub(crate) event: bool,
 }
 
 impl Arrival {
@@ -87,7 +89,7 @@ impl SourceLock {
         if self.locked.is_some() && !is_negotiated {
             return Admission::Unexpected;
         }
-        if arrival.header.payload_type != self.payload_type {
+        if arrival.header.payload_type != self.payload_type && !arrival.event {
             return Admission::Invalid;
         }
         let slot = if is_negotiated {
@@ -152,6 +154,7 @@ mod tests {
             at: Time::from_millis(at_ms),
             header,
             payload_len: 160,
+            event: false,
         }
     }
 
@@ -224,6 +227,20 @@ mod tests {
             lock.admit(FOREIGN, &packet(2, 2, 620)),
             locked(packet(2, 1, 600), 1)
         );
+    }
+
+    /// A far end that says nothing but digits is heard.
+    #[test]
+    fn telephone_events_lock_as_audio_does() {
+        let event = |sequence| {
+            let mut arrival = packet(1, sequence, 0);
+            arrival.header.payload_type = 101;
+            arrival.event = true;
+            arrival
+        };
+        let mut lock = SourceLock::new(NEGOTIATED, 8);
+        assert_eq!(lock.admit(NEGOTIATED, &event(5)), Admission::Probation);
+        assert_eq!(lock.admit(NEGOTIATED, &event(6)), locked(event(5), 0));
     }
 
     #[test]

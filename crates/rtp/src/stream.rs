@@ -2,8 +2,9 @@
 //!
 //! Call order: [`RtpStream::new`] when the answer is known; then in any order, with `now` that
 //! never goes back: [`receive`](RtpStream::receive) and [`receive_rtcp`](RtpStream::receive_rtcp)
-//! per datagram, [`next_header`](RtpStream::next_header) followed by
-//! [`sent`](RtpStream::sent) or [`send_failed`](RtpStream::send_failed) per packet time,
+//! per datagram, [`next_event`](RtpStream::next_event) and, where that gives nothing,
+//! [`next_header`](RtpStream::next_header), followed by [`sent`](RtpStream::sent) or
+//! [`send_failed`](RtpStream::send_failed) per packet time,
 //! [`write_rtcp`](RtpStream::write_rtcp) when [`rtcp_due`](RtpStream::rtcp_due) has passed,
 //! [`second`](RtpStream::second) once a second; last [`finish`](RtpStream::finish) and one more
 //! `second`.
@@ -18,12 +19,24 @@ use crate::rtcp::{RtcpConfig, RtcpSession};
 use crate::sender::Sender;
 use crate::source::{Admission, Arrival, SourceLock};
 use crate::{
-    GeneratorSnapshot, HEADER_LEN, NtpTime, RtpHeader, SendCounters, SendSnapshot, StreamSnapshot,
+    Digits, DigitsSent, EventReceiver, EventSender, GeneratorSnapshot, HEADER_LEN, NtpTime,
+    REPORT_LEN, ReceivedDigit, RtpHeader, SendCounters, SendDigits, SendSnapshot, StreamSnapshot,
     Time,
 };
 
 /// IPv4, UDP and RTP headers: what a packet adds to its payload on the wire.
 const PACKET_OVERHEAD: usize = 40;
+
+/// Telephone events as offer and answer agreed on them (RFC 4733).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTypes {
+    /// Payload type we send them with, 0..=127.
+    pub send: u8,
+    /// Payload type the far end sends them with, 0..=127.
+    pub receive: u8,
+    /// The digits the far end takes; bit n stands for event n.
+    pub accepted: u16,
+}
 
 /// What offer and answer agreed on, and where the stream's identifiers come from.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +51,8 @@ pub struct StreamConfig {
     pub payload_type: u8,
     /// Payload type the far end sends, 0..=127.
     pub receive_payload_type: u8,
+    /// Telephone events; `None`: neither side sends any.
+    pub events: Option<EventTypes>,
     /// Payload octets of a packet; RTCP's bandwidth is a share of what they amount to.
     pub payload_len: usize,
     /// The far end's negotiated RTP address.
@@ -81,6 +96,11 @@ pub struct RtpStream {
     sender: Sender,
     sending: bool,
     receiver: Receiver,
+    clock_rate: u32,
+    events: Option<EventTypes>,
+    /// From the first digits to send on.
+    event_sender: Option<Box<EventSender>>,
+    event_receiver: EventReceiver,
     rtcp: RtcpSession,
     lateness: LatenessMeter,
     first_packet: bool,
@@ -115,6 +135,10 @@ impl RtpStream {
             sender,
             sending: false,
             receiver: Receiver::new(config.clock_rate, config.ptime_ms),
+            clock_rate: config.clock_rate,
+            events: config.events,
+            event_sender: None,
+            event_receiver: EventReceiver::new(config.clock_rate),
             rtcp: RtcpSession::new(rtcp, now),
             lateness: LatenessMeter::new(),
             first_packet: false,
@@ -133,6 +157,13 @@ impl RtpStream {
             .renegotiate(config.remote, config.receive_payload_type);
         self.sender
             .renegotiate(config.ptime_ms, config.payload_type);
+        self.events = config.events;
+        if let Some(sender) = &mut self.event_sender {
+            match config.events {
+                Some(events) => sender.set_accepted(events.accepted),
+                None => sender.stop(),
+            }
+        }
     }
 
     /// When the stream started.
@@ -150,9 +181,61 @@ impl RtpStream {
         self.receiver.ssrc()
     }
 
-    /// Whether packets leave; for the snapshot only.
+    /// Whether packets leave from now on; digits do not wait for the next time they do.
     pub fn set_sending(&mut self, sending: bool) {
         self.sending = sending;
+        if let Some(sender) = self.event_sender.as_mut().filter(|_| !sending) {
+            sender.stop();
+        }
+    }
+
+    /// Sends digits from the next packet time on, after those given before. Without telephone
+    /// events agreed on, or while nothing is sent, they are dropped, and
+    /// [`poll_digits_sent`](Self::poll_digits_sent) says so.
+    pub fn send_digits(&mut self, digits: Digits, duration_ms: u32, gap_ms: u32) {
+        let per_ms = self.clock_rate / 1000;
+        let accepted = self.events.map_or(0, |events| events.accepted);
+        let sender = self
+            .event_sender
+            .get_or_insert_with(|| Box::new(EventSender::new(accepted)));
+        sender.push(SendDigits {
+            digits,
+            duration: duration_ms.saturating_mul(per_ms),
+            gap: gap_ms.saturating_mul(per_ms),
+        });
+        if !self.sending {
+            sender.stop();
+        }
+    }
+
+    /// What became of the next row of digits of [`send_digits`](Self::send_digits), in order.
+    pub fn poll_digits_sent(&mut self) -> Option<DigitsSent> {
+        self.event_sender.as_mut()?.poll_sent()
+    }
+
+    /// The whole event packet due at `due`, in place of audio; `None`: audio's turn.
+    pub fn next_event(&mut self, due: Time) -> Option<[u8; HEADER_LEN + REPORT_LEN]> {
+        let sender = self.event_sender.as_mut()?;
+        let (timestamp, step) = self.sender.next_turn();
+        let packet = sender.next(timestamp, step)?;
+        let header = self
+            .sender
+            .next_event_header(due, self.events?.send, &packet);
+        let mut wire = [0; HEADER_LEN + REPORT_LEN];
+        wire[..HEADER_LEN].copy_from_slice(&header);
+        wire[HEADER_LEN..].copy_from_slice(&packet.report.to_bytes());
+        Some(wire)
+    }
+
+    /// The next digit received, once it is over; its duration is in units of the clock. Poll after
+    /// [`receive`](Self::receive) and [`end_late_events`](Self::end_late_events).
+    pub fn poll_digit(&mut self) -> Option<ReceivedDigit> {
+        self.event_receiver.poll()
+    }
+
+    /// Ends an event of the far end whose packets have stopped coming; call it every packet time.
+    pub fn end_late_events(&mut self, now: Time) {
+        self.event_receiver.handle_timeout(now);
     }
 
     /// Header of the packet due at `due`.
@@ -203,8 +286,11 @@ impl RtpStream {
             at: datagram.at,
             header,
             payload_len: payload.len(),
+            event: self
+                .events
+                .is_some_and(|e| e.receive == header.payload_type),
         };
-        let mut first = None;
+        let (mut first, source) = (None, self.receiver.ssrc());
         match self.source.admit(datagram.from, &arrival) {
             Admission::Accept => self.receiver.take(&arrival),
             Admission::Locked { before, unexpected } => {
@@ -226,6 +312,13 @@ impl RtpStream {
         }
         self.receiver
             .note_header_fields(datagram.dscp, datagram.ttl);
+        if self.receiver.ssrc() != source {
+            self.event_receiver.interrupt();
+        }
+        if arrival.event && self.receiver.ssrc() == Some(header.ssrc) {
+            self.event_receiver
+                .receive(datagram.at, header.timestamp, header.marker, payload);
+        }
         first
     }
 
@@ -254,10 +347,11 @@ impl RtpStream {
         self.rtcp.write(now, sent, reception, bye, out);
     }
 
-    /// The stream is over: what waits in the playout model is decided.
+    /// The stream is over: what waits in the playout model, and digits, are decided.
     pub fn finish(&mut self) {
         self.receiver.finish();
-        self.sending = false;
+        self.event_receiver.interrupt();
+        self.set_sending(false);
     }
 
     /// Ends the second that `now` closes and reports it.

@@ -55,6 +55,7 @@ fn play(fate: impl Fn(u32) -> Fate) -> (Vec<StreamSnapshot>, Vec<(i64, u32)>) {
         ptime_ms: 20,
         payload_type: 8,
         receive_payload_type: 8,
+        events: None,
         payload_len: 160,
         remote: from,
         rtcp_interval: StreamConfig::RTCP_INTERVAL,

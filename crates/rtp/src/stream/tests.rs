@@ -18,6 +18,7 @@ fn config(seed: u64, remote: SocketAddr) -> StreamConfig {
         ptime_ms: 20,
         payload_type: 8,
         receive_payload_type: 8,
+        events: None,
         payload_len: 160,
         remote,
         rtcp_interval: StreamConfig::RTCP_INTERVAL,
