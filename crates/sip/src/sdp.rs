@@ -4,7 +4,13 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use sdp_types::{Attribute, Connection, Media, Rtcp, RtpMap, Session};
+use sdp_types::{Connection, Media, Rtcp, RtpMap, Session};
+
+mod direction;
+mod events;
+
+pub use direction::Direction;
+pub use events::TelephoneEvents;
 
 use crate::limits;
 
@@ -38,63 +44,6 @@ impl Codec {
     }
 }
 
-/// Direction of a media stream, from the point of view of who writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Sends and receives.
-    SendRecv,
-    /// Sends only.
-    SendOnly,
-    /// Receives only.
-    RecvOnly,
-    /// Neither.
-    Inactive,
-}
-
-impl Direction {
-    /// Whether media is sent.
-    pub fn sends(self) -> bool {
-        matches!(self, Self::SendRecv | Self::SendOnly)
-    }
-
-    /// Whether media is received.
-    pub fn receives(self) -> bool {
-        matches!(self, Self::SendRecv | Self::RecvOnly)
-    }
-
-    /// The attribute.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
-        }
-    }
-
-    fn new(sends: bool, receives: bool) -> Self {
-        match (sends, receives) {
-            (true, true) => Self::SendRecv,
-            (true, false) => Self::SendOnly,
-            (false, true) => Self::RecvOnly,
-            (false, false) => Self::Inactive,
-        }
-    }
-
-    fn of(attributes: &[Attribute]) -> Option<Self> {
-        attributes.iter().find_map(|attribute| {
-            [
-                Self::SendRecv,
-                Self::SendOnly,
-                Self::RecvOnly,
-                Self::Inactive,
-            ]
-            .into_iter()
-            .find(|direction| direction.as_str() == attribute.attribute)
-        })
-    }
-}
-
 /// What one side of an audio session offers or can accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalAudio {
@@ -110,8 +59,11 @@ pub struct LocalAudio {
     pub codecs: Vec<Codec>,
     /// Packet time in milliseconds.
     pub ptime_ms: u16,
-    /// Direction wanted.
+    /// Direction wanted: [`Direction::offered`] in an offer, [`Direction::answered`] in an answer.
     pub direction: Direction,
+    /// Payload type to offer telephone events with ([`TelephoneEvents::number_to_offer`]); `None`:
+    /// none are offered or accepted.
+    pub telephone_events: Option<u8>,
 }
 
 /// What both sides agreed on.
@@ -123,7 +75,10 @@ pub struct Negotiated {
     pub send_payload_type: u8,
     /// Payload type to expect (our number for the codec).
     pub receive_payload_type: u8,
-    /// Where to send RTP.
+    /// Telephone events, where both sides want them.
+    pub telephone_events: Option<TelephoneEvents>,
+    /// Where to send RTP; an unspecified address (0.0.0.0) takes neither RTP nor RTCP
+    /// (RFC 3264 §8.4).
     pub remote_rtp: SocketAddr,
     /// Where to send RTCP: the peer's `a=rtcp`, else the port after RTP.
     pub remote_rtcp: SocketAddr,
@@ -185,7 +140,14 @@ pub fn offer(local: &LocalAudio) -> Bytes {
         .iter()
         .map(|codec| (codec.payload_type(), *codec))
         .collect();
-    audio_lines(&mut text, local, "RTP/AVP", &types, local.direction);
+    let events = local.telephone_events;
+    audio_lines(
+        &mut text,
+        local,
+        "RTP/AVP",
+        (&types, events),
+        local.direction,
+    );
     Bytes::from(text)
 }
 
@@ -216,7 +178,15 @@ pub fn answer(offer: &[u8], local: &LocalAudio) -> Result<(Bytes, Negotiated), S
     for (position, media) in session.medias.iter().enumerate() {
         if position == chosen {
             let types = [(negotiated.send_payload_type, negotiated.codec)];
-            audio_lines(&mut text, local, &media.proto, &types, negotiated.direction);
+            let events = negotiated.telephone_events.map(|events| events.send);
+            let formats = (types.as_slice(), events);
+            audio_lines(
+                &mut text,
+                local,
+                &media.proto,
+                formats,
+                negotiated.direction,
+            );
         } else {
             push(
                 &mut text,
@@ -239,7 +209,12 @@ pub fn accept(answer: &[u8], local: &LocalAudio) -> Result<Negotiated, SdpError>
     if !is_usable(media) {
         return Err(SdpError::NoAudio);
     }
-    negotiate(&session, media, local)
+    let mut negotiated = negotiate(&session, media, local)?;
+    // The far end sends events with the number of our offer, whichever one it answered with.
+    if let (Some(events), Some(ours)) = (&mut negotiated.telephone_events, local.telephone_events) {
+        events.receive = ours;
+    }
+    Ok(negotiated)
 }
 
 fn parse(description: &[u8]) -> Result<Session, SdpError> {
@@ -288,6 +263,9 @@ fn negotiate(session: &Session, media: &Media, local: &LocalAudio) -> Result<Neg
         codec,
         send_payload_type,
         receive_payload_type: codec.payload_type(),
+        telephone_events: local
+            .telephone_events
+            .and_then(|_| events::of(media, send_payload_type)),
         remote_rtp: SocketAddr::new(address, media.port),
         remote_rtcp: rtcp_address(media, address),
         ptime_ms,
@@ -386,10 +364,11 @@ fn audio_lines(
     text: &mut String,
     local: &LocalAudio,
     proto: &str,
-    types: &[(u8, Codec)],
+    (types, events): (&[(u8, Codec)], Option<u8>),
     direction: Direction,
 ) {
-    let numbers: Vec<_> = types.iter().map(|(number, _)| number.to_string()).collect();
+    let numbers = types.iter().map(|(number, _)| *number).chain(events);
+    let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
     push(
         text,
         format_args!("m=audio {} {proto} {}", local.port, numbers.join(" ")),
@@ -399,6 +378,9 @@ fn audio_lines(
             text,
             format_args!("a=rtpmap:{number} {}/8000", codec.name()),
         );
+    }
+    for line in events.map(events::lines).into_iter().flatten() {
+        push(text, format_args!("{line}"));
     }
     push(text, format_args!("a=ptime:{}", local.ptime_ms));
     push(text, format_args!("a={}", direction.as_str()));

@@ -1,3 +1,6 @@
+mod directions;
+mod events;
+
 use super::*;
 
 fn local(codecs: &[Codec]) -> LocalAudio {
@@ -9,6 +12,7 @@ fn local(codecs: &[Codec]) -> LocalAudio {
         codecs: codecs.to_vec(),
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        telephone_events: None,
     }
 }
 
@@ -68,8 +72,9 @@ fn the_offerers_order_decides() {
     assert_eq!(negotiated.codec, Codec::Pcmu);
 }
 
+/// Without events of our own those of the offer are left out.
 #[test]
-fn dynamic_numbers_and_telephone_events() {
+fn dynamic_numbers_and_unwanted_events() {
     let lines = "m=audio 4000 RTP/AVP 101 97\na=rtpmap:101 telephone-event/8000\n\
                  a=fmtp:101 0-15\na=rtpmap:97 pcma/8000/1\na=ptime:30";
     let (text, negotiated) = answer(&remote(lines), &both()).unwrap();
