@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callmeter_sip::sdp::{self, LocalAudio, Negotiated};
+use callmeter_sip::sdp::{self, LocalAudio, Negotiated, TelephoneEvents};
 use callmeter_sip::{CallEnd, CallKey, Replaces, Uri};
 
 use crate::assign::{Assign, ShareId};
@@ -221,6 +221,7 @@ impl Call {
             } else {
                 sdp::Direction::SendRecv
             },
+            telephone_events: Some(TelephoneEvents::number_to_offer(self.negotiated.as_ref())),
         })
     }
 

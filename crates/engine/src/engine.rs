@@ -164,6 +164,8 @@ impl Engine {
                     call.first_packet.get_or_insert(at);
                 }
             }
+            // Counted by the seconds of the stream.
+            MediaEvent::DigitReceived { .. } | MediaEvent::DigitsSent { .. } => {}
             MediaEvent::Second { stream, snapshot } => self.record(now, stream, &snapshot),
             MediaEvent::Removed { stream, last } => {
                 self.record(now, stream, &last);

@@ -7,7 +7,13 @@
 //!   `OpenFailed`. Datagrams that arrive before `Start` wait in the socket and count from `Start`
 //!   on, so that a far end which sends first loses nothing.
 //! - `Start` may be given again with another remote (a new answer): counters go on.
-//! - After `StopSending` no RTP packet leaves; receiving, RTCP and the seconds go on.
+//! - After `StopSending` no RTP packet leaves; receiving, RTCP and the seconds go on. `Start` with
+//!   `start_sending` sends again. Hold and resume (RFC 3264 §8.4) are no more than that: `Start`
+//!   with what the new offer and answer say. To an unspecified address (0.0.0.0) neither RTP nor
+//!   RTCP is sent.
+//! - `SendDigits` is answered by one `DigitsSent`, in the order of the commands: also when digits
+//!   cannot be sent, because telephone events are not agreed on or nothing is being sent, and
+//!   when `StopSending` or `Remove` cuts them off. Rows of digits follow each other; 32 may wait.
 //! - `Remove` closes the sockets; `Removed` carries the last snapshot and is the stream's last
 //!   event. It is answered for every stream that was `Opened`, started or not.
 //! - Commands of a stream that failed to open or is gone are ignored.
@@ -15,8 +21,13 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-pub use callmeter_rtp::StreamSnapshot;
-pub use callmeter_sip::sdp::Codec;
+pub use callmeter_rtp::{Digit, DigitError, Digits, StreamSnapshot};
+pub use callmeter_sip::sdp::{Codec, TelephoneEvents};
+
+/// How long a digit lasts unless told otherwise, in milliseconds.
+pub const DIGIT_MS: u16 = 100;
+/// Pause between two digits unless told otherwise, in milliseconds.
+pub const DIGIT_GAP_MS: u16 = 100;
 
 /// One audio stream of one call; chosen by the engine, never used twice in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,12 +56,25 @@ pub enum MediaCommand {
         /// RTP payload type we receive, 0..=127; differs only if the far end numbers the codec
         /// in its own way.
         receive_payload_type: u8,
+        /// Payload types of DTMF digits; `None`: neither side sends any.
+        telephone_events: Option<TelephoneEvents>,
         /// Packet time of what we send, in milliseconds.
         ptime_ms: u32,
         /// DSCP of RTP and RTCP, 0..=63.
         dscp: u8,
         /// False: only receive (the far end holds or sends only).
         start_sending: bool,
+    },
+    /// Send DTMF digits as telephone events (RFC 4733); audio stands still for each of them.
+    SendDigits {
+        /// The stream.
+        stream: StreamId,
+        /// What to send.
+        digits: Digits,
+        /// How long each digit lasts in milliseconds, above 0: [`DIGIT_MS`].
+        digit_ms: u16,
+        /// Pause between two digits in milliseconds, at least two packet times: [`DIGIT_GAP_MS`].
+        gap_ms: u16,
     },
     /// Send no more RTP; go on receiving.
     StopSending {
@@ -70,6 +94,7 @@ impl MediaCommand {
         match *self {
             Self::Open { stream }
             | Self::Start { stream, .. }
+            | Self::SendDigits { stream, .. }
             | Self::StopSending { stream }
             | Self::Remove { stream } => stream,
         }
@@ -100,6 +125,29 @@ pub enum MediaEvent {
         /// When it was received.
         at: Instant,
     },
+    /// The far end sent a DTMF digit, and it is over.
+    DigitReceived {
+        /// The stream.
+        stream: StreamId,
+        /// The digit.
+        digit: Digit,
+        /// How long it lasted, in milliseconds.
+        duration_ms: u32,
+        /// When its first packet was received.
+        started: Instant,
+        /// Its end was reported; false: the packets that say so were lost, it may have lasted
+        /// longer.
+        complete: bool,
+    },
+    /// The row of digits of one `SendDigits` is over.
+    DigitsSent {
+        /// The stream.
+        stream: StreamId,
+        /// Digits sent to their end.
+        sent: u8,
+        /// Digits cut off, never begun, or not taken by the far end.
+        dropped: u8,
+    },
     /// Figures of the last second of a started stream, about once a second.
     Second {
         /// The stream.
@@ -123,6 +171,8 @@ impl MediaEvent {
             Self::Opened { stream, .. }
             | Self::OpenFailed { stream, .. }
             | Self::FirstPacket { stream, .. }
+            | Self::DigitReceived { stream, .. }
+            | Self::DigitsSent { stream, .. }
             | Self::Second { stream, .. }
             | Self::Removed { stream, .. } => stream,
         }

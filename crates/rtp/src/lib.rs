@@ -36,9 +36,9 @@ pub use rtcp::{
 };
 pub use sequence::{MAX_DROPOUT, MAX_MISORDER, Sequence, Verdict};
 pub use snapshot::{
-    BurstGap, GeneratorSnapshot, Lateness, PDV_BUCKETS_MS, PlayoutCounters, PlayoutSnapshot,
-    QualityWindow, ReceiveCounters, ReceiveSnapshot, RemoteReport, RtcpSnapshot, SendCounters,
-    SendSnapshot, Spacing, StreamSnapshot,
+    BurstGap, EventCounters, GeneratorSnapshot, Lateness, PDV_BUCKETS_MS, PlayoutCounters,
+    PlayoutSnapshot, QualityWindow, ReceiveCounters, ReceiveSnapshot, RemoteReport, RtcpSnapshot,
+    SendCounters, SendSnapshot, Spacing, StreamSnapshot,
 };
 pub use stream::{Datagram, EventTypes, RefusedDatagrams, RtpStream, StreamConfig};
 pub use time::{NtpTime, Time};

@@ -17,6 +17,8 @@ pub struct StreamSnapshot {
     pub receive: ReceiveSnapshot,
     /// The playout model's jitter buffer.
     pub playout: PlayoutSnapshot,
+    /// Telephone events; `None`: neither side sends any.
+    pub events: Option<EventCounters>,
     /// RTCP, round-trip time and the far end's view.
     pub rtcp: RtcpSnapshot,
     /// Inputs of the E-model over the last 10 s.
@@ -43,6 +45,19 @@ pub struct SendCounters {
     pub packets: u64,
     /// Payload octets of these packets.
     pub bytes: u64,
+}
+
+/// DTMF digits as telephone events (RFC 4733), since the start of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventCounters {
+    /// Digits sent to their end.
+    pub sent: u64,
+    /// Digits to send that were cut off, never begun or not taken by the far end.
+    pub dropped: u64,
+    /// Digits received.
+    pub received: u64,
+    /// Of these: digits whose end was not reported.
+    pub incomplete: u64,
 }
 
 /// Receive direction.

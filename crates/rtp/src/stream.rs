@@ -19,9 +19,9 @@ use crate::rtcp::{RtcpConfig, RtcpSession};
 use crate::sender::Sender;
 use crate::source::{Admission, Arrival, SourceLock};
 use crate::{
-    Digits, DigitsSent, EventReceiver, EventSender, GeneratorSnapshot, HEADER_LEN, NtpTime,
-    REPORT_LEN, ReceivedDigit, RtpHeader, SendCounters, SendDigits, SendSnapshot, StreamSnapshot,
-    Time,
+    Digits, DigitsSent, EventCounters, EventReceiver, EventSender, GeneratorSnapshot, HEADER_LEN,
+    NtpTime, REPORT_LEN, ReceivedDigit, RtpHeader, SendCounters, SendDigits, SendSnapshot,
+    StreamSnapshot, Time,
 };
 
 /// IPv4, UDP and RTP headers: what a packet adds to its payload on the wire.
@@ -275,6 +275,19 @@ impl RtpStream {
         self.generator.clock_stepped = true;
     }
 
+    /// Counted from the first description with events on, also when a later one has none.
+    fn event_counters(&self) -> Option<EventCounters> {
+        let (received, incomplete) = self.event_receiver.totals();
+        let sender = self.event_sender.as_ref();
+        let (sent, dropped) = sender.map_or((0, 0), |sender| sender.totals());
+        (self.events.is_some() || received + sent + dropped > 0).then_some(EventCounters {
+            sent,
+            dropped,
+            received,
+            incomplete,
+        })
+    }
+
     /// Takes a datagram of the RTP port. Gives the arrival of the first valid packet once, when
     /// the stream locks to its source.
     pub fn receive(&mut self, datagram: &Datagram, wire: &[u8]) -> Option<Time> {
@@ -360,6 +373,7 @@ impl RtpStream {
         let before = std::mem::replace(&mut self.last_send, total);
         let window = now.nanos_since(self.second_started).max(0);
         let (receive, playout, quality) = self.receiver.end_second(now);
+        let events = self.event_counters();
         let generator = &mut self.generator;
         let drops = generator.send_errors + generator.send_skipped + generator.socket_drops;
         generator.drops_second = drops - self.drops_before;
@@ -377,6 +391,7 @@ impl RtpStream {
             },
             receive,
             playout,
+            events,
             rtcp: self.rtcp.end_second(),
             quality,
             generator: *generator,

@@ -398,6 +398,7 @@ fn addresses_in_descriptions() {
         codecs: vec![Codec::Pcmu],
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        telephone_events: Some(101),
     };
     for (name, remote) in [
         ("ipv6-in-sdp", "[2001:db8::20]:6000"),

@@ -62,7 +62,8 @@ impl Bell {
 /// Sends commands and takes the events of the streams it opened. One per shard.
 ///
 /// Commands never block: what finds a full queue waits here, in order, and goes with the next
-/// [`MediaClient::send`] or [`MediaClient::poll`]; that is at most four commands per stream.
+/// [`MediaClient::send`] or [`MediaClient::poll`]; that is at most four commands per stream
+/// and the digits of its scenario.
 #[derive(Debug)]
 pub struct MediaClient {
     index: usize,

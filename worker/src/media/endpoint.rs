@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use callmeter_engine::media::{StreamId, StreamSnapshot};
+use callmeter_engine::media::{MediaEvent, StreamId, StreamSnapshot};
 use callmeter_media::{Cursor, Track};
 use callmeter_rtp::{Datagram, HEADER_LEN, RtpStream, Time};
 
 use super::parked::Pair;
 use super::stats::ThreadStats;
 use super::trace;
+use super::tracks::CLOCK_RATE;
 use super::wheel::Place;
 use crate::sys::clock::{Scale, monotonic};
 use crate::sys::socket::{ControlBuffer, MediaSocket, Received};
@@ -177,6 +178,7 @@ impl Endpoint {
         if live.sending {
             send_packet(live, &self.sockets.rtp, (slot, due), io, stats);
         }
+        live.stream.end_late_events(due);
         if live.stream.rtcp_due() <= due {
             send_report(live, &self.sockets.rtcp, false, io, stats);
         }
@@ -185,6 +187,26 @@ impl Endpoint {
         }
         live.next_second += SECOND;
         Some(live.stream.second(monotonic()))
+    }
+
+    /// The next digit received that is over, or row of digits that was sent.
+    pub(super) fn digit_event(&mut self, scale: &Scale) -> Option<MediaEvent> {
+        let (stream, live) = (self.id, self.live.as_mut()?);
+        if let Some(received) = live.stream.poll_digit() {
+            return Some(MediaEvent::DigitReceived {
+                stream,
+                digit: received.digit,
+                duration_ms: received.duration / (CLOCK_RATE / 1000),
+                started: scale.instant(received.started),
+                complete: received.complete,
+            });
+        }
+        let row = live.stream.poll_digits_sent()?;
+        Some(MediaEvent::DigitsSent {
+            stream,
+            sent: row.sent,
+            dropped: row.dropped,
+        })
     }
 
     /// Takes one datagram of the RTP socket.
@@ -285,14 +307,20 @@ fn send_packet(
     live.last_slot = Some(slot);
     live.resumed = false;
 
-    let header = live.stream.next_header(due);
-    let payload = live.track.next(&mut live.cursor);
-    let end = HEADER_LEN + payload.len();
-    io.send[..HEADER_LEN].copy_from_slice(&header);
-    io.send[HEADER_LEN..end].copy_from_slice(payload);
+    let audio = live.track.next(&mut live.cursor);
+    let payload_len = if let Some(event) = live.stream.next_event(due) {
+        // The audio of this packet time is not heard (RFC 4733 §2.5.1.2).
+        io.send[..event.len()].copy_from_slice(&event);
+        event.len() - HEADER_LEN
+    } else {
+        io.send[..HEADER_LEN].copy_from_slice(&live.stream.next_header(due));
+        io.send[HEADER_LEN..HEADER_LEN + audio.len()].copy_from_slice(audio);
+        audio.len()
+    };
+    let end = HEADER_LEN + payload_len;
     if socket.send(&io.send[..end], &live.remote).is_ok() {
         let at = monotonic();
-        live.stream.sent(due, at, payload.len());
+        live.stream.sent(due, at, payload_len);
         stats.late(at.nanos_since(due));
         stats.packets_sent.add(1);
         trace::packet("sent", socket, live.remote, &io.send[..end]);
@@ -306,6 +334,10 @@ fn send_report(live: &mut Live, socket: &MediaSocket, bye: bool, io: &mut Io, st
     let now = monotonic();
     live.stream
         .write_rtcp(now, io.scale.ntp(now), bye, &mut io.report);
+    if live.remote_rtcp.ip().is_unspecified() {
+        // A hold of RFC 2543: nothing goes there; the kernel would take it for this machine.
+        return;
+    }
     if socket.send(&io.report, &live.remote_rtcp).is_err() {
         live.stream.send_failed();
         stats.send_errors.add(1);

@@ -10,8 +10,9 @@ use super::stats::Counter;
 
 /// A thread's end of one client's queue.
 ///
-/// The seconds of streams may be given up when the queue is full (their counters are in the next
-/// one) and that is counted; every other event waits, in order: at most four per stream.
+/// The seconds of streams (their counters are in the next one) and the digits far ends send may be
+/// given up when the queue is full, and that is counted; every other event waits, in order: at most
+/// four per stream and one per row of digits we were told to send.
 pub(super) struct Outbox {
     events: mpsc::Sender<MediaEvent>,
     wake: Wake,
@@ -30,7 +31,10 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, event: MediaEvent, overflows: &Counter) {
-        let droppable = matches!(event, MediaEvent::Second { .. });
+        let droppable = matches!(
+            event,
+            MediaEvent::Second { .. } | MediaEvent::DigitReceived { .. }
+        );
         if !self.waiting.is_empty() {
             if droppable {
                 overflows.add(1);

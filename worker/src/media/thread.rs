@@ -215,6 +215,7 @@ impl MediaThread {
                 };
                 self.outboxes[endpoint.client].push(event, &self.stats.ring_overflows);
             }
+            tell_digits(endpoint, &self.io, &mut self.outboxes, &self.stats);
         }
     }
 
@@ -233,7 +234,9 @@ impl MediaThread {
                 };
                 if token & 1 == 1 {
                     endpoint.receive_rtcp(&mut self.io, &self.stats);
-                } else if let Taken::First(at) = endpoint.receive_rtp(&mut self.io, &self.stats) {
+                    continue;
+                }
+                if let Taken::First(at) = endpoint.receive_rtp(&mut self.io, &self.stats) {
                     let at = self.io.scale.instant(at);
                     let event = MediaEvent::FirstPacket {
                         stream: endpoint.id,
@@ -241,6 +244,7 @@ impl MediaThread {
                     };
                     self.outboxes[endpoint.client].push(event, &self.stats.ring_overflows);
                 }
+                tell_digits(endpoint, &self.io, &mut self.outboxes, &self.stats);
             }
             if monotonic() >= self.due_at(self.slot) {
                 return;
@@ -252,5 +256,12 @@ impl MediaThread {
         for outbox in &mut self.outboxes {
             outbox.flush();
         }
+    }
+}
+
+/// Reports the digits of a stream that are over.
+fn tell_digits(endpoint: &mut Endpoint, io: &Io, outboxes: &mut [Outbox], stats: &ThreadStats) {
+    while let Some(event) = endpoint.digit_event(&io.scale) {
+        outboxes[endpoint.client].push(event, &stats.ring_overflows);
     }
 }

@@ -81,6 +81,7 @@ impl Engine {
             codec: agreed.codec,
             payload_type: agreed.send_payload_type,
             receive_payload_type: agreed.receive_payload_type,
+            telephone_events: agreed.telephone_events,
             ptime_ms: u32::from(agreed.ptime_ms),
             dscp: share.assign.audio.dscp,
             start_sending,

@@ -32,6 +32,7 @@ pub(crate) fn stream_values(now: &StreamSnapshot, before: Option<&StreamSnapshot
     put_sent(&mut values.send, now, before, first);
     put_received(&mut values.recv, now, before, first);
     put_playout(&mut values.recv, now, before, first);
+    put_digits(&mut values, now, before);
     values.undirected.count(
         id::RX_SOCKET_DROPS,
         gained(now.generator.socket_drops, before.generator.socket_drops),
@@ -166,6 +167,27 @@ fn put_playout(recv: &mut Values, now: &StreamSnapshot, before: &StreamSnapshot,
     recv.put_some(id::JB_AVERAGE_JITTER_MS, now.playout.average_jitter_ms);
     recv.put_some(id::JB_DELAY_MS, now.playout.delay_ms);
     recv.put_some(id::JB_MAX_DELAY_MS, now.playout.max_delay_ms);
+}
+
+/// Digits as telephone events; the first row of a stream that could have some says so.
+fn put_digits(values: &mut StreamValues, now: &StreamSnapshot, before: &StreamSnapshot) {
+    let Some(total) = &now.events else { return };
+    let first = before.events.is_none();
+    let earlier = before.events.unwrap_or_default();
+    let (send, recv) = (&mut values.send, &mut values.recv);
+    send.count(id::DTMF_SENT, gained(total.sent, earlier.sent), first);
+    send.count(
+        id::DTMF_ERRORS,
+        gained(total.dropped, earlier.dropped),
+        first,
+    );
+    let (received, incomplete) = (total.received, total.incomplete);
+    recv.count(id::DTMF_RECEIVED, gained(received, earlier.received), first);
+    recv.count(
+        id::DTMF_ERRORS,
+        gained(incomplete, earlier.incomplete),
+        first,
+    );
 }
 
 fn put_rates(values: &mut StreamValues, now: &StreamSnapshot, before: &StreamSnapshot) {

@@ -102,17 +102,17 @@ metrics! {
         "RFC 3611 §4.7.4";
 
     DTMF_SENT = 134, "dtmf_sent", "DTMF digits sent", "count",
-        Counter, Both, Sum, planned,
+        Counter, Both, Sum, measured,
         "RFC 4733 events and INFO digits sent",
         "RFC 4733";
 
     DTMF_RECEIVED = 135, "dtmf_received", "DTMF digits received", "count",
-        Counter, Both, Sum, planned,
+        Counter, Both, Sum, measured,
         "RFC 4733 events and INFO digits received",
         "RFC 4733";
 
     DTMF_ERRORS = 136, "dtmf_errors", "DTMF digit errors", "count",
-        Counter, Both, Sum, planned,
-        "wrong or missing digits",
+        Counter, Both, Sum, measured,
+        "digits not sent to their end, or received without it",
         "RFC 4733";
 }

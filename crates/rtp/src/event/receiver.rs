@@ -60,6 +60,8 @@ pub struct EventReceiver {
     /// Timestamp of the newest event or segment; earlier ones are over.
     newest: Option<u32>,
     waiting: VecDeque<ReceivedDigit>,
+    total: u64,
+    total_incomplete: u64,
 }
 
 impl EventReceiver {
@@ -70,7 +72,14 @@ impl EventReceiver {
             current: None,
             newest: None,
             waiting: VecDeque::new(),
+            total: 0,
+            total_incomplete: 0,
         }
+    }
+
+    /// Digits received since the start, and those of them whose end was not reported.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.total, self.total_incomplete)
     }
 
     /// Takes an event packet that arrived at `at`. Reports of other events than digits, and
@@ -131,6 +140,8 @@ impl EventReceiver {
         let Some(event) = self.current.take() else {
             return;
         };
+        self.total += 1;
+        self.total_incomplete += u64::from(!complete);
         if self.waiting.len() < WAITING {
             self.waiting.push_back(ReceivedDigit {
                 digit: event.digit,

@@ -84,6 +84,8 @@ pub struct EventSender {
     sent: u8,
     state: State,
     results: VecDeque<DigitsSent>,
+    total_sent: u64,
+    total_dropped: u64,
 }
 
 impl EventSender {
@@ -96,7 +98,14 @@ impl EventSender {
             sent: 0,
             state: State::Idle { not_before: None },
             results: VecDeque::new(),
+            total_sent: 0,
+            total_dropped: 0,
         }
+    }
+
+    /// Digits sent and dropped since the start.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.total_sent, self.total_dropped)
     }
 
     /// Another offer/answer: the far end takes these events from now on.
@@ -107,8 +116,7 @@ impl EventSender {
     /// Takes a row; with 32 rows waiting it is dropped at once.
     pub fn push(&mut self, row: SendDigits) {
         if self.rows.len() >= ROWS {
-            let dropped = row.digits.as_slice().len() as u8;
-            self.results.push_back(DigitsSent { sent: 0, dropped });
+            self.tell(0, row.digits.as_slice().len() as u8);
             return;
         }
         let duration = row.duration.max(1);
@@ -118,13 +126,14 @@ impl EventSender {
     /// Gives up all rows. An event that has begun ends without its last packet.
     pub fn stop(&mut self) {
         // Its last packet has left, only repetitions were to come.
-        self.sent += u8::from(matches!(self.state, State::Repeating { next: None, .. }));
+        if matches!(self.state, State::Repeating { next: None, .. }) {
+            self.digit_sent();
+        }
         self.state = State::Idle { not_before: None };
         while let Some(row) = self.rows.pop_front() {
             let sent = std::mem::take(&mut self.sent);
-            let dropped = row.digits.as_slice().len() as u8 - sent;
             self.over = 0;
-            self.results.push_back(DigitsSent { sent, dropped });
+            self.tell(sent, row.digits.as_slice().len() as u8 - sent);
         }
     }
 
@@ -236,7 +245,7 @@ impl EventSender {
             not_before: Some(end.wrapping_add(gap)),
         };
         self.over += 1;
-        self.sent += 1;
+        self.digit_sent();
         let row = self
             .rows
             .front()
@@ -252,7 +261,16 @@ impl EventSender {
             std::mem::take(&mut self.sent),
         );
         self.rows.pop_front();
-        let dropped = over - sent;
+        self.tell(sent, over - sent);
+    }
+
+    fn digit_sent(&mut self) {
+        self.sent += 1;
+        self.total_sent += 1;
+    }
+
+    fn tell(&mut self, sent: u8, dropped: u8) {
+        self.total_dropped += u64::from(dropped);
         self.results.push_back(DigitsSent { sent, dropped });
     }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use callmeter_engine::media::{MediaCommand, MediaEvent, StreamId};
+use callmeter_engine::media::{Digits, MediaCommand, MediaEvent, StreamId};
 use callmeter_media::Cursor;
-use callmeter_rtp::{RtpStream, StreamConfig};
+use callmeter_rtp::{EventTypes, RtpStream, StreamConfig};
 use rustix::event::epoll;
 
 use super::super::client::hash;
 use super::super::endpoint::{End, Endpoint, Live};
 use super::super::parked::{Found, Pair};
 use super::super::tracks::CLOCK_RATE;
-use super::MediaThread;
+use super::{MediaThread, tell_digits};
 use crate::sys::clock::monotonic;
 
 /// Commands taken between two slots.
@@ -30,6 +30,12 @@ impl MediaThread {
             match command {
                 MediaCommand::Open { stream } => self.open(client, stream),
                 MediaCommand::Start { .. } => self.start(&command),
+                MediaCommand::SendDigits {
+                    stream,
+                    digits,
+                    digit_ms,
+                    gap_ms,
+                } => self.send_digits(stream, digits, digit_ms, gap_ms),
                 MediaCommand::StopSending { stream } => self.stop_sending(stream),
                 MediaCommand::Remove { stream } => self.remove(stream),
             }
@@ -152,6 +158,7 @@ impl MediaThread {
             codec,
             payload_type,
             receive_payload_type,
+            telephone_events,
             ptime_ms,
             dscp,
             start_sending,
@@ -184,6 +191,11 @@ impl MediaThread {
             ptime_ms,
             payload_type,
             receive_payload_type,
+            events: telephone_events.map(|events| EventTypes {
+                send: events.send,
+                receive: events.receive,
+                accepted: events.digits,
+            }),
             payload_len: track.payload_len(),
             remote,
             rtcp_interval: self.shared.rtcp_interval,
@@ -196,6 +208,7 @@ impl MediaThread {
                 live.moved(self.wheel.insert(index, ptime_ms, hash(id)));
             }
             live.set_sending(start_sending);
+            self.tell_digits(index);
             return;
         }
         for (socket, token) in [
@@ -224,11 +237,45 @@ impl MediaThread {
         self.stats.streams_started.set(self.started);
     }
 
+    /// A stream that was not started has nobody to send to: what becomes of its digits is told as
+    /// of those that are cut off.
+    fn send_digits(&mut self, stream: StreamId, digits: Digits, digit_ms: u16, gap_ms: u16) {
+        let Some(index) = self.ids.get(&stream).copied() else {
+            return;
+        };
+        let Some(endpoint) = self.endpoints[index as usize].as_mut() else {
+            return;
+        };
+        let client = endpoint.client;
+        if let Some(live) = &mut endpoint.live {
+            live.stream
+                .send_digits(digits, digit_ms.into(), gap_ms.into());
+            self.tell_digits(index);
+        } else {
+            let dropped = digits.as_slice().len() as u8;
+            let event = MediaEvent::DigitsSent {
+                stream,
+                sent: 0,
+                dropped,
+            };
+            self.tell(client, event);
+        }
+    }
+
+    fn tell_digits(&mut self, index: u32) {
+        if let Some(endpoint) = &mut self.endpoints[index as usize] {
+            tell_digits(endpoint, &self.io, &mut self.outboxes, &self.stats);
+        }
+    }
+
     fn stop_sending(&mut self, stream: StreamId) {
-        let index = self.ids.get(&stream).copied();
-        let endpoint = index.and_then(|index| self.endpoints[index as usize].as_mut());
+        let Some(index) = self.ids.get(&stream).copied() else {
+            return;
+        };
+        let endpoint = self.endpoints[index as usize].as_mut();
         if let Some(live) = endpoint.and_then(|endpoint| endpoint.live.as_mut()) {
             live.set_sending(false);
+            self.tell_digits(index);
         }
     }
 
@@ -249,6 +296,8 @@ impl MediaThread {
             last,
             reusable,
         } = endpoint.end(&mut self.io, &self.stats);
+        // Told after the first packet and before the end.
+        let digits: Vec<_> = std::iter::from_fn(|| endpoint.digit_event(&self.io.scale)).collect();
         let Endpoint {
             client,
             sockets,
@@ -271,6 +320,9 @@ impl MediaThread {
         if let Some(at) = first {
             let at = self.io.scale.instant(at);
             self.tell(client, MediaEvent::FirstPacket { stream, at });
+        }
+        for event in digits {
+            self.tell(client, event);
         }
         self.tell(client, MediaEvent::Removed { stream, last });
         self.stats.streams_open.set(self.ids.len() as u64);
