@@ -79,6 +79,7 @@ impl Bench {
             codec: Codec::Pcma,
             payload_type: 8,
             receive_payload_type: 8,
+            telephone_events: None,
             ptime_ms: 20,
             dscp: 46,
             start_sending,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use callmeter_engine::media::{MediaCommand, MediaEvent, StreamId, StreamSnapshot};
+use callmeter_engine::media::{Digit, MediaCommand, MediaEvent, StreamId, StreamSnapshot};
 use callmeter_rtp::{Lateness, RemoteReport};
 
 const PTIME: Duration = Duration::from_millis(20);
@@ -21,6 +21,8 @@ pub(crate) enum Due {
     Arrive { to: SocketAddr, number: u64 },
     Second(Key),
     Removed(Key),
+    Digit { to: SocketAddr, digit: Digit },
+    DigitsSent { of: Key, sent: u8, dropped: u8 },
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +128,33 @@ impl MediaModel {
                     self.schedule.push((now, Due::Send(key)));
                 }
             }
+            MediaCommand::SendDigits {
+                digits,
+                digit_ms,
+                gap_ms,
+                ..
+            } => {
+                let stream = self.streams.get(&key).filter(|stream| stream.sending);
+                let to = stream.and_then(|stream| stream.remote);
+                let count = digits.as_slice().len() as u8;
+                let mut at = now;
+                for digit in digits.as_slice().iter().filter(|_| to.is_some()) {
+                    at += Duration::from_millis(digit_ms.into());
+                    if let Some(to) = to {
+                        let digit = *digit;
+                        self.schedule
+                            .push((at + self.delay, Due::Digit { to, digit }));
+                    }
+                    at += Duration::from_millis(gap_ms.into());
+                }
+                let (sent, dropped) = if to.is_some() { (count, 0) } else { (0, count) };
+                let told = Due::DigitsSent {
+                    of: key,
+                    sent,
+                    dropped,
+                };
+                self.schedule.push((at, told));
+            }
             MediaCommand::StopSending { .. } => {
                 if let Some(stream) = self.streams.get_mut(&key) {
                     stream.sending = false;
@@ -163,6 +192,27 @@ impl MediaModel {
                         snapshot,
                     },
                 ))
+            }
+            Due::Digit { to, digit } => {
+                let found = self.streams.iter().find(|(_, s)| s.local == Some(to));
+                found.map(|((site, stream), _)| {
+                    let event = MediaEvent::DigitReceived {
+                        stream: *stream,
+                        digit,
+                        duration_ms: 100,
+                        started: now,
+                        complete: true,
+                    };
+                    (*site, event)
+                })
+            }
+            Due::DigitsSent { of, sent, dropped } => {
+                let event = MediaEvent::DigitsSent {
+                    stream: of.1,
+                    sent,
+                    dropped,
+                };
+                self.streams.contains_key(&of).then_some((of.0, event))
             }
             Due::Removed(key) => {
                 let Some(stream) = self.streams.remove(&key) else {

@@ -2,7 +2,8 @@
 
 use sdp_types::{Media, RtpMap};
 
-use super::{MAX_FORMATS, Negotiated};
+use super::Negotiated;
+use crate::limits;
 
 /// Encoding name.
 const NAME: &str = "telephone-event";
@@ -12,8 +13,6 @@ const CLOCK_RATE: u32 = 8000;
 const DIGITS: &str = "0-15";
 /// The same as a set: bit n stands for event n.
 const ALL_DIGITS: u16 = 0xffff;
-/// Ranges of events of an `a=fmtp` that are looked at.
-const MAX_RANGES: usize = 64;
 
 /// Telephone events as both sides agreed on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +47,11 @@ impl TelephoneEvents {
 /// The peer's telephone events, under its own number for both ways; `audio` is its number of the
 /// codec, which no event can have.
 pub(super) fn of(media: &Media, audio: u8) -> Option<TelephoneEvents> {
-    let numbers = media.fmt.split_ascii_whitespace().take(MAX_FORMATS);
+    let numbers = media.fmt.split_ascii_whitespace().take(limits::SDP_FORMATS);
     let numbers: Vec<u8> = numbers.filter_map(|number| number.parse().ok()).collect();
     let map = media
         .attributes_typed::<RtpMap>()
-        .take(MAX_FORMATS)
+        .take(limits::SDP_FORMATS)
         .filter_map(Result::ok)
         .find(|map| {
             map.encoding_name.eq_ignore_ascii_case(NAME)
@@ -77,7 +76,7 @@ fn digits(media: &Media, number: u8) -> u16 {
     });
     let ranges = events.flat_map(|events| events.split([',', ';']));
     let sets = ranges
-        .take(MAX_RANGES)
+        .take(limits::SDP_FORMATS)
         .filter_map(|range| range_of(range.trim()));
     sets.reduce(|set, range| set | range).unwrap_or(ALL_DIGITS)
 }

@@ -169,6 +169,7 @@ fn the_codec_is_named_by_its_static_number() {
         codec: Codec::Pcma,
         send_payload_type: 96,
         receive_payload_type: 8,
+        telephone_events: None,
         remote_rtp: "192.0.2.1:4000".parse().unwrap(),
         remote_rtcp: "192.0.2.1:4001".parse().unwrap(),
         ptime_ms: 30,

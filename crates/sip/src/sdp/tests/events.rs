@@ -9,12 +9,12 @@ fn wanting() -> LocalAudio {
     }
 }
 
-fn agreed(send: u8, receive: u8, digits: u16) -> Option<TelephoneEvents> {
-    Some(TelephoneEvents {
+fn agreed(send: u8, receive: u8, digits: u16) -> TelephoneEvents {
+    TelephoneEvents {
         send,
         receive,
         digits,
-    })
+    }
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn an_offer_names_them_after_the_codecs() {
 fn the_answer_takes_the_offerers_number() {
     let lines = "m=audio 4000 RTP/AVP 8 96\na=rtpmap:96 telephone-event/8000\na=fmtp:96 0-15";
     let (text, negotiated) = answer(&remote(lines), &wanting()).unwrap();
-    assert_eq!(negotiated.telephone_events, agreed(96, 96, 0xffff));
+    assert_eq!(negotiated.telephone_events, Some(agreed(96, 96, 0xffff)));
     let text = String::from_utf8_lossy(&text).into_owned();
     let audio = "m=audio 10000 RTP/AVP 8 96\r\na=rtpmap:8 PCMA/8000\r\n\
                  a=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-15\r\n";
@@ -43,7 +43,7 @@ fn the_answer_takes_the_offerers_number() {
 fn both_sides_agree() {
     let (text, at_callee) = answer(&offer(&wanting()), &wanting()).unwrap();
     let at_caller = accept(&text, &wanting()).unwrap();
-    assert_eq!(at_callee.telephone_events, agreed(101, 101, 0xffff));
+    assert_eq!(at_callee.telephone_events, Some(agreed(101, 101, 0xffff)));
     assert_eq!(at_caller.telephone_events, at_callee.telephone_events);
 }
 
@@ -52,7 +52,7 @@ fn both_sides_agree() {
 fn an_answer_with_another_number() {
     let lines = "m=audio 4000 RTP/AVP 8 97\na=rtpmap:97 TELEPHONE-EVENT/8000";
     let negotiated = accept(&remote(lines), &wanting()).unwrap();
-    assert_eq!(negotiated.telephone_events, agreed(97, 101, 0xffff));
+    assert_eq!(negotiated.telephone_events, Some(agreed(97, 101, 0xffff)));
     assert_eq!(TelephoneEvents::number_to_offer(Some(&negotiated)), 101);
 }
 
@@ -83,7 +83,7 @@ fn of_several_clocks_that_of_the_audio_is_taken() {
     let lines = "m=audio 4000 RTP/AVP 8 100 101\na=rtpmap:100 telephone-event/48000\n\
                  a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-11";
     let (_, negotiated) = answer(&remote(lines), &wanting()).unwrap();
-    assert_eq!(negotiated.telephone_events, agreed(101, 101, 0x0fff));
+    assert_eq!(negotiated.telephone_events, Some(agreed(101, 101, 0x0fff)));
 }
 
 #[test]
