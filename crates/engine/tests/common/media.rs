@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use callmeter_engine::media::{Digit, MediaCommand, MediaEvent, StreamId, StreamSnapshot};
-use callmeter_rtp::{Lateness, RemoteReport};
+use callmeter_rtp::{EventCounters, Lateness, RemoteReport};
 
 const PTIME: Duration = Duration::from_millis(20);
 const PAYLOAD: u64 = 160;
@@ -38,6 +38,8 @@ struct Stream {
     received: u64,
     highest: u64,
     waiting: Vec<u64>,
+    /// Digits, once telephone events are agreed on.
+    events: Option<EventCounters>,
 }
 
 /// All media threads, and the network between them.
@@ -106,12 +108,16 @@ impl MediaModel {
             MediaCommand::Start {
                 remote,
                 start_sending,
+                telephone_events,
                 ..
             } => {
                 let Some(stream) = self.streams.get_mut(&key) else {
                     return;
                 };
                 stream.remote = Some(remote);
+                if telephone_events.is_some() {
+                    stream.events.get_or_insert_default();
+                }
                 stream.sending = start_sending;
                 if stream.started.is_none() {
                     stream.started = Some(now);
@@ -194,8 +200,10 @@ impl MediaModel {
                 ))
             }
             Due::Digit { to, digit } => {
-                let found = self.streams.iter().find(|(_, s)| s.local == Some(to));
-                found.map(|((site, stream), _)| {
+                let mut streams = self.streams.iter_mut();
+                let found = streams.find(|(_, s)| s.local == Some(to) && s.events.is_some());
+                found.map(|((site, stream), state)| {
+                    state.events.get_or_insert_default().received += 1;
                     let event = MediaEvent::DigitReceived {
                         stream: *stream,
                         digit,
@@ -212,6 +220,11 @@ impl MediaModel {
                     sent,
                     dropped,
                 };
+                let state = self.streams.get_mut(&of);
+                if let Some(events) = state.and_then(|stream| stream.events.as_mut()) {
+                    events.sent += u64::from(sent);
+                    events.dropped += u64::from(dropped);
+                }
                 self.streams.contains_key(&of).then_some((of.0, event))
             }
             Due::Removed(key) => {
@@ -296,6 +309,7 @@ impl MediaModel {
         s.send.total.bytes = stream.sent * PAYLOAD;
         s.receive.total.packets = stream.received;
         s.receive.total.bytes = stream.received * PAYLOAD;
+        s.events = stream.events;
         s.receive.total.expected = stream.highest;
         s.receive.total.lost = stream.highest as i64 - stream.received as i64;
         s.quality.burst_ratio = 1.0;
