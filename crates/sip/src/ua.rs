@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod event;
 mod info;
+mod inspect;
 mod mid;
 mod offer;
 mod operations;
@@ -25,6 +26,7 @@ mod register;
 mod registered;
 mod reliable;
 mod replaces;
+mod response;
 mod screen;
 mod session;
 mod stray;
@@ -36,7 +38,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::core::Core;
-use crate::counters::{EndpointKey, UaCounters};
+use crate::counters::EndpointKey;
 use crate::flow::{Flow, Listener, LocalId};
 use crate::message::{Malformed, Message, ParseError, Uri};
 use crate::transaction::Transactions;
@@ -277,7 +279,8 @@ impl UserAgent {
         self.send_progress(now, call, code, body.into())
     }
 
-    /// Accepts an incoming call, or the peer's offer within a call, with 200 and this SDP.
+    /// Accepts the peer's offer within a call, if one waits, else an incoming call, with 200 and
+    /// this SDP. The 200 of a call whose session an UPDATE changed before brings no SDP.
     pub fn answer(
         &mut self,
         now: Instant,
@@ -288,7 +291,8 @@ impl UserAgent {
         self.answer_call(now, call, body.into())
     }
 
-    /// Refuses an incoming call, or the peer's offer within a call, with a code of 300 to 699.
+    /// Refuses the peer's offer within a call, if one waits, else an incoming call, with a code of
+    /// 300 to 699.
     pub fn reject(&mut self, now: Instant, call: CallKey, code: u16) -> Result<(), UaError> {
         let now = self.clock(now);
         self.reject_call(now, call, code)
@@ -364,41 +368,6 @@ impl UserAgent {
     pub fn flow_failed(&mut self, now: Instant, flow: Flow) {
         let now = self.clock(now);
         self.fail_flow(now, flow);
-    }
-
-    /// Counters over all endpoints, and of messages that belong to none.
-    pub fn counters(&self) -> UaCounters {
-        self.core.ledger.total()
-    }
-
-    /// Counters of one endpoint.
-    pub fn endpoint_counters(&self, key: EndpointKey) -> Option<UaCounters> {
-        self.core.ledger.endpoint(key)
-    }
-
-    /// What this user agent holds now.
-    pub fn held(&self) -> Held {
-        let registered = |endpoint: &&Endpoint| endpoint.binding.is_some();
-        let dialogs = self.by_tag.len().max(self.merged.len());
-        Held {
-            listeners: self.listeners.len(),
-            endpoints: self.endpoints.len().max(self.by_user.len()),
-            registrations: self.endpoints.values().filter(registered).count(),
-            calls: self.calls.len().max(dialogs),
-            transactions: self.transactions.count(),
-            timers: self.core.timers.len(),
-        }
-    }
-
-    /// The wire times of a call so far.
-    pub fn call_times(&self, call: CallKey) -> Option<CallTimes> {
-        self.calls.get(&call).map(|call| call.times)
-    }
-
-    /// The wire times of what a call did beyond INVITE and BYE so far, if it did.
-    pub fn mid_times(&self, call: CallKey) -> Option<MidTimes> {
-        let mid = self.calls.get(&call)?.mid.as_ref()?;
-        Some(mid.times)
     }
 
     /// The latest time seen; time never goes back.

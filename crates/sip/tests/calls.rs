@@ -8,9 +8,10 @@
 
 mod pair;
 
+use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{CallEvent, EndReason, EndpointKey, UaEvent};
 
-use pair::{ANSWER, Net, OFFER, answer_at_once, millis, nothing, ring_only};
+use pair::{ANSWER, Net, OFFER, answer_at_once, header, millis, nothing, ring_only};
 
 const B: &str = "sip:b@192.0.2.2";
 
@@ -272,4 +273,14 @@ fn a_removed_endpoint_drops_its_calls_silently() {
         assert_eq!(net.agents[agent].ua.endpoint_counters(EndpointKey(1)), None);
     }
     net.run_out();
+}
+
+/// RFC 3891 §6.2: a peer may ask for a transfer that replaces a call of ours.
+#[test]
+fn an_invite_says_that_replaces_is_understood() {
+    let mut net = Net::pair(0.0, 1, nothing);
+    net.call(B);
+    let invite = Message::parse(net.agents[0].sent[0].clone()).unwrap();
+    assert_eq!(header(&invite, HeaderName::Supported), "replaces");
+    assert_eq!(invite.value(HeaderName::Require), None);
 }

@@ -182,6 +182,15 @@ impl Call {
 }
 
 impl UserAgent {
+    /// Adds a call under a new key.
+    pub(super) fn insert_call(&mut self, call: Call) -> CallKey {
+        self.last_call += 1;
+        let key = CallKey(self.last_call);
+        self.by_tag.insert(call.tag, key);
+        self.calls.insert(key, call);
+        key
+    }
+
     /// Arms the call's timer anew.
     pub(super) fn arm(&mut self, key: CallKey) {
         if let Some(call) = self.calls.get_mut(&key) {

@@ -5,12 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::call::{Call, Offered, State, Unacknowledged};
-use super::endpoint::contact;
 use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
-use super::reliable::RELIABLE;
 use super::screen::{merge_key, names_option, refusal_of, response_flow};
 use super::{UaError, UserAgent};
-use crate::compose::{self, ALLOW, tagged};
+use crate::compose::{self, tagged};
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
@@ -163,8 +161,9 @@ impl UserAgent {
         body: Bytes,
     ) -> Result<(), UaError> {
         let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
-        let first = matches!(call.state, State::Ringing(_));
-        let offered = matches!(call.state, State::Up) && call.offer.is_some();
+        let ringing = matches!(call.state, State::Ringing(_));
+        let first = ringing && call.offer.is_none();
+        let offered = (ringing || matches!(call.state, State::Up)) && call.offer.is_some();
         if !(first || offered) {
             return Err(UaError::WrongState(key));
         }
@@ -179,10 +178,15 @@ impl UserAgent {
         let Some(call) = self.calls.get(&key) else {
             return;
         };
-        let offered = match (&call.state, &call.offer) {
-            (State::Ringing(offered), _) => offered,
-            (_, Some(offer)) => offer,
+        let (offered, first) = match (&call.state, &call.offer) {
+            (_, Some(offer)) => (offer, false),
+            (State::Ringing(offered), None) => (&**offered, true),
             _ => return,
+        };
+        let body = if first && call.was_changed_early() {
+            Bytes::new()
+        } else {
+            body
         };
         let (server, cseq) = (offered.server, offered.cseq);
         let is_invite = offered.request.method() == Some(Method::Invite);
@@ -195,13 +199,22 @@ impl UserAgent {
             return;
         };
         call.offer = None;
-        call.give_up_at = None;
-        call.local_sdp = body;
-        if let Some(waits) = call.mid.as_mut().and_then(|mid| mid.provisionals.as_mut()) {
-            waits.close();
+        if !(first && body.is_empty()) {
+            call.local_sdp = body;
         }
-        let first = matches!(call.state, State::Ringing(_));
-        if let State::Ringing(offered) = &call.state {
+        if !first {
+            call.note_early_change();
+        }
+        if first || matches!(call.state, State::Up) {
+            call.give_up_at = None;
+        }
+        if let State::Ringing(offered) = &call.state
+            && first
+        {
+            let mid = call.mid.as_mut();
+            if let Some(waits) = mid.and_then(|mid| mid.provisionals.as_mut()) {
+                waits.close();
+            }
             self.merged.remove(&offered.merge_key);
             call.state = State::Up;
             call.status = Some(200);
@@ -212,7 +225,7 @@ impl UserAgent {
             call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
         }
         self.session_granted(now, key, granted, first);
-        let call = self.calls.get_mut(&key);
+        let call = self.calls.get_mut(&key).filter(|_| first);
         let replaced = call.and_then(|call| call.mid.as_mut()?.replaces.take());
         if let Some(replaced) = replaced {
             self.on_replacement(now, replaced);
@@ -231,7 +244,8 @@ impl UserAgent {
         }
         let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
         match (&call.state, &call.offer) {
-            (State::Ringing(_), _) => self.refuse_call(now, key, code),
+            (State::Ringing(_), None) => self.refuse_call(now, key, code),
+            (State::Ringing(_), Some(_)) => self.refuse_offer(now, key, code),
             (State::Up, Some(_)) => {
                 call.give_up_at = None;
                 self.refuse_offer(now, key, code);
@@ -244,6 +258,7 @@ impl UserAgent {
 
     /// Refuses a ringing call and ends it.
     pub(super) fn refuse_call(&mut self, now: Instant, key: CallKey, code: u16) {
+        self.refuse_offer(now, key, 487);
         let Some(call) = self.calls.get(&key) else {
             return;
         };
@@ -348,44 +363,5 @@ impl UserAgent {
             }
             _ => {}
         }
-    }
-
-    /// A response that sets up or keeps the dialog, with Contact and Record-Route; a provisional
-    /// one is reliable if it has an RSeq.
-    pub(super) fn dialog_response(
-        &self,
-        call: &Call,
-        offered: &Offered,
-        code: u16,
-        body: &[u8],
-        rseq: Option<u32>,
-    ) -> Bytes {
-        let Offered {
-            request, source, ..
-        } = offered;
-        let tag = matches!(call.state, State::Ringing(_)).then_some(call.tag);
-        let mut builder = compose::response(request, source.remote, code, tag);
-        builder.copy(request, HeaderName::RecordRoute);
-        match call.endpoint.and_then(|key| self.endpoints.get(&key)) {
-            Some(endpoint) => {
-                builder.header(HeaderName::Contact, &endpoint.contact);
-            }
-            None => {
-                if let Some(listener) = self.listeners.get(&call.local) {
-                    builder.header(HeaderName::Contact, &contact(&listener.listener, ""));
-                }
-            }
-        }
-        if let Some(rseq) = rseq {
-            builder.header(HeaderName::Require, RELIABLE.as_bytes());
-            builder.header_fmt(HeaderName::RSeq, format_args!("{rseq}"));
-        }
-        if code >= 200 {
-            builder.header(HeaderName::Allow, ALLOW);
-            if let Some(granted) = self.granted(call, request) {
-                Self::write_granted(&mut builder, granted);
-            }
-        }
-        self.finish_response(builder, body)
     }
 }

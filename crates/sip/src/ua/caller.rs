@@ -160,6 +160,9 @@ impl UserAgent {
                     builder.header(HeaderName::Supported, TIMER.as_bytes());
                     timer.write(builder, outgoing.min_se);
                 }
+                if outgoing.replaces.is_none() {
+                    builder.header(HeaderName::Supported, REPLACES.as_bytes());
+                }
             },
             product: &self.config.product,
             content_type: compose::SDP,
@@ -390,14 +393,5 @@ impl UserAgent {
         if current {
             self.end(now, key, reason);
         }
-    }
-
-    /// Adds a call under a new key.
-    pub(super) fn insert_call(&mut self, call: Call) -> CallKey {
-        self.last_call += 1;
-        let key = CallKey(self.last_call);
-        self.by_tag.insert(call.tag, key);
-        self.calls.insert(key, call);
-        key
     }
 }

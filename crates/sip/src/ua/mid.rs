@@ -143,10 +143,16 @@ impl Call {
 impl UserAgent {
     /// Checks that a call stands and has room for one more request.
     pub(super) fn standing(&mut self, key: CallKey) -> Result<&mut Call, UaError> {
-        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
+        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
         if !matches!(call.state, State::Up) {
             return Err(UaError::WrongState(key));
         }
+        self.with_room(key)
+    }
+
+    /// Checks that a call has room for one more request.
+    pub(super) fn with_room(&mut self, key: CallKey) -> Result<&mut Call, UaError> {
+        let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
         let waiting = call.mid.as_ref().map_or(0, |mid| mid.asked.len());
         if waiting >= MAX_ASKED {
             return Err(UaError::TooManyRequests(key));
@@ -286,9 +292,9 @@ impl UserAgent {
                 self.session_of_2xx(now, key, message, false);
             }
         }
-        let of_call = asked.purpose != Purpose::Notify;
+        let loses = self.stands(key) && asked.purpose != Purpose::Notify;
         self.on_asked_end(now, key, asked, Some((message, status)));
-        if of_call && (status == 408 || status == 481) {
+        if loses && (status == 408 || status == 481) {
             self.lose_dialog(now, key);
         }
         self.arm(key);
@@ -301,12 +307,19 @@ impl UserAgent {
         };
         let call = self.calls.get(&key);
         if call.is_some_and(|call| !matches!(call.state, State::Ending { .. })) {
-            let of_call = asked.purpose != Purpose::Notify;
+            let loses = self.stands(key) && asked.purpose != Purpose::Notify;
             self.on_asked_end(now, key, asked, None);
-            if of_call {
+            if loses {
                 self.lose_dialog(now, key);
             }
         }
+    }
+
+    /// Whether a call stands. One that rings is ended by its INVITE alone, even if the end of an
+    /// UPDATE lets its 2xx go.
+    fn stands(&self, key: CallKey) -> bool {
+        let call = self.calls.get(&key);
+        call.is_some_and(|call| matches!(call.state, State::Up))
     }
 
     fn take_asked(&mut self, key: CallKey, client: ClientKey) -> Option<Asked> {
@@ -356,11 +369,7 @@ impl UserAgent {
 
     /// The peer knows nothing of the dialog, or does not answer: a call that stands ends.
     fn lose_dialog(&mut self, now: Instant, key: CallKey) {
-        if self
-            .calls
-            .get(&key)
-            .is_some_and(|call| matches!(call.state, State::Up))
-        {
+        if self.stands(key) {
             self.send_bye(now, key, EndReason::DialogLost);
         }
     }

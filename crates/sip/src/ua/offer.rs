@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::call::State;
+use super::call::{Call, State};
 use super::event::{CallEvent, CallKey};
 use super::mid::{Asked, Purpose};
 use super::{UaError, UserAgent};
@@ -39,6 +39,18 @@ impl OfferBy {
 }
 
 impl UserAgent {
+    /// Checks that an offer may be made: in a call that stands, or by UPDATE in a call that rings
+    /// once a reliable provisional response and its PRACK have agreed on a session (RFC 3311 §5.1).
+    fn open_to(&mut self, key: CallKey, by: OfferBy) -> Result<&mut Call, UaError> {
+        let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
+        let early = by == OfferBy::Update && call.updates && call.is_agreed_early();
+        if early {
+            self.with_room(key)
+        } else {
+            self.standing(key)
+        }
+    }
+
     pub(super) fn offer_change(
         &mut self,
         now: Instant,
@@ -46,7 +58,7 @@ impl UserAgent {
         body: Bytes,
         by: OfferBy,
     ) -> Result<(), UaError> {
-        let call = self.standing(key)?;
+        let call = self.open_to(key, by)?;
         if body.is_empty() {
             return Err(UaError::NoOffer(key));
         }
@@ -78,6 +90,7 @@ impl UserAgent {
                 if let Some(call) = self.calls.get_mut(&key) {
                     call.mid.get_or_insert_default().times.offer_answered = Some(now);
                     call.local_sdp = asked.body;
+                    call.note_early_change();
                 }
                 CallEvent::OfferAnswered {
                     body: message.body(),
@@ -91,6 +104,7 @@ impl UserAgent {
             },
         };
         self.call_event(now, key, event);
+        self.release_answer(now, key);
     }
 
     /// Puts an offer off, by 2.1 to 4 s for the owner of the Call-ID and up to 2 s for the other
@@ -107,6 +121,7 @@ impl UserAgent {
             let at = now + Duration::from_millis(steps * 10);
             call.mid.get_or_insert_default().glare = Some(Glare { at, asked });
         }
+        self.release_answer(now, key);
         self.arm(key);
     }
 
@@ -129,10 +144,12 @@ impl UserAgent {
             .mid
             .as_mut()
             .and_then(|mid| mid.glare.take_if(|glare| glare.at <= now));
-        let Some(Glare { asked, .. }) = due.filter(|_| matches!(call.state, State::Up)) else {
+        let Some(Glare { asked, .. }) =
+            due.filter(|_| matches!(call.state, State::Up | State::Ringing(_)))
+        else {
             return;
         };
-        if !call.is_negotiating() {
+        if call.is_open() && !call.is_negotiating() {
             self.ask(now, key, asked);
         } else if asked.glares < MAX_GLARES {
             self.wait_out_glare(now, key, asked);

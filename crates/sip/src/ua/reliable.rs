@@ -45,8 +45,12 @@ pub(super) struct Provisionals {
     rseq: u32,
     /// Those that wait for the PRACK of the one before.
     waiting: Vec<(u16, Bytes)>,
-    /// The 2xx that waits for a PRACK.
+    /// The 2xx that waits for a PRACK, or for the answer to an UPDATE of ours.
     answer: Option<Bytes>,
+    /// Whether a response and its PRACK have agreed on a session, so that UPDATE may change it.
+    agreed: bool,
+    /// Whether an UPDATE changed it.
+    changed: bool,
 }
 
 impl Provisionals {
@@ -63,6 +67,42 @@ impl Provisionals {
         if let Some(unpracked) = &mut self.unpracked {
             unpracked.times = None;
         }
+    }
+}
+
+impl Call {
+    fn provisionals(&self) -> Option<&Provisionals> {
+        self.mid.as_ref()?.provisionals.as_ref()
+    }
+
+    /// Callee: whether the call rings with a session that was agreed on, and none is being agreed
+    /// on, so that an UPDATE may change it (RFC 3311 §5.1).
+    pub(super) fn is_agreed_early(&self) -> bool {
+        matches!(self.state, State::Ringing(_))
+            && self.provisionals().is_some_and(|waits| {
+                let offers = waits.waiting.iter().any(|(_, body)| !body.is_empty())
+                    || waits.unpracked.as_ref().is_some_and(|sent| sent.has_sdp);
+                waits.agreed && waits.answer.is_none() && !offers
+            })
+    }
+
+    /// Whether an offer that was put off may be sent now.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Up) || self.is_agreed_early()
+    }
+
+    /// An UPDATE has changed the session, before the final response if the call rings.
+    pub(super) fn note_early_change(&mut self) {
+        if matches!(self.state, State::Ringing(_))
+            && let Some(mid) = &mut self.mid
+        {
+            mid.provisionals_mut().changed = true;
+        }
+    }
+
+    /// Whether an UPDATE changed the session before the final response, which so brings no SDP.
+    pub(super) fn was_changed_early(&self) -> bool {
+        self.provisionals().is_some_and(|waits| waits.changed)
     }
 }
 
@@ -130,14 +170,17 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let Some(waits) = call.mid.as_mut().map(|mid| mid.provisionals_mut()) else {
+        let offering = call.is_offering();
+        let mid = call.mid.as_mut();
+        let Some(waits) = mid.and_then(|mid| mid.provisionals.as_mut()) else {
             return;
         };
         if waits.unpracked.is_some() {
             return;
         }
         if waits.waiting.is_empty() {
-            if let Some(body) = waits.answer.take() {
+            let ready = waits.answer.take_if(|_| !offering);
+            if let Some(body) = ready {
                 self.send_answer(now, key, body);
             }
             return;
@@ -179,14 +222,19 @@ impl UserAgent {
         self.arm(key);
     }
 
-    /// Whether a 2xx has to wait for the PRACK of a response with SDP (§3), or for provisional
-    /// responses in front of it; then it is kept.
+    /// Whether a 2xx has to wait for the PRACK of a response with SDP (§3), for provisional
+    /// responses in front of it, or for the answer to an UPDATE of ours; then it is kept.
     pub(super) fn holds_answer(&mut self, key: CallKey, body: &Bytes) -> bool {
-        let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        let offering = call.is_offering();
+        let mid = call.mid.as_mut();
         let Some(waits) = mid.and_then(|mid| mid.provisionals.as_mut()) else {
             return false;
         };
-        let holds = !waits.waiting.is_empty()
+        let holds = offering
+            || !waits.waiting.is_empty()
             || waits
                 .unpracked
                 .as_ref()
@@ -220,14 +268,26 @@ impl UserAgent {
 
     /// A PRACK was answered: what waits goes on.
     pub(super) fn on_pracked(&mut self, now: Instant, key: CallKey, body: Bytes) {
-        let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
-        if let Some(mid) = mid {
+        if let Some(call) = self.calls.get_mut(&key) {
+            let offered = matches!(&call.state, State::Ringing(invite)
+                if !invite.request.body().is_empty());
+            let mid = call.mid.get_or_insert_default();
             mid.times.pracked.get_or_insert(now);
-            mid.provisionals_mut().unpracked = None;
+            let waits = mid.provisionals_mut();
+            let had_sdp = waits.unpracked.take().is_some_and(|sent| sent.has_sdp);
+            waits.agreed |= had_sdp && (offered || !body.is_empty());
         }
         self.call_event(now, key, CallEvent::Pracked { body });
         self.next_provisional(now, key);
         self.arm(key);
+    }
+
+    /// An UPDATE of ours has its answer: the 2xx that waited for it goes.
+    pub(super) fn release_answer(&mut self, now: Instant, key: CallKey) {
+        let call = self.calls.get(&key);
+        if call.is_some_and(|call| matches!(call.state, State::Ringing(_))) {
+            self.next_provisional(now, key);
+        }
     }
 
     /// Sends the reliable response again, at doubling intervals, or gives the call up with a 5xx

@@ -236,6 +236,10 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        // What an UPDATE says before the call stands is said anew by the 2xx to the INVITE.
+        if !matches!(call.state, State::Up) {
+            return;
+        }
         let lives = session.is_some();
         if let Some(mid) = &mut call.mid {
             mid.session = session;

@@ -5,17 +5,14 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::call::{Offered, State};
-use super::config::EndpointConfig;
 use super::event::{CallEvent, CallKey, EndReason};
 use super::info::{info_code, info_event};
 use super::refer::has_refer_to;
-use super::screen::{is_sdp, missing, requires_more, response_flow, understands};
-use super::session::MIN_SE;
+use super::screen::{is_sdp, requires_more, response_flow};
 use super::{UaError, UserAgent};
-use crate::compose;
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::Flow;
-use crate::message::{Essentials, HeaderName, Message, Method};
+use crate::message::{Essentials, Message, Method};
 use crate::transaction::parse_token;
 
 impl UserAgent {
@@ -62,7 +59,9 @@ impl UserAgent {
             .is_some_and(|dialog| dialog.accept_cseq(cseq));
         let ringing = matches!(call.state, State::Ringing(_));
         let ending = matches!(call.state, State::Ending { .. });
-        let busy = ringing || call.offer.is_some() || call.unacknowledged.is_some();
+        let busy = (ringing && !call.is_agreed_early())
+            || call.offer.is_some()
+            || call.unacknowledged.is_some();
         let offering = call.is_offering();
         let config = endpoint
             .and_then(|key| self.endpoints.get(&key))
@@ -94,8 +93,9 @@ impl UserAgent {
             Method::Options | Method::Prack => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
-            Method::Invite | Method::Update if busy => Some(500),
             Method::Invite | Method::Update if offering => Some(491),
+            Method::Invite if ringing => Some(500),
+            Method::Invite | Method::Update if busy => Some(500),
             Method::Invite | Method::Update | Method::Refer => None,
             _ => Some(405),
         };
@@ -122,7 +122,9 @@ impl UserAgent {
             if method == Method::Refer {
                 return self.on_refer(now, call_key, offered);
             }
-            call.give_up_at = Some(now + self.config.ring_timeout);
+            if !ringing {
+                call.give_up_at = Some(now + self.config.ring_timeout);
+            }
             self.core
                 .ledger
                 .count(endpoint, |counters| counters.reinvites_received += 1);
@@ -202,13 +204,7 @@ impl UserAgent {
         Ok(())
     }
 
-    /// The endpoint whose Contact user is that of the Request-URI.
-    fn called(&self, request: &Message, source: Flow) -> Option<&EndpointConfig> {
-        let key = self.addressed(request, source)?;
-        Some(&self.endpoints.get(&key)?.config)
-    }
-
-    fn addressed(&self, request: &Message, source: Flow) -> Option<EndpointKey> {
+    pub(super) fn addressed(&self, request: &Message, source: Flow) -> Option<EndpointKey> {
         let user = request.request_uri().ok()?.user();
         self.by_user.get(&(source.local, user)).copied()
     }
@@ -225,51 +221,5 @@ impl UserAgent {
         self.core
             .ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
-    }
-
-    /// A response without Contact; codes that must name what is accepted do.
-    pub(super) fn plain_response(
-        &self,
-        request: &Message,
-        source: Flow,
-        code: u16,
-        tag: Option<u64>,
-    ) -> Bytes {
-        let mut builder = compose::response(request, source.remote, code, tag);
-        match code {
-            200 if request.method() == Some(Method::Options) => {
-                builder.header(HeaderName::Allow, compose::ALLOW);
-                builder.header(HeaderName::Accept, compose::SDP.as_bytes());
-            }
-            405 => {
-                builder.header(HeaderName::Allow, compose::ALLOW);
-            }
-            415 => {
-                builder.header(HeaderName::Accept, compose::SDP.as_bytes());
-            }
-            420 => {
-                let config = self.called(request, source);
-                for option in request.elements(HeaderName::Require) {
-                    if !understands(config, option) {
-                        builder.header(HeaderName::Unsupported, option);
-                    }
-                }
-            }
-            421 => {
-                let config = self.called(request, source);
-                for option in config.iter().flat_map(|config| missing(request, config)) {
-                    builder.header(HeaderName::Require, option.as_bytes());
-                }
-            }
-            422 => {
-                builder.header_fmt(HeaderName::MinSe, format_args!("{MIN_SE}"));
-            }
-            500 => {
-                // A second offer before the first is answered (RFC 3261 §14.2).
-                builder.header(HeaderName::RetryAfter, b"1");
-            }
-            _ => {}
-        }
-        self.finish_response(builder, b"")
     }
 }
