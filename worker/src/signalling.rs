@@ -11,6 +11,7 @@ mod resolver;
 mod shard;
 mod socket;
 mod stats;
+mod transport;
 
 use std::{io, sync::Arc, time::Instant};
 

@@ -20,15 +20,26 @@ const MOST_NAME: usize = 253;
 /// Session intervals asked for; below 90 s none is allowed (RFC 4028 §5).
 const SESSION_INTERVALS: RangeInclusive<Duration> =
     Duration::from_secs(90)..=Duration::from_secs(7200);
-/// A share on one engine: part of one group of one run, with a SIP port of its own. It is also the
-/// [`LocalId`] of that port, so that a flow names the share.
+
+/// A share on one engine: part of one group of one run, with a SIP port of its own. The [`LocalId`]
+/// of that port, and those of connections of single endpoints, name the share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShareId(pub u32);
 
 impl ShareId {
-    /// The share's SIP port.
+    /// The local transport all endpoints of the share have in common.
     pub fn local(self) -> LocalId {
-        LocalId(self.0)
+        LocalId(u64::from(self.0) << 32)
+    }
+
+    /// The local transport of one endpoint alone, by its index in the share.
+    pub fn local_of(self, index: u32) -> LocalId {
+        LocalId(self.local().0 + 1 + u64::from(index))
+    }
+
+    /// The share of a local transport.
+    pub fn of(local: LocalId) -> Self {
+        Self((local.0 >> 32) as u32)
     }
 }
 
@@ -101,8 +112,11 @@ pub struct Assign {
     pub accept_external: bool,
     /// The share ends with outcome TIMEOUT if no start comes within this time.
     pub start_within: Duration,
-    /// The bound SIP port; its id must be `share.local()`.
+    /// The share's local transport; its id must be `share.local()`.
     pub listener: Listener,
+    /// One per endpoint, its id that of [`ShareId::local_of`]: each endpoint has connections of its
+    /// own. None: all use `listener`.
+    pub listeners: Vec<Listener>,
     /// Address written into SDP.
     pub sdp_address: IpAddr,
 }
@@ -115,7 +129,7 @@ pub struct Registrar {
     pub domain: String,
     /// Port of the registrar; 0: the transport's default.
     pub port: u16,
-    /// UDP is what this version takes.
+    /// What all requests of the endpoints go by.
     pub transport: Transport,
     /// `host:port` or `host` sent as Route and used as next hop; empty: none.
     pub outbound_proxy: String,
@@ -226,6 +240,17 @@ impl Assign {
             self.listener.id == self.share.local(),
             "the id of the share",
         )?;
+        check(
+            "listeners",
+            self.listeners.len(),
+            list(self.listeners.len()),
+            "none, or one per endpoint",
+        )?;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let field = format!("listeners[{index}].id");
+            let right = listener.id == self.share.local_of(index as u32);
+            check(&field, listener.id.0, right, "the id of the endpoint")?;
+        }
         let ptime = self.audio.ptime_ms;
         let whole = (10..=200).contains(&ptime) && ptime.is_multiple_of(10);
         check("audio.ptime_ms", ptime, whole, "10 to 200 in steps of 10")?;
@@ -285,12 +310,6 @@ impl Assign {
             expires,
         } = &self.registrar;
         check(
-            "registrar.transport",
-            transport,
-            *transport == Transport::Udp,
-            "udp",
-        )?;
-        check(
             "registrar.domain",
             domain,
             !register || !domain.is_empty(),
@@ -303,7 +322,8 @@ impl Assign {
             readable,
             "a host name or address",
         )?;
-        let proxy = outbound_proxy.is_empty() || outbound_proxy_uri(outbound_proxy).is_some();
+        let proxy =
+            outbound_proxy.is_empty() || outbound_proxy_uri(outbound_proxy, *transport).is_some();
         check(
             "registrar.outbound_proxy",
             outbound_proxy,
@@ -316,6 +336,11 @@ impl Assign {
             expires.as_secs() >= 1 || !register,
             "1 or more",
         )
+    }
+
+    /// What endpoint `index` of the share sends from and is called on.
+    pub(crate) fn listener_of(&self, index: u32) -> &Listener {
+        self.listeners.get(index as usize).unwrap_or(&self.listener)
     }
 
     /// User part of endpoint `index` of the share.
@@ -357,11 +382,15 @@ impl Assign {
 }
 
 /// The Route URI of an outbound proxy given as `host` or `host:port`.
-pub(crate) fn outbound_proxy_uri(proxy: &str) -> Option<Uri> {
-    let plain = !proxy.contains(['@', ';', '?', '/']);
-    plain
-        .then(|| format!("sip:{proxy};lr").parse().ok())
-        .flatten()
+pub(crate) fn outbound_proxy_uri(proxy: &str, transport: Transport) -> Option<Uri> {
+    if proxy.contains(['@', ';', '?', '/']) {
+        return None;
+    }
+    let transport = match transport {
+        Transport::Udp => String::new(),
+        other => format!(";transport={}", other.as_str().to_ascii_lowercase()),
+    };
+    format!("sip:{proxy}{transport};lr").parse().ok()
 }
 
 /// RFC 3261 §25.1 `user` without escapes.

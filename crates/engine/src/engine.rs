@@ -137,7 +137,7 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Takes one datagram from a share's SIP port.
+    /// Takes one message from a local transport of a share.
     pub fn handle_sip(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.ua.handle_input(now, flow, bytes);
         self.settle(now);
@@ -148,9 +148,19 @@ impl Engine {
         self.ua.transport_error(endpoint);
     }
 
-    /// Takes the end of a flow: what waits for an answer by it fails now, not after 32 s.
-    pub fn flow_failed(&mut self, now: Instant, flow: Flow) {
-        self.ua.flow_failed(now, flow);
+    /// The connection of a flow is made: how long it took from SYN to established, and its TLS
+    /// handshake if it has one.
+    pub fn handle_connected(&mut self, flow: Flow, connect: Duration, tls: Option<Duration>) {
+        if let Some(share) = self.shares.get_mut(&ShareId::of(flow.local)) {
+            share.set_up.connect = Some(connect);
+            share.set_up.tls = tls;
+        }
+    }
+
+    /// The connection of a flow could not be made, or broke; the reason is for people. What waits for
+    /// an answer by it fails now, not after 32 s.
+    pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {
+        self.ua.flow_failed(now, flow, reason);
         self.settle(now);
     }
 

@@ -59,6 +59,17 @@ pub(crate) enum Waiter {
     Call(StreamId),
 }
 
+/// What it took until a message could be sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SetUp {
+    /// The resolution of the name last answered.
+    pub(crate) dns: Option<Duration>,
+    /// The connection last made, from SYN to established.
+    pub(crate) connect: Option<Duration>,
+    /// Its TLS handshake.
+    pub(crate) tls: Option<Duration>,
+}
+
 /// One share.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -70,8 +81,8 @@ pub(crate) struct Share {
     /// Endpoints that take calls and have none, longest idle first.
     pub(crate) idle: BTreeSet<(Instant, u32)>,
     pub(crate) names: BTreeMap<String, Name>,
-    /// How long the last answered name took, until a row has taken it.
-    pub(crate) dns_time: Option<Duration>,
+    /// What the way to the peer took, until a row has taken it.
+    pub(crate) set_up: SetUp,
     pub(crate) outcomes: [u64; Outcome::ALL.len()],
     pub(crate) forced: bool,
     pub(crate) rows: PendingRows,
@@ -100,7 +111,7 @@ impl Share {
             endpoints,
             idle: BTreeSet::new(),
             names: BTreeMap::new(),
-            dns_time: None,
+            set_up: SetUp::default(),
             outcomes: [0; Outcome::ALL.len()],
             forced: false,
             rows: PendingRows::new(assign.first),
@@ -198,18 +209,14 @@ impl Share {
 }
 
 fn contact(assign: &Assign, index: u32) -> String {
-    let listener = &assign.listener;
-    format!(
-        "sip:{}@{}:{}",
-        assign.user(index),
-        listener.advertised_host,
-        listener.advertised_port
-    )
+    assign.listener_of(index).uri(&assign.user(index))
 }
 
 fn aor(assign: &Assign, index: u32) -> String {
     if assign.registrar.domain.is_empty() {
-        return contact(assign, index);
+        let listener = assign.listener_of(index);
+        let (host, port) = (&listener.advertised_host, listener.advertised_port);
+        return format!("sip:{}@{host}:{port}", assign.user(index));
     }
     format!("sip:{}@{}", assign.user(index), assign.registrar.domain)
 }

@@ -217,7 +217,9 @@ fn a_broken_flow_fails_the_calls_that_wait_for_an_answer() {
             transport: Transport::Udp,
             remote: remote.parse().unwrap(),
         };
-        world.with(0, |engine, now| engine.flow_failed(now, flow));
+        world.with(0, |engine, now| {
+            engine.flow_failed(now, flow, "connection reset");
+        });
         // The end is told once its stream is gone; Timer B would take 32 s.
         world.run_for(secs(2));
         let soon = world.sites[0].calls(1);
@@ -227,7 +229,7 @@ fn a_broken_flow_fails_the_calls_that_wait_for_an_answer() {
         if fails {
             assert_eq!(soon, [(outcome, status, detail.clone())]);
             assert_eq!((outcome, status, errors), (Outcome::CallFailed, None, 1.0));
-            assert_eq!(detail, "the connection broke before INVITE was answered");
+            assert_eq!(detail, "before INVITE was answered: connection reset");
         } else {
             assert_eq!((soon, outcome, errors), (vec![], Outcome::Timeout, 0.0));
         }
@@ -345,10 +347,13 @@ fn wrong_assignments_are_refused_by_name() {
             Box::new(|a| a.registrar.outbound_proxy = "a@b".into()),
         ),
         (
-            r#"registrar.transport is "Tcp""#,
-            Box::new(|a| a.registrar.transport = Transport::Tcp),
+            r#"listeners is "3""#,
+            Box::new(|a| a.listeners = vec![a.listener.clone(); 3]),
         ),
-        (r#"listener.id is "1""#, Box::new(|a| a.share = ShareId(2))),
+        (
+            r#"listener.id is "4294967296""#,
+            Box::new(|a| a.share = ShareId(2)),
+        ),
     ];
     for (expected, spoil) in cases {
         let mut bad = good.clone();
@@ -472,7 +477,15 @@ fn declared_and_emitted_metrics_are_the_same() {
         step(3, Action::Transfer { to, attended }),
     ];
     caller.scenario = Scenario::new(steps).unwrap();
+    let flow = Flow {
+        local: caller.share.local(),
+        transport: Transport::Tls,
+        remote: "192.0.2.2:5061".parse().unwrap(),
+    };
     world.assign(0, caller);
+    world.with(0, |engine, _| {
+        engine.handle_connected(flow, ms(2), Some(ms(3)));
+    });
     let peers = world.sites[1].contacts(1);
     world.start(1, 1, &[]);
     world.start(0, 1, &peers);

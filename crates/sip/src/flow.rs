@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::message::Host;
 
-/// The caller's key of one local transport: a bound UDP socket, later a TCP, TLS or WebSocket
-/// connection.
+/// The caller's key of one local transport: a bound UDP socket, or the connections over TCP, TLS
+/// or WebSocket of those who share them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LocalId(pub u32);
+pub struct LocalId(pub u64);
 
 /// A transport protocol as it stands in Via (RFC 3261 §20.42, RFC 7118 §5.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +72,8 @@ impl fmt::Display for Transport {
     }
 }
 
-/// One way to one peer: the local transport used and the peer's address.
+/// One way to one peer: the local transport used and the peer's address. Over a stream transport
+/// it names one connection: the one to or from that address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The local transport.
@@ -94,9 +95,38 @@ pub struct Listener {
     pub advertised_host: Host,
     /// Port in Via and Contact, normally the bound port.
     pub advertised_port: u16,
+    /// Whether peers can open connections to it; without, a registration lives and dies with the
+    /// connection it was made over. UDP: true.
+    pub accepts: bool,
 }
 
 impl Listener {
+    /// The same for a stream transport; `accepts` as in the field.
+    pub fn stream(
+        id: LocalId,
+        transport: Transport,
+        bound: SocketAddr,
+        external: Option<IpAddr>,
+        accepts: bool,
+    ) -> Self {
+        Self {
+            transport,
+            accepts,
+            ..Self::udp(id, bound, external)
+        }
+    }
+
+    /// The URI under which `user` is reached on it; empty: the host itself.
+    pub fn uri(&self, user: &str) -> String {
+        let at = if user.is_empty() { "" } else { "@" };
+        let user = escape_user(user);
+        let (host, port) = (&self.advertised_host, self.advertised_port);
+        let transport = match self.transport {
+            Transport::Udp => String::new(),
+            other => format!(";transport={}", other.as_str().to_ascii_lowercase()),
+        };
+        format!("sip:{user}{at}{host}:{port}{transport}")
+    }
     /// A UDP listener on `bound` that advertises `external`, or its own address without one.
     pub fn udp(id: LocalId, bound: SocketAddr, external: Option<IpAddr>) -> Self {
         Self {
@@ -104,6 +134,22 @@ impl Listener {
             transport: Transport::Udp,
             advertised_host: Host::Ip(external.unwrap_or_else(|| bound.ip())),
             advertised_port: bound.port(),
+            accepts: true,
         }
     }
+}
+
+/// Percent-encodes what may not stand in the user part of a URI (RFC 3261 §25.1).
+fn escape_user(user: &str) -> String {
+    let mut escaped = String::with_capacity(user.len());
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let digits = format!("{byte:02X}");
+            escaped.push('%');
+            escaped.push_str(&digits);
+        }
+    }
+    escaped
 }

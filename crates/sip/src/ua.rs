@@ -364,10 +364,12 @@ impl UserAgent {
 
     /// A flow broke: its connection was refused, reset or closed. Requests that wait for an answer
     /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint;
-    /// calls that stand go on.
-    pub fn flow_failed(&mut self, now: Instant, flow: Flow) {
+    /// calls that stand go on. Where peers cannot connect to us, the endpoints registered by it
+    /// register again, which makes another connection. `reason` is for people.
+    pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {
         let now = self.clock(now);
-        self.fail_flow(now, flow);
+        self.fail_flow(now, flow, reason);
+        self.register_after_loss(now, flow);
     }
 
     /// The latest time seen; time never goes back.

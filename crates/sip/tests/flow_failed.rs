@@ -26,7 +26,7 @@ fn fail(net: &mut Net, remote: SocketAddr) {
         transport: Transport::Udp,
         remote,
     };
-    net.with(0, |ua, now| ua.flow_failed(now, flow));
+    net.with(0, |ua, now| ua.flow_failed(now, flow, "reset"));
 }
 
 fn counted(net: &Net) -> (u64, u64) {
@@ -112,7 +112,7 @@ fn a_registration_fails_at_once_and_can_be_made_again() {
         })
         .collect();
     assert_eq!(failed.len(), 1);
-    assert_eq!(failed[0].failure, Failure::FlowFailed);
+    assert_eq!(failed[0].failure, Failure::FlowFailed("reset".to_owned()));
     assert_eq!(failed[0].at, net.start + millis(300));
     assert_eq!(counted(&net), (1, 0));
     net.server = server;

@@ -49,7 +49,7 @@ fn codes(net: &Net) -> Vec<Option<u16>> {
     failures
         .map(|failed| match failed.failure {
             Failure::Status { code, .. } => Some(code),
-            Failure::Timeout | Failure::FlowFailed | Failure::NotBound => None,
+            Failure::Timeout | Failure::FlowFailed(_) | Failure::NotBound => None,
         })
         .collect()
 }

@@ -83,6 +83,7 @@ pub(super) fn assign(
             ms => millis(ms),
         },
         listener,
+        listeners: Vec::new(),
         sdp_address,
     })
 }

@@ -33,7 +33,15 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
     }
 
-    /// Waits at most `timeout` and calls `ready` with the token of each readable descriptor.
+    /// Watches a connection until it is closed: `token` comes whenever it becomes readable or
+    /// writable, and not again before it has been read and written to the end.
+    pub(super) fn watch_edges(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, fd, data, flags)?)
+    }
+
+    /// Waits at most `timeout` and calls `ready` with the token of each ready descriptor.
     pub(super) fn wait(&self, timeout: Duration, mut ready: impl FnMut(u64)) -> io::Result<()> {
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,

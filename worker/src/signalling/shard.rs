@@ -5,12 +5,12 @@ mod shares;
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use callmeter_engine::{Engine, EngineConfig, Flow, LocalId, Output, ShareId, Transport};
+use bytes::Bytes;
+use callmeter_engine::{Engine, EngineConfig, Flow, Output, ShareId, Transport};
 use callmeter_proto::worker::EndpointEvent;
 use callmeter_sip::message::masked;
 use shares::Share;
@@ -27,6 +27,7 @@ use super::{
     resolver::Question,
     socket::{Advertised, Receiver},
     stats::Stats,
+    transport::{StreamEvent, Streams},
 };
 use crate::{health::Pulse, media::MediaClient};
 
@@ -70,6 +71,7 @@ pub(super) struct Shard {
     poller: Poller,
     receiver: Receiver,
     ports: SipPorts,
+    streams: Streams,
     shares: HashMap<ShareId, Share>,
     next_share: u32,
     idle: Option<Idle>,
@@ -108,6 +110,7 @@ impl Shard {
             poller,
             receiver: Receiver::new(),
             ports: SipPorts::new(settings.sip_ports),
+            streams: Streams::default(),
             shares: HashMap::new(),
             next_share: 0,
             idle: None,
@@ -130,7 +133,11 @@ impl Shard {
             if !self.reports.flush() {
                 return Ok(());
             }
-            let wait = self.next_timeout(now).saturating_duration_since(now);
+            let wait = if self.streams.is_unfinished() {
+                Duration::ZERO
+            } else {
+                self.next_timeout(now).saturating_duration_since(now)
+            };
             ready.clear();
             self.poller.wait(wait, |token| ready.push(token))?;
             let now = Instant::now();
@@ -138,6 +145,9 @@ impl Shard {
                 match *token {
                     WAKE => self.waker.reset(),
                     IDLE => self.receive_idle(now),
+                    token if Streams::owns(token) => {
+                        self.streams.ready(now, &self.poller, token);
+                    }
                     share => self.receive(now, ShareId(share as u32)),
                 }
             }
@@ -147,6 +157,8 @@ impl Shard {
             while let Ok(input) = self.inputs.try_recv() {
                 self.take(now, input);
             }
+            self.streams.go_on(now);
+            self.streams.handle_timeout(now);
             if self.engine.next_timeout().is_some_and(|due| due <= now) {
                 self.engine.handle_timeout(now);
             }
@@ -168,7 +180,8 @@ impl Shard {
                 LONGEST_WAIT
             };
         let idle = self.idle.as_ref().and_then(Idle::next_timeout);
-        [self.engine.next_timeout(), idle]
+        let streams = self.streams.next_timeout();
+        [self.engine.next_timeout(), idle, streams]
             .into_iter()
             .flatten()
             .fold(longest, Instant::min)
@@ -192,7 +205,8 @@ impl Shard {
             let Some(share) = self.shares.get(&id) else {
                 return;
             };
-            let Some((remote, bytes)) = self.receiver.receive(&share.socket) else {
+            let Some(socket) = &share.socket else { return };
+            let Some((remote, bytes)) = self.receiver.receive(socket) else {
                 return;
             };
             self.stats.received.add(1);
@@ -226,8 +240,52 @@ impl Shard {
         }
     }
 
-    /// Does everything the engine asks for.
+    /// Gives the engine what came by connections.
+    fn take_stream_events(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(event) = self.streams.poll_event() {
+            any = true;
+            match event {
+                StreamEvent::Message { flow, bytes } => {
+                    let remote = flow.remote;
+                    self.stats.received.add(1);
+                    if tracing::enabled!(tracing::Level::TRACE) {
+                        tracing::trace!(%remote, transport = %flow.transport, "SIP received\n{}", masked(&bytes));
+                    }
+                    let before = self.engine.malformed();
+                    self.engine.handle_sip(now, flow, bytes);
+                    self.stats.malformed.add(self.engine.malformed() - before);
+                }
+                StreamEvent::Opened { flow, connect, tls } => {
+                    self.engine.handle_connected(flow, connect, tls);
+                }
+                StreamEvent::Broken {
+                    flow,
+                    reason,
+                    malformed,
+                } => {
+                    let remote = flow.remote;
+                    tracing::debug!(%remote, transport = %flow.transport, reason, "SIP connection ended");
+                    self.stats.malformed.add(u64::from(malformed));
+                    self.engine.flow_failed(now, flow, &reason);
+                }
+            }
+        }
+        any
+    }
+
+    /// Does everything the engine asks for, and what comes of it at once.
     fn drain_outputs(&mut self, now: Instant) {
+        loop {
+            self.do_outputs(now);
+            if !self.take_stream_events(now) {
+                break;
+            }
+        }
+        self.flush_events();
+    }
+
+    fn do_outputs(&mut self, now: Instant) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Transmit {
@@ -235,7 +293,7 @@ impl Shard {
                     bytes,
                     endpoint,
                 } => {
-                    if !self.transmit(flow.local, flow.remote, &bytes) {
+                    if !self.transmit(now, flow, bytes) {
                         self.engine.transport_error(endpoint);
                     }
                 }
@@ -258,17 +316,22 @@ impl Shard {
                 Output::ShareClosed { share } => self.close(share),
             }
         }
-        self.flush_events();
     }
 
-    fn transmit(&self, local: LocalId, remote: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(share) = self.shares.get(&ShareId(local.0)) else {
+    fn transmit(&mut self, now: Instant, flow: Flow, bytes: Bytes) -> bool {
+        let remote = flow.remote;
+        let Some(share) = self.shares.get(&ShareId::of(flow.local)) else {
             return false;
         };
         if tracing::enabled!(tracing::Level::TRACE) {
-            tracing::trace!(%remote, port = share.port, "SIP sent\n{}", masked(bytes));
+            tracing::trace!(%remote, port = share.port, "SIP sent\n{}", masked(&bytes));
         }
-        match share.socket.send_to(bytes, remote) {
+        let Some(socket) = &share.socket else {
+            self.stats.sent.add(1);
+            self.streams.send(now, &self.poller, flow, bytes);
+            return true;
+        };
+        match socket.send_to(&bytes, remote) {
             Ok(_) => {
                 self.stats.sent.add(1);
                 true

@@ -19,7 +19,7 @@ impl Engine {
     /// has been idle longest; refuses it with 404 (no such user), 480 (takes no calls, or the run
     /// is over) or 486 (has a call).
     pub(super) fn incoming(&mut self, now: Instant, incoming: Incoming) {
-        let id = ShareId(incoming.flow.local.0);
+        let id = ShareId::of(incoming.flow.local);
         // A call that takes the place of another is for whoever has that one.
         let replaced = incoming
             .replaces

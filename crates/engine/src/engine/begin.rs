@@ -27,7 +27,9 @@ impl Engine {
         if self.shares.contains_key(&id) {
             return Err(EngineError::ShareExists(id));
         }
-        self.ua.add_listener(assign.listener.clone())?;
+        for listener in [&assign.listener].into_iter().chain(&assign.listeners) {
+            self.ua.add_listener(listener.clone())?;
+        }
         self.timers.set(now + assign.start_within, id, Timer::Start);
         let (next_hop, count) = (assign.next_hop(), assign.count);
         self.shares.insert(id, Share::new(assign, now));
@@ -139,7 +141,7 @@ impl Engine {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
-        let dns = share.dns_time.take();
+        let set_up = std::mem::take(&mut share.set_up);
         let second = share.rows.current();
         let Some(endpoint) = share.endpoint(index) else {
             return;
@@ -159,7 +161,7 @@ impl Engine {
         let first = !endpoint.announced;
         endpoint.life = Life::Ready;
         if first {
-            let values = registration_values(registered, dns);
+            let values = registration_values(registered, set_up);
             share
                 .rows
                 .add(second, (index, 0, RowDirection::None, true), values);
@@ -185,7 +187,7 @@ impl Engine {
         let reason = match &failed.failure {
             Failure::Status { code, reason } => format!("registration refused: {code} {reason}"),
             Failure::Timeout => "registration: no answer".to_owned(),
-            Failure::FlowFailed => "registration: the connection broke".to_owned(),
+            Failure::FlowFailed(reason) => format!("registration: {reason}"),
             Failure::NotBound => "registration accepted without our contact".to_owned(),
         };
         if endpoint.life == Life::Unregistering {
@@ -322,10 +324,9 @@ fn endpoint_config(
     let Assign {
         accounts,
         registrar,
-        listener,
         ..
     } = &share.assign;
-    let proxy = outbound_proxy_uri(&registrar.outbound_proxy);
+    let proxy = outbound_proxy_uri(&registrar.outbound_proxy, registrar.transport);
     let credentials = accounts.get(index as usize).map(|account| Credentials {
         username: if account.auth_user.is_empty() {
             &account.user
@@ -355,7 +356,7 @@ fn endpoint_config(
             .map(|header| (header.name.clone(), header.value.clone()))
             .collect(),
         ..EndpointConfig::new(
-            listener.id,
+            share.assign.listener_of(index).id,
             share.endpoints.get(index as usize)?.aor.parse().ok()?,
         )
     })

@@ -1,5 +1,6 @@
 //! Outgoing calls, from the plan to the answer.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -297,13 +298,13 @@ fn target(share: &Share, uri: Uri) -> Target {
     let configured = !registrar.outbound_proxy.is_empty() || registrar.register || at_registrar;
     let hop = if configured {
         Hop::Configured
-    } else if let Some(address) = uri.socket_addr() {
-        Hop::Direct(address)
     } else {
-        Hop::Unresolved {
-            port: uri
-                .port()
-                .unwrap_or_else(|| registrar.transport.default_port()),
+        let port = uri
+            .port()
+            .unwrap_or_else(|| registrar.transport.default_port());
+        match uri.host() {
+            Host::Ip(ip) => Hop::Direct(SocketAddr::new(*ip, port)),
+            Host::Name(_) => Hop::Unresolved { port },
         }
     };
     Target { uri, hop }

@@ -223,8 +223,17 @@ impl Engine {
 
     /// Late requests need no answer any more: forgets the share.
     pub(super) fn close(&mut self, now: Instant, id: ShareId) {
-        // Known, since the share was.
-        let _ = self.ua.remove_listener(now, id.local());
+        let own = self
+            .shares
+            .get(&id)
+            .map_or(0, |share| share.assign.listeners.len());
+        for local in (0..own as u32)
+            .map(|index| id.local_of(index))
+            .chain([id.local()])
+        {
+            // Known, since the share was.
+            let _ = self.ua.remove_listener(now, local);
+        }
         self.settle(now);
         self.shares.remove(&id);
         self.timers.forget(id);

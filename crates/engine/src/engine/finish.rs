@@ -13,6 +13,7 @@ use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
 use crate::media::StreamId;
 use crate::rows::{Values, call_values, codec_values, judge_audio, put_script};
+use crate::share::SetUp;
 
 impl Engine {
     /// The one timer of a call; what it means is the stage's.
@@ -150,12 +151,12 @@ impl Engine {
         let (Some(end), Some(ended)) = (&call.end, call.ended_at) else {
             return;
         };
-        let dns = if call.outgoing {
-            share.dns_time.take()
+        let set_up = if call.outgoing {
+            std::mem::take(&mut share.set_up)
         } else {
-            None
+            SetUp::default()
         };
-        let mut values = call_values(end, ended, call.first_packet, dns);
+        let mut values = call_values(end, ended, call.first_packet, set_up);
         if let Some(script) = &call.script {
             put_script(&mut values, script);
         }
@@ -277,7 +278,7 @@ fn judge_end(end: &CallEnd) -> (Outcome, String) {
         EndReason::InviteTimeout => (Outcome::Timeout, "no answer to INVITE".to_owned()),
         EndReason::FlowFailed => (
             Outcome::CallFailed,
-            "the connection broke before INVITE was answered".to_owned(),
+            format!("before INVITE was answered: {}", end.phrase),
         ),
         EndReason::NoAnswer => (Outcome::Timeout, "rang too long".to_owned()),
         // Why we cancelled has been said before; this is only what is left to say.

@@ -52,7 +52,7 @@ impl Engine {
             return;
         };
         if let Ok(ip) = found {
-            share.dns_time = Some(now.saturating_duration_since(at));
+            share.set_up.dns = Some(now.saturating_duration_since(at));
             share.names.insert(host.to_owned(), Name::Known(ip));
         }
         for waiter in waiting {

@@ -10,6 +10,7 @@ use callmeter_sip::{CallEnd, Registered};
 use super::Values;
 use crate::call::Script;
 use crate::media::StreamSnapshot;
+use crate::share::SetUp;
 
 /// A call must have stood this long before lack of RTP is held against it.
 const SHORTEST_JUDGED: Duration = Duration::from_secs(1);
@@ -24,7 +25,7 @@ fn between(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
 }
 
 /// Times of a registration that was accepted (RFC 6076 §4.1: both readings of its delay).
-pub(crate) fn registration_values(registered: &Registered, dns: Option<Duration>) -> Values {
+pub(crate) fn registration_values(registered: &Registered, set_up: SetUp) -> Values {
     let mut values = Values::default();
     let authenticated = registered.authenticated.unwrap_or(registered.sent);
     values.put_some(
@@ -36,7 +37,7 @@ pub(crate) fn registration_values(registered: &Registered, dns: Option<Duration>
         between(Some(authenticated), Some(registered.at)),
     );
     values.put(id::REG_EXPIRES_S, registered.granted.as_secs_f64());
-    values.put_some(id::DNS_TIME_MS, dns.map(ms));
+    put_set_up(&mut values, set_up);
     values
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn call_values(
     end: &CallEnd,
     ended: Instant,
     first_packet: Option<Instant>,
-    dns: Option<Duration>,
+    set_up: SetUp,
 ) -> Values {
     let mut values = Values::default();
     let times = &end.times;
@@ -80,7 +81,7 @@ pub(crate) fn call_values(
             between(times.bye_sent, Some(bye_over)),
         );
     }
-    values.put_some(id::DNS_TIME_MS, dns.map(ms));
+    put_set_up(&mut values, set_up);
     values
 }
 
@@ -88,6 +89,13 @@ pub(crate) fn call_values(
 pub(crate) fn put_script(values: &mut Values, script: &Script) {
     values.put_some(id::HOLD_DELAY_MS, script.hold_delay.map(ms));
     values.put_some(id::RESUME_DELAY_MS, script.resume_delay.map(ms));
+}
+
+/// What it took until the first message could be sent.
+fn put_set_up(values: &mut Values, set_up: SetUp) {
+    values.put_some(id::DNS_TIME_MS, set_up.dns.map(ms));
+    values.put_some(id::TCP_CONNECT_MS, set_up.connect.map(ms));
+    values.put_some(id::TLS_HANDSHAKE_MS, set_up.tls.map(ms));
 }
 
 /// What only who placed the call can tell.

@@ -156,6 +156,7 @@ impl World {
             accept_external: false,
             start_within: secs(120),
             listener: Listener::udp(share.local(), bound, None),
+            listeners: Vec::new(),
             sdp_address: ip,
         }
     }
@@ -317,7 +318,7 @@ impl World {
         let site = &mut self.sites[index];
         match output {
             Output::Transmit { flow, bytes, .. } => {
-                let from = site.ports[&ShareId(flow.local.0)];
+                let from = site.ports[&ShareId::of(flow.local)];
                 self.send(from, flow.remote, bytes);
             }
             Output::Media(command) => {

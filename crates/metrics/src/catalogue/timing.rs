@@ -12,12 +12,12 @@ metrics! {
         "RFC 3263";
 
     TCP_CONNECT_MS = 42, "tcp_connect_ms", "Transport connect time", "ms",
-        PerCall, Undirected, Distribution, planned,
+        PerCall, Undirected, Distribution, measured,
         "SYN → established (TCP/TLS/WSS)",
         "own";
 
     TLS_HANDSHAKE_MS = 43, "tls_handshake_ms", "TLS handshake time", "ms",
-        PerCall, Undirected, Distribution, planned,
+        PerCall, Undirected, Distribution, measured,
         "ClientHello → finished",
         "own";
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use super::scan;
+use crate::flow::Transport;
 use crate::limits;
 
 /// A URI; cloning shares the bytes.
@@ -198,12 +199,13 @@ impl Uri {
         self.param("lr").is_some()
     }
 
-    /// The address it points at if its host is one; port 5060 (sips: 5061) where none is written.
+    /// The address it points at if its host is one; without a port that of its `transport`
+    /// parameter, else 5060 (sips: 5061) (RFC 3261 §19.1.2).
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        let default = if self.scheme == Scheme::Sips {
-            5061
-        } else {
-            5060
+        let named = self.param("transport").and_then(Transport::parse);
+        let default = match (self.scheme, named) {
+            (Scheme::Sips, None | Some(Transport::Udp | Transport::Tcp)) => 5061,
+            (_, named) => named.unwrap_or(Transport::Udp).default_port(),
         };
         match &self.host {
             Host::Ip(ip) => Some(SocketAddr::new(*ip, self.port.unwrap_or(default))),

@@ -254,6 +254,7 @@ mod tests {
             transport: Transport::Udp,
             advertised_host: Host::Ip("203.0.113.10".parse().unwrap()),
             advertised_port: 5060,
+            accepts: true,
         };
         let config = EndpointConfig {
             next_hop: Some(NEXT_HOP.parse().unwrap()),

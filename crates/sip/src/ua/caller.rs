@@ -386,11 +386,13 @@ impl UserAgent {
         key: CallKey,
         client: ClientKey,
         reason: EndReason,
+        phrase: &str,
     ) {
-        let current = self.calls.get(&key).is_some_and(
-            |call| matches!(&call.state, State::Calling(outgoing) if outgoing.key == client),
-        );
-        if current {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        if matches!(&call.state, State::Calling(outgoing) if outgoing.key == client) {
+            phrase.clone_into(&mut call.phrase);
             self.end(now, key, reason);
         }
     }

@@ -11,11 +11,11 @@ use crate::transaction::{ClientKey, Expired, Owner, Request, Response};
 
 /// Why a request gets no final response.
 #[derive(Clone, Copy)]
-enum Unanswered {
+enum Unanswered<'a> {
     /// Timer B or F.
     Timeout,
-    /// The flow it went by broke.
-    FlowFailed,
+    /// The flow it went by broke, and how.
+    FlowFailed(&'a str),
 }
 
 impl UserAgent {
@@ -154,28 +154,34 @@ impl UserAgent {
     }
 
     /// Ends all requests that wait for an answer by a flow that broke.
-    pub(super) fn fail_flow(&mut self, now: Instant, flow: Flow) {
+    pub(super) fn fail_flow(&mut self, now: Instant, flow: Flow, reason: &str) {
         for (client, owner) in self.transactions.fail_flow(&mut self.core, flow) {
-            self.on_unanswered(now, client, owner, Unanswered::FlowFailed);
+            self.on_unanswered(now, client, owner, Unanswered::FlowFailed(reason));
         }
     }
 
     /// A request of ours will get no final response.
-    fn on_unanswered(&mut self, now: Instant, client: ClientKey, owner: Owner, why: Unanswered) {
+    fn on_unanswered(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        owner: Owner,
+        why: Unanswered<'_>,
+    ) {
         match owner {
             Owner::Invite(key) => {
-                let reason = match why {
-                    Unanswered::Timeout => EndReason::InviteTimeout,
-                    Unanswered::FlowFailed => EndReason::FlowFailed,
+                let (reason, phrase) = match why {
+                    Unanswered::Timeout => (EndReason::InviteTimeout, ""),
+                    Unanswered::FlowFailed(how) => (EndReason::FlowFailed, how),
                 };
-                self.on_invite_unanswered(now, key, client, reason);
+                self.on_invite_unanswered(now, key, client, reason, phrase);
             }
             Owner::Bye(key) => self.on_bye_timeout(now, key),
             Owner::Within(key) => self.on_asked_timeout(now, key, client),
             Owner::Register(key) => {
                 let failure = match why {
                     Unanswered::Timeout => Failure::Timeout,
-                    Unanswered::FlowFailed => Failure::FlowFailed,
+                    Unanswered::FlowFailed(how) => Failure::FlowFailed(how.to_owned()),
                 };
                 self.on_register_unanswered(now, key, client, failure);
             }

@@ -3,7 +3,7 @@
 use super::auth::{LearntRealm, Sessions};
 use super::binding::Binding;
 use super::config::EndpointConfig;
-use crate::flow::{Listener, Transport};
+use crate::flow::Listener;
 use crate::message::Uri;
 
 #[derive(Debug)]
@@ -71,40 +71,14 @@ impl Endpoint {
 
 /// A Contact value on a listener.
 pub(super) fn contact(listener: &Listener, user: &str) -> Vec<u8> {
-    let Listener {
-        transport,
-        advertised_host,
-        advertised_port,
-        ..
-    } = listener;
-    let at = if user.is_empty() { "" } else { "@" };
-    let transport = match transport {
-        Transport::Udp => String::new(),
-        other => format!(";transport={}", other.as_str().to_ascii_lowercase()),
-    };
-    let user = escape_user(user);
-    format!("<sip:{user}{at}{advertised_host}:{advertised_port}{transport}>").into_bytes()
-}
-
-/// Percent-encodes what may not stand in the user part of a URI (RFC 3261 §25.1).
-fn escape_user(user: &str) -> String {
-    let mut escaped = String::with_capacity(user.len());
-    for byte in user.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            let digits = format!("{byte:02X}");
-            escaped.push('%');
-            escaped.push_str(&digits);
-        }
-    }
-    escaped
+    format!("<{}>", listener.uri(user)).into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::flow::LocalId;
+    use crate::flow::Transport;
     use crate::message::Host;
 
     /// R31
@@ -115,6 +89,7 @@ mod tests {
             transport: Transport::Udp,
             advertised_host: Host::Ip("203.0.113.10".parse().unwrap()),
             advertised_port: 5060,
+            accepts: true,
         };
         let config = EndpointConfig {
             display_name: "A \"quoted\" name".to_owned(),

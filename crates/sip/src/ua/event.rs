@@ -15,10 +15,6 @@ pub struct CallKey(pub(crate) u64);
 
 /// One thing to do for the caller.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the end comes once per call; a box would allocate"
-)]
 pub enum Output {
     /// Put a message on the wire.
     Transmit(Transmit),
@@ -129,8 +125,9 @@ pub enum Failure {
     },
     /// No final response (Timer B or F).
     Timeout,
-    /// The flow the request went by broke ([`super::UserAgent::flow_failed`]).
-    FlowFailed,
+    /// The flow the request went by broke ([`super::UserAgent::flow_failed`]), and how,
+    /// for people.
+    FlowFailed(String),
     /// The 2xx holds no binding of ours.
     NotBound,
 }
@@ -263,7 +260,7 @@ pub struct CallEnd {
     pub caller: bool,
     /// Final status of the first INVITE: received (caller) or sent (callee).
     pub status: Option<u16>,
-    /// Reason phrase of a refusal received, else empty.
+    /// Reason phrase of a refusal received, or how the flow broke; else empty.
     pub phrase: String,
     /// The peer's Retry-After with a refusal.
     pub retry_after: Option<Duration>,

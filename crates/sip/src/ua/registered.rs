@@ -7,8 +7,39 @@ use super::binding::{Purpose, refresh_after};
 use super::event::{Failure, Registered, RegistrationFailed, UaEvent};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
+use crate::flow::Flow;
 
 impl UserAgent {
+    /// A flow broke that peers could not have made: what was registered by it cannot be reached any
+    /// more, until a REGISTER goes out over another one (RFC 5626 §4.2).
+    pub(super) fn register_after_loss(&mut self, now: Instant, flow: Flow) {
+        let accepts = self
+            .listeners
+            .get(&flow.local)
+            .is_none_or(|bound| bound.listener.accepts);
+        if accepts {
+            return;
+        }
+        let mut lost: Vec<EndpointKey> = self
+            .endpoints
+            .iter()
+            .filter(|(_, endpoint)| {
+                let stands = endpoint
+                    .binding
+                    .as_ref()
+                    .is_some_and(|binding| binding.stands && binding.attempt.is_none());
+                let config = &endpoint.config;
+                stands && config.local == flow.local && config.next_hop == Some(flow.remote)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        lost.sort_unstable();
+        for key in lost {
+            // Fails only if the listener is gone, and then the endpoint is too.
+            let _ = self.start_attempt(now, key, Purpose::Refresh);
+        }
+    }
+
     /// A 2xx ended the attempt under way; `granted` is the lifetime of our binding, if it is there.
     pub(super) fn registered(&mut self, now: Instant, key: EndpointKey, granted: Option<u64>) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {

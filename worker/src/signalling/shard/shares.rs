@@ -11,6 +11,7 @@ use crate::signalling::{
     idle::Idle,
     messages::{Report, StopCause},
     socket,
+    transport::{self, StreamSettings},
 };
 
 /// Part of a group of a run on this shard, with a SIP port of its own.
@@ -18,8 +19,14 @@ pub(super) struct Share {
     pub(super) run: String,
     pub(super) group: String,
     pub(super) first: u32,
+    /// The port peers see.
     pub(super) port: u16,
-    pub(super) socket: UdpSocket,
+    /// The port is one of the range, to be given back.
+    of_range: bool,
+    /// None: it uses connections.
+    pub(super) socket: Option<UdpSocket>,
+    /// Endpoints with connections of their own.
+    own: u32,
     ended: bool,
 }
 
@@ -37,18 +44,112 @@ impl Shard {
         // The idle port is the first one a group gets.
         self.idle = None;
         self.idle_retry = now;
-        let own = self.advertised();
-        let taken = self.ports.take(|port| socket::bind(own.bound, port));
-        let (port, socket) = taken.map_err(|error| error.to_string())?;
+        let registrar = assign.registrar.clone().unwrap_or_default();
+        let settings = StreamSettings::read(&registrar).map_err(|invalid| invalid.to_string())?;
         let id = ShareId(self.next_share);
-        let placed = self.place(now, id, assign, port, socket);
+        let (share, listeners) = match settings {
+            None => self.bind_udp(id, &assign)?,
+            Some(settings) => self.open_streams(id, &assign, settings)?,
+        };
+        self.shares.insert(id, share);
+        let placed = self.place(now, id, assign, listeners);
         if placed.is_err() {
-            self.shares.remove(&id);
-            self.ports.release(port);
+            self.close(id);
         } else {
             self.next_share = self.next_share.wrapping_add(1);
         }
         placed
+    }
+
+    fn share(assign: &Assign, port: u16) -> Share {
+        Share {
+            run: assign.run.clone(),
+            group: assign.group.clone(),
+            first: assign.first,
+            port,
+            of_range: true,
+            socket: None,
+            own: 0,
+            ended: false,
+        }
+    }
+
+    fn bind_udp(&mut self, id: ShareId, assign: &Assign) -> Result<(Share, Vec<Listener>), String> {
+        let own = self.advertised();
+        let taken = self.ports.take(|port| socket::bind(own.bound, port));
+        let (port, socket) = taken.map_err(|error| error.to_string())?;
+        if let Err(error) = self.poller.watch(&socket, id.0.into()) {
+            self.ports.release(port);
+            return Err(format!("SIP port {port} cannot be watched: {error}"));
+        }
+        let share = Share {
+            socket: Some(socket),
+            ..Self::share(assign, port)
+        };
+        let bound = SocketAddr::new(own.bound, port);
+        let listener = Listener::udp(id.local(), bound, Some(own.external));
+        Ok((share, vec![listener]))
+    }
+
+    /// Opens the local transports of a share that uses connections: the first is the share's, others
+    /// are those of single endpoints.
+    fn open_streams(
+        &mut self,
+        id: ShareId,
+        assign: &Assign,
+        settings: StreamSettings,
+    ) -> Result<(Share, Vec<Listener>), String> {
+        let own = self.advertised();
+        let transport = settings.transport();
+        let listener = |local, bound: SocketAddr, accepts| {
+            Listener::stream(local, transport, bound, Some(own.external), accepts)
+        };
+        if settings.accepts() {
+            let listen = |port| transport::listen(SocketAddr::new(own.bound, port));
+            let (port, socket) = self.ports.take(listen).map_err(|error| error.to_string())?;
+            if let Err(error) = self
+                .streams
+                .listen(&self.poller, id.local(), settings, socket)
+            {
+                self.ports.release(port);
+                return Err(format!("SIP port {port} cannot be watched: {error}"));
+            }
+            let bound = SocketAddr::new(own.bound, port);
+            let listeners = vec![listener(id.local(), bound, true)];
+            return Ok((Self::share(assign, port), listeners));
+        }
+        let lanes = if settings.per_endpoint {
+            transport::check_connections(assign.count)?;
+            assign.count
+        } else {
+            0
+        };
+        let mut listeners = Vec::new();
+        for local in [id.local()]
+            .into_iter()
+            .chain((0..lanes).map(|index| id.local_of(index)))
+        {
+            let held = transport::any_port(own.bound);
+            let held = match held {
+                Ok(held) => held,
+                Err(error) => {
+                    for opened in &listeners {
+                        let opened: &Listener = opened;
+                        self.streams.close(opened.id);
+                    }
+                    return Err(format!("no port for a connection of ours: {error}"));
+                }
+            };
+            listeners.push(listener(local, held.1, false));
+            self.streams.open(local, settings.clone(), held);
+        }
+        let port = listeners.first().map_or(0, |first| first.advertised_port);
+        let share = Share {
+            of_range: false,
+            own: lanes,
+            ..Self::share(assign, port)
+        };
+        Ok((share, listeners))
     }
 
     fn place(
@@ -56,26 +157,19 @@ impl Shard {
         now: Instant,
         id: ShareId,
         assign: Assign,
-        port: u16,
-        socket: UdpSocket,
+        mut listeners: Vec<Listener>,
     ) -> Result<(), String> {
-        let own = self.advertised();
-        let watched = self.poller.watch(&socket, id.0.into());
-        watched.map_err(|error| format!("SIP port {port} cannot be watched: {error}"))?;
-        let share = Share {
-            run: assign.run.clone(),
-            group: assign.group.clone(),
-            first: assign.first,
-            port,
-            socket,
-            ended: false,
-        };
-        let bound = SocketAddr::new(own.bound, port);
-        let listener = Listener::udp(id.local(), bound, Some(own.external));
+        let own = listeners.split_off(1);
+        let listener = listeners.pop().ok_or("no local transport")?;
+        let (run, group) = (assign.run.clone(), assign.group.clone());
+        let port = listener.advertised_port;
         let assign = convert::assign(assign, id, listener, self.settings.addresses.sdp)
             .map_err(|invalid| invalid.to_string())?;
-        tracing::info!(run = share.run, group = share.group, port, "share placed");
-        self.shares.insert(id, share);
+        tracing::info!(run, group, port, "share placed");
+        let assign = callmeter_engine::Assign {
+            listeners: own,
+            ..assign
+        };
         self.engine
             .assign(now, assign)
             .map_err(|error| error.to_string())
@@ -199,7 +293,13 @@ impl Shard {
     /// Nothing of the share is left: its socket closes and its port is free (R105).
     pub(super) fn close(&mut self, id: ShareId) {
         if let Some(share) = self.shares.remove(&id) {
-            self.ports.release(share.port);
+            if share.of_range {
+                self.ports.release(share.port);
+            }
+            let own = (0..share.own).map(|index| id.local_of(index));
+            for local in own.chain([id.local()]) {
+                self.streams.close(local);
+            }
             tracing::debug!(
                 run = share.run,
                 group = share.group,

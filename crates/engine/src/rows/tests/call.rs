@@ -8,6 +8,7 @@ use callmeter_sip::{CallEnd, CallTimes, EndReason, EndpointKey, Registered};
 
 use super::{assert_catalogued, busy_second, map, origin};
 use crate::rows::{call_values, codec_values, judge_audio, registration_values};
+use crate::share::SetUp;
 
 #[expect(clippy::unnecessary_wraps, reason = "the fields it fills are optional")]
 fn at(start: Instant, ms: u64) -> Option<Instant> {
@@ -43,12 +44,16 @@ fn every_time_of_a_call_has_its_value() {
         ..Default::default()
     };
     let ended = t + Duration::from_millis(12_030);
-    let dns = Some(Duration::from_millis(7));
+    let set_up = SetUp {
+        dns: Some(Duration::from_millis(7)),
+        connect: Some(Duration::from_millis(3)),
+        tls: Some(Duration::from_micros(1500)),
+    };
     let found = map(&call_values(
         &end(true, Some(200), times),
         ended,
         at(t, 2021),
-        dns,
+        set_up,
     ));
     for (metric, expected) in [
         (id::FINAL_STATUS_CODE, 200.0),
@@ -62,6 +67,8 @@ fn every_time_of_a_call_has_its_value() {
         (id::CALL_DURATION_MS, 10_000.0),
         (id::DISCONNECT_DELAY_MS, 30.0),
         (id::DNS_TIME_MS, 7.0),
+        (id::TCP_CONNECT_MS, 3.0),
+        (id::TLS_HANDSHAKE_MS, 1.5),
     ] {
         assert!(
             (found[&metric] - expected).abs() < 1e-6,
@@ -84,7 +91,7 @@ fn every_time_of_a_call_has_its_value() {
         &end(false, Some(200), times),
         ended,
         at(t, 1990),
-        None,
+        SetUp::default(),
     ));
     assert!((found[&id::ACK_DELAY_MS] - 1.0).abs() < 1e-6);
     assert!((found[&id::EARLY_MEDIA_MS] - 10.0).abs() < 1e-6);
@@ -106,7 +113,12 @@ fn failed_and_cancelled_calls_have_theirs() {
         failed: at(t, 30),
         ..Default::default()
     };
-    let found = map(&call_values(&end(true, Some(486), busy), t, None, None));
+    let found = map(&call_values(
+        &end(true, Some(486), busy),
+        t,
+        None,
+        SetUp::default(),
+    ));
     assert_eq!(
         (found[&id::FINAL_STATUS_CODE], found[&id::CALL_RESULT]),
         (486.0, 1.0)
@@ -124,7 +136,7 @@ fn failed_and_cancelled_calls_have_theirs() {
         &end(true, Some(487), cancelled),
         t,
         None,
-        None,
+        SetUp::default(),
     ));
     assert!((found[&id::CANCEL_DELAY_MS] - 40.0).abs() < 1e-6);
     assert_eq!(found[&id::CALL_RESULT], 4.0);
@@ -134,7 +146,12 @@ fn failed_and_cancelled_calls_have_theirs() {
         invite: at(t, 0),
         ..Default::default()
     };
-    let found = map(&call_values(&end(true, None, silent), t, None, None));
+    let found = map(&call_values(
+        &end(true, None, silent),
+        t,
+        None,
+        SetUp::default(),
+    ));
     assert_eq!(found[&id::CALL_RESULT], 3.0);
     assert!(!found.contains_key(&id::FINAL_STATUS_CODE));
 }
@@ -150,13 +167,15 @@ fn a_registration_has_both_readings_of_its_delay() {
         authenticated: at(t, 60),
         refresh: false,
     };
-    let found = map(&registration_values(&registered, None));
+    let found = map(&registration_values(&registered, SetUp::default()));
     assert!((found[&id::REGISTRATION_TIME_MS] - 90.0).abs() < 1e-6);
     assert!((found[&id::REGISTRATION_AUTH_TIME_MS] - 30.0).abs() < 1e-6);
     assert_eq!(found[&id::REG_EXPIRES_S], 300.0);
-    assert!(!found.contains_key(&id::DNS_TIME_MS));
+    for absent in [id::DNS_TIME_MS, id::TCP_CONNECT_MS, id::TLS_HANDSHAKE_MS] {
+        assert!(!found.contains_key(&absent));
+    }
     registered.authenticated = None;
-    let found = map(&registration_values(&registered, None));
+    let found = map(&registration_values(&registered, SetUp::default()));
     assert_eq!(
         found[&id::REGISTRATION_AUTH_TIME_MS],
         found[&id::REGISTRATION_TIME_MS]

@@ -1,0 +1,364 @@
+//! All connections of a shard: opened when a message needs one, accepted, reused, closed.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use callmeter_engine::{Flow, LocalId};
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
+
+use super::{
+    connect,
+    connection::{Broken, Connection, Wire},
+    settings::StreamSettings,
+};
+use crate::signalling::poller::Poller;
+
+/// Tokens of the poller that are ours: no share has so high an id.
+const OURS: u64 = 1 << 62;
+/// Most connections of peers to one share; further ones are closed at once.
+const MOST_ACCEPTED: usize = 10_000;
+/// Connections accepted before other sockets get their turn.
+const ACCEPT_BURST: usize = 64;
+
+/// What happened to connections.
+#[derive(Debug)]
+pub(in crate::signalling) enum StreamEvent {
+    /// A message came.
+    Message { flow: Flow, bytes: Bytes },
+    /// A connection of ours is open.
+    Opened {
+        flow: Flow,
+        connect: Duration,
+        tls: Option<Duration>,
+    },
+    /// A connection could not be made, or is over.
+    Broken {
+        flow: Flow,
+        reason: String,
+        malformed: bool,
+    },
+}
+
+/// The connections of a shard.
+#[derive(Default)]
+pub(in crate::signalling) struct Streams {
+    locals: HashMap<LocalId, Local>,
+    listeners: HashMap<u64, LocalId>,
+    connections: HashMap<u64, Connection>,
+    by_flow: HashMap<Flow, u64>,
+    timers: BTreeSet<(Instant, u64)>,
+    events: VecDeque<StreamEvent>,
+    /// Connections and listeners that were not emptied in their last turn.
+    unfinished: Vec<u64>,
+    next_token: u64,
+    buffer: Vec<u8>,
+}
+
+/// What a local transport's connections have in common.
+struct Local {
+    settings: StreamSettings,
+    listener: Option<TcpListener>,
+    /// Where connections of ours come from, if peers know that port.
+    source: Option<SocketAddr>,
+    /// A socket that holds `source` until a connection does.
+    held: Option<OwnedFd>,
+    accepted: usize,
+}
+
+impl Streams {
+    /// Whether a token of the poller is for [`Self::ready`].
+    pub(in crate::signalling) fn owns(token: u64) -> bool {
+        token & OURS != 0
+    }
+
+    /// Adds a local transport that peers connect to.
+    pub(in crate::signalling) fn listen(
+        &mut self,
+        poller: &Poller,
+        local: LocalId,
+        settings: StreamSettings,
+        listener: TcpListener,
+    ) -> io::Result<()> {
+        let token = self.token();
+        poller.watch(&listener, token)?;
+        self.listeners.insert(token, local);
+        let added = Local {
+            settings,
+            listener: Some(listener),
+            source: None,
+            held: None,
+            accepted: 0,
+        };
+        self.locals.insert(local, added);
+        Ok(())
+    }
+
+    /// Adds a local transport whose connections are all made by us, from one port.
+    pub(in crate::signalling) fn open(
+        &mut self,
+        local: LocalId,
+        settings: StreamSettings,
+        (held, source): (OwnedFd, SocketAddr),
+    ) {
+        let added = Local {
+            settings,
+            listener: None,
+            source: Some(source),
+            held: Some(held),
+            accepted: 0,
+        };
+        self.locals.insert(local, added);
+    }
+
+    /// Closes a local transport and all its connections.
+    pub(in crate::signalling) fn close(&mut self, local: LocalId) {
+        self.locals.remove(&local);
+        self.listeners.retain(|_, of| *of != local);
+        let gone: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.flow.local == local)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in gone {
+            self.forget(token);
+        }
+    }
+
+    /// Sends a message by the connection of its flow; makes one if there is none. What becomes of
+    /// it is told by [`StreamEvent::Broken`].
+    pub(in crate::signalling) fn send(
+        &mut self,
+        now: Instant,
+        poller: &Poller,
+        flow: Flow,
+        bytes: Bytes,
+    ) {
+        let token = match self.by_flow.get(&flow) {
+            Some(token) => Ok(*token),
+            None => self.connect(now, poller, flow),
+        };
+        let queued = token.map_err(Broken::from).and_then(|token| {
+            let connection = self.connections.get_mut(&token);
+            connection.map_or(Ok(()), |connection| connection.queue(bytes))?;
+            Ok(token)
+        });
+        match queued {
+            Ok(token) => self.turn(now, token),
+            Err(broken) => self.break_flow(flow, broken),
+        }
+    }
+
+    /// A descriptor of ours is ready.
+    pub(in crate::signalling) fn ready(&mut self, now: Instant, poller: &Poller, token: u64) {
+        match self.listeners.get(&token) {
+            Some(local) => self.accept(now, poller, *local),
+            None => self.turn(now, token),
+        }
+    }
+
+    /// Goes on with what was interrupted for others.
+    pub(in crate::signalling) fn go_on(&mut self, now: Instant) {
+        for token in std::mem::take(&mut self.unfinished) {
+            self.turn(now, token);
+        }
+    }
+
+    /// Whether [`Self::go_on`] has something to do now.
+    pub(in crate::signalling) fn is_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(in crate::signalling) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Gives up openings that take too long, keeps idle connections alive.
+    pub(in crate::signalling) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, token)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            let Some(connection) = self.connections.get_mut(&token) else {
+                continue;
+            };
+            if connection.armed == Some(at) {
+                connection.armed = None;
+            }
+            match connection.timeout(now) {
+                Ok(()) => self.arm(token),
+                Err(broken) => self.end(token, broken),
+            }
+        }
+    }
+
+    /// What happened, in order.
+    pub(in crate::signalling) fn poll_event(&mut self) -> Option<StreamEvent> {
+        self.events.pop_front()
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        OURS | self.next_token
+    }
+
+    fn connect(&mut self, now: Instant, poller: &Poller, flow: Flow) -> io::Result<u64> {
+        let local = self
+            .locals
+            .get_mut(&flow.local)
+            .ok_or_else(|| io::Error::other("no such local transport"))?;
+        let socket = match (local.held.take(), local.source) {
+            (Some(held), _) => held,
+            (None, Some(source)) => connect::bound(source)?,
+            (None, None) => connect::unbound(flow.remote)?,
+        };
+        let stream = connect::connect(socket, flow.remote)?;
+        let wire = match &local.settings.tls {
+            None => Wire::Tcp(stream),
+            Some(tls) => {
+                let name = local.settings.name_of(flow.remote);
+                let session = ClientConnection::new(Arc::clone(&tls.client), name)
+                    .map_err(io::Error::other)?;
+                Wire::TlsClient(Box::new(StreamOwned::new(session, stream)))
+            }
+        };
+        let keep_alive = local.settings.keep_alive;
+        let connection = Connection::new(now, flow, wire, true, keep_alive);
+        self.add(poller, connection)
+    }
+
+    fn accept(&mut self, now: Instant, poller: &Poller, id: LocalId) {
+        for _ in 0..ACCEPT_BURST {
+            let Some(local) = self.locals.get_mut(&id) else {
+                return;
+            };
+            let accepted = match local.listener.as_ref().map(TcpListener::accept) {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "SIP connection not accepted");
+                    return;
+                }
+                None => return,
+            };
+            if local.accepted >= MOST_ACCEPTED {
+                tracing::debug!(most = MOST_ACCEPTED, "SIP connection closed: too many");
+                continue;
+            }
+            let (stream, remote) = accepted;
+            let flow = Flow {
+                local: id,
+                transport: local.settings.transport,
+                remote,
+            };
+            let ready = stream
+                .set_nonblocking(true)
+                .and_then(|()| stream.set_nodelay(true));
+            let server = local
+                .settings
+                .tls
+                .as_ref()
+                .and_then(|configs| configs.server.clone());
+            let wire = match server {
+                None => Ok(Wire::Tcp(stream)),
+                Some(config) => ServerConnection::new(config)
+                    .map(|session| Wire::TlsServer(Box::new(StreamOwned::new(session, stream))))
+                    .map_err(io::Error::other),
+            };
+            let keep_alive = local.settings.keep_alive;
+            let added = ready.and(wire).and_then(|wire| {
+                let connection = Connection::new(now, flow, wire, false, keep_alive);
+                self.add(poller, connection)
+            });
+            match added {
+                Ok(token) => {
+                    if let Some(local) = self.locals.get_mut(&id) {
+                        local.accepted += 1;
+                    }
+                    self.turn(now, token);
+                }
+                Err(error) => tracing::debug!(%error, %remote, "SIP connection not accepted"),
+            }
+        }
+    }
+
+    fn add(&mut self, poller: &Poller, connection: Connection) -> io::Result<u64> {
+        let token = self.token();
+        poller.watch_edges(connection.socket(), token)?;
+        self.by_flow.insert(connection.flow, token);
+        self.connections.insert(token, connection);
+        self.arm(token);
+        Ok(token)
+    }
+
+    fn turn(&mut self, now: Instant, token: u64) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        let flow = connection.flow;
+        match connection.turn(now, &mut self.buffer) {
+            Ok(turn) => {
+                if let Some((connect, tls)) = turn.opened {
+                    self.events
+                        .push_back(StreamEvent::Opened { flow, connect, tls });
+                }
+                let messages = turn.messages.into_iter();
+                self.events
+                    .extend(messages.map(|bytes| StreamEvent::Message { flow, bytes }));
+                if turn.more {
+                    self.unfinished.push(token);
+                }
+                self.arm(token);
+            }
+            Err(broken) => self.end(token, broken),
+        }
+    }
+
+    /// A connection is over.
+    fn end(&mut self, token: u64, broken: Broken) {
+        if let Some(flow) = self.forget(token) {
+            self.break_flow(flow, broken);
+        }
+    }
+
+    fn break_flow(&mut self, flow: Flow, broken: Broken) {
+        let Broken { reason, malformed } = broken;
+        self.events.push_back(StreamEvent::Broken {
+            flow,
+            reason,
+            malformed,
+        });
+    }
+
+    fn forget(&mut self, token: u64) -> Option<Flow> {
+        let connection = self.connections.remove(&token)?;
+        let flow = connection.flow;
+        self.by_flow.remove(&flow);
+        if !connection.is_ours()
+            && let Some(local) = self.locals.get_mut(&flow.local)
+        {
+            local.accepted = local.accepted.saturating_sub(1);
+        }
+        Some(flow)
+    }
+
+    /// Sees to it that a connection gets its turn in time. It has at most one entry: one that is due
+    /// too early is put back when it comes up.
+    fn arm(&mut self, token: u64) {
+        if let Some(connection) = self.connections.get_mut(&token)
+            && let Some(at) = connection.next()
+            && connection.armed.is_none_or(|armed| at < armed)
+        {
+            connection.armed = Some(at);
+            self.timers.insert((at, token));
+        }
+    }
+}

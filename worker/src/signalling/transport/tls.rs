@@ -1,0 +1,204 @@
+//! TLS of SIP connections: what is trusted, what we show, and failures by name.
+
+use std::{io, sync::Arc};
+
+use callmeter_engine::Invalid;
+use callmeter_proto::worker::{Tls, TlsVerify};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    ServerConfig, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+};
+
+/// The two sides of TLS of one share.
+#[derive(Clone)]
+pub(super) struct TlsConfigs {
+    pub(super) client: Arc<ClientConfig>,
+    /// With a certificate to listen with only.
+    pub(super) server: Option<Arc<ServerConfig>>,
+}
+
+/// Reads what the registrar's `tls` asks for; keys and certificates show in no error.
+pub(super) fn configs(tls: &Tls) -> Result<TlsConfigs, Invalid> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| invalid("verify", error.to_string(), "versions of the TLS library"))?;
+    let builder = match tls.verify() {
+        TlsVerify::Skip => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider.clone()))),
+        TlsVerify::Custom => builder.with_root_certificates(custom_roots(&tls.ca_pem)?),
+        TlsVerify::System | TlsVerify::Unspecified => {
+            builder.with_root_certificates(system_roots())
+        }
+    };
+    let client = if tls.client_certificate_pem.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let (chain, key) = pair("client", &tls.client_certificate_pem, &tls.client_key_pem)?;
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|_| mismatch("client_key_pem"))?
+    };
+    let server = if tls.server_certificate_pem.is_empty() {
+        None
+    } else {
+        let (chain, key) = pair("server", &tls.server_certificate_pem, &tls.server_key_pem)?;
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| invalid("verify", error.to_string(), "versions of the TLS library"))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|_| mismatch("server_key_pem"))?;
+        Some(Arc::new(config))
+    };
+    Ok(TlsConfigs {
+        client: Arc::new(client),
+        server,
+    })
+}
+
+fn custom_roots(pem: &str) -> Result<RootCertStore, Invalid> {
+    let refused = || {
+        invalid(
+            "ca_pem",
+            "unreadable".to_owned(),
+            "one or more certificates in PEM",
+        )
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|_| refused())?;
+        roots.add(certificate).map_err(|_| refused())?;
+    }
+    if roots.is_empty() {
+        return Err(refused());
+    }
+    Ok(roots)
+}
+
+/// What the system trusts; unreadable files of it are left out, as everywhere.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn pair(side: &str, certificate: &str, key: &str) -> Result<Pair, Invalid> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let chain = chain.ok_or_else(|| {
+        invalid(
+            &format!("{side}_certificate_pem"),
+            "unreadable".to_owned(),
+            "a certificate chain in PEM",
+        )
+    })?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
+        invalid(
+            &format!("{side}_key_pem"),
+            "unreadable".to_owned(),
+            "a private key in PEM",
+        )
+    })?;
+    Ok((chain, key))
+}
+
+fn mismatch(field: &str) -> Invalid {
+    invalid(
+        field,
+        "another key".to_owned(),
+        "the key of the certificate beside it",
+    )
+}
+
+fn invalid(field: &str, value: String, accepted: &'static str) -> Invalid {
+    Invalid {
+        field: format!("registrar.tls.{field}"),
+        value,
+        accepted,
+    }
+}
+
+/// Why a connection broke, for people; TLS failures by the names users know.
+pub(super) fn reason(error: &io::Error) -> String {
+    let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        return error.to_string();
+    };
+    let name = match tls {
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "certificate has expired".to_owned(),
+        // An authority of the right name with another key is unknown, too.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "certificate signed by unknown authority".to_owned(),
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        }) => format!(
+            "certificate is valid for {}, not {}",
+            presented.join(", "),
+            expected.to_str()
+        ),
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::UnsupportedCertificate,
+        ) => "bad certificate".to_owned(),
+        other => other.to_string(),
+    };
+    format!("TLS handshake failure: {name}")
+}
+
+/// Takes every certificate (`verify: skip`); the signatures of the handshake are still checked.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

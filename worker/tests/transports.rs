@@ -1,0 +1,343 @@
+//! Calls over TCP and TLS on real sockets, and what is said of connections that fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy's configuration does not count as tests"
+)]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use callmeter_metrics::by_key;
+use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use support::{
+    gateway::TestGateway,
+    ports,
+    process::{Worker, environment},
+    run::{Group, Told, assert_complete, begin, finish},
+    soon,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A certificate for `names` and the authority it is from, all in PEM.
+struct Certificates {
+    ca: String,
+    certificate: String,
+    key: String,
+}
+
+fn certificates(names: &[&str], expired: bool) -> Certificates {
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut leaf = CertificateParams::new(names).unwrap();
+    if expired {
+        leaf.not_before = date_time_ymd(2020, 1, 1);
+        leaf.not_after = date_time_ymd(2021, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = leaf.signed_by(&key, &issuer).unwrap();
+    Certificates {
+        ca: issuer.pem(),
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+fn registrar(transport: &str, tls: Option<Tls>) -> Registrar {
+    Registrar {
+        transport: transport.into(),
+        tls,
+        ..Registrar::default()
+    }
+}
+
+fn answers_with(certificates: &Certificates) -> Tls {
+    Tls {
+        server_certificate_pem: certificates.certificate.clone(),
+        server_key_pem: certificates.key.clone(),
+        ..Tls::default()
+    }
+}
+
+fn trusts(ca: &str) -> Tls {
+    Tls {
+        verify: TlsVerify::Custom.into(),
+        ca_pem: ca.into(),
+        ..Tls::default()
+    }
+}
+
+/// Runs callers and callees of one worker at `ip` against each other.
+async fn run(ip: &str, callers: Registrar, callees: Registrar) -> (Told, String) {
+    let mut gateway = TestGateway::start().await;
+    let mut variables = environment(&gateway, ports::block());
+    for (name, value) in &mut variables {
+        if name == "SIP_IP" {
+            ip.clone_into(value);
+        }
+    }
+    let worker = Worker::spawn(&variables);
+    let mut peer = gateway.welcome().await;
+    let groups = [
+        Group {
+            registrar: Some(callees),
+            ..Group::new("callees", Role::Callee, 4)
+        },
+        Group {
+            registrar: Some(callers),
+            ..Group::new("callers", Role::Caller, 4)
+        },
+    ];
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_complete(&told);
+    (told, worker.log())
+}
+
+/// The values a metric of calls has in the rows of a group.
+fn values(told: &Told, group: &str, key: &str) -> Vec<f64> {
+    let id = by_key(key).unwrap().id.0;
+    let rows = told.rows.iter().filter(|row| row.group == group);
+    rows.flat_map(|row| &row.values)
+        .filter(|value| value.metric == id)
+        .map(|value| value.value)
+        .collect()
+}
+
+fn assert_called(told: &Told, transport: &str) {
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_eq!(told.calls("callers").len(), 4);
+    assert_eq!(told.calls("callees").len(), 4);
+    for (from, to) in [("callers", "callees"), ("callees", "callers")] {
+        let sent = told.sum(from, "packets_sent", Direction::Send);
+        assert_eq!(sent, told.sum(to, "packets_received", Direction::Recv));
+        assert!(sent > 100, "{sent} packets");
+    }
+    for contact in told.contacts("callees").values() {
+        assert!(
+            contact.ends_with(&format!(";transport={transport}")),
+            "{contact}"
+        );
+    }
+    assert_eq!(told.retransmissions(), 0);
+}
+
+#[tokio::test]
+async fn calls_over_tcp() {
+    for ip in ["127.0.0.1", "::1"] {
+        let (told, _) = run(ip, registrar("tcp", None), registrar("tcp", None)).await;
+        assert_called(&told, "tcp");
+        // One connection for all four callers, and one of the callees back for their BYEs or none.
+        let connect = values(&told, "callers", "tcp_connect_ms");
+        assert_eq!(connect.len(), 1, "{connect:?}");
+        assert!((0.0..1000.0).contains(&connect[0]), "{connect:?}");
+        assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+    }
+}
+
+/// The control: UDP has no connection to measure.
+#[tokio::test]
+async fn calls_over_udp_measure_no_connection() {
+    let (told, _) = run("127.0.0.1", registrar("udp", None), registrar("udp", None)).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert!(values(&told, "callers", "tcp_connect_ms").is_empty());
+    assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+}
+
+#[tokio::test]
+async fn calls_over_tls() {
+    let own = certificates(&["127.0.0.1", "::1"], false);
+    for ip in ["127.0.0.1", "::1"] {
+        let callers = registrar("tls", Some(trusts(&own.ca)));
+        let (told, log) = run(ip, callers, registrar("tls", Some(answers_with(&own)))).await;
+        assert_called(&told, "tls");
+        assert_eq!(values(&told, "callers", "tcp_connect_ms").len(), 1);
+        let handshake = values(&told, "callers", "tls_handshake_ms");
+        assert_eq!(handshake.len(), 1, "{handshake:?}");
+        assert!((0.01..5000.0).contains(&handshake[0]), "{handshake:?}");
+        let secret = own.key.lines().nth(1).unwrap();
+        assert!(!log.contains(secret), "the key is in the log");
+    }
+}
+
+/// Each way a certificate can be wrong, by the name users search for; `skip` takes them all.
+#[tokio::test]
+async fn wrong_certificates_are_named() {
+    let other = certificates(&["127.0.0.1"], false);
+    let foreign = certificates(&["pbx.example"], false);
+    let expired = certificates(&["127.0.0.1"], true);
+    let skip = Some(Tls {
+        verify: TlsVerify::Skip.into(),
+        ..Tls::default()
+    });
+    for (shown, checked, wanted) in [
+        (
+            &expired,
+            Some(trusts(&expired.ca)),
+            Some("TLS handshake failure: certificate has expired"),
+        ),
+        (
+            &other,
+            Some(trusts(&foreign.ca)),
+            Some("TLS handshake failure: certificate signed by unknown authority"),
+        ),
+        (
+            &other,
+            None,
+            Some("TLS handshake failure: certificate signed by unknown authority"),
+        ),
+        (
+            &foreign,
+            Some(trusts(&foreign.ca)),
+            Some("TLS handshake failure: certificate is valid for"),
+        ),
+        (&expired, skip, None),
+    ] {
+        let callees = registrar("tls", Some(answers_with(shown)));
+        let (told, _) = run("127.0.0.1", registrar("tls", checked), callees).await;
+        let calls = told.calls("callers");
+        assert_eq!(calls.len(), 4);
+        let Some(wanted) = wanted else {
+            assert_called(&told, "tls");
+            continue;
+        };
+        for (outcome, detail) in calls {
+            assert_eq!(outcome, Outcome::CallFailed);
+            assert!(detail.contains(wanted), "{detail}");
+        }
+        let errors = told.sum("callers", "transport_errors", Direction::Send);
+        assert!(errors >= 4, "{errors} transport errors");
+    }
+}
+
+/// One caller group against a peer of the test's own.
+async fn callers_against(peer_at: SocketAddr, registrar: Registrar, count: u32) -> Told {
+    let mut gateway = TestGateway::start().await;
+    let _worker = Worker::spawn(&environment(&gateway, ports::block()));
+    let mut peer = gateway.welcome().await;
+    let group = Group {
+        registrar: Some(registrar),
+        peers: vec![format!("sip:far@{peer_at}"); count as usize],
+        ..Group::new("callers", Role::Caller, count)
+    };
+    let mut told = begin(&mut peer, "run-1", &[group]).await;
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_complete(&told);
+    told
+}
+
+#[tokio::test]
+async fn a_refused_connection_fails_the_call_at_once() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let told = callers_against(address, registrar("tcp", None), 1).await;
+    let calls = told.calls("callers");
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].0, Outcome::CallFailed);
+    assert!(calls[0].1.contains("Connection refused"), "{calls:?}");
+}
+
+/// Answers the INVITE of each connection with `answer`, Via to CSeq copied, in small pieces; returns
+/// the ports the connections came from.
+fn scripted(
+    answer: &'static str,
+    connections: usize,
+) -> (SocketAddr, std::thread::JoinHandle<BTreeSet<u16>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = std::thread::spawn(move || {
+        let mut from = BTreeSet::new();
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            let (mut stream, remote) = listener.accept().unwrap();
+            from.insert(remote.port());
+            let head = read_head(&mut stream);
+            let mut copied = String::new();
+            for line in head.lines() {
+                let name = line.split(':').next().unwrap_or_default();
+                if ["Via", "From", "To", "Call-ID", "CSeq"].contains(&name) {
+                    copied.push_str(line);
+                    copied.push_str("\r\n");
+                }
+            }
+            let text = answer.replace("@COPIED@", &copied);
+            for piece in text.as_bytes().chunks(7) {
+                stream.write_all(piece).unwrap();
+                stream.flush().unwrap();
+            }
+            open.push(stream);
+        }
+        for mut stream in open {
+            // Until the worker closes it, so that nothing is lost with a reset.
+            stream
+                .set_read_timeout(Some(Duration::from_secs(60)))
+                .unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        from
+    });
+    (address, peer)
+}
+
+fn read_head(stream: &mut TcpStream) -> String {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn each_endpoint_may_have_a_connection_of_its_own() {
+    const BUSY: &str = "SIP/2.0 486 Busy Here\r\n@COPIED@Content-Length: 0\r\n\r\n";
+    let (address, peer) = scripted(BUSY, 3);
+    let registrar = Registrar {
+        transport: "tcp".into(),
+        connection_per_endpoint: true,
+        ..Registrar::default()
+    };
+    let told = callers_against(address, registrar, 3).await;
+    let calls = told.calls("callers");
+    assert_eq!(calls.len(), 3);
+    assert!(
+        calls.iter().all(|(_, detail)| detail.contains("486")),
+        "{calls:?}"
+    );
+    // Connections stay for 32 s after the run, for late requests; ending the worker closes them.
+    let from = soon("the peer has seen all connections end", async {
+        tokio::task::spawn_blocking(move || peer.join().unwrap())
+            .await
+            .unwrap()
+    })
+    .await;
+    assert_eq!(from.len(), 3, "{from:?}");
+}
+
+/// A length that is none leaves no way to find the next message: the connection ends, the call fails.
+#[tokio::test]
+async fn a_peer_that_speaks_no_sip_is_hung_up_on() {
+    const WRONG: &str = "SIP/2.0 486 Busy Here\r\n@COPIED@Content-Length: -1\r\n\r\n";
+    let (address, _peer) = scripted(WRONG, 1);
+    let told = callers_against(address, registrar("tcp", None), 1).await;
+    let calls = told.calls("callers");
+    assert_eq!(calls[0].0, Outcome::CallFailed);
+    assert!(calls[0].1.contains("the peer sent no SIP"), "{calls:?}");
+}
