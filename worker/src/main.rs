@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 use callmeter_process::{OnPanic, harden};
 
-/// Messages, rows and events are allocated by one thread and freed by another, thousands a second.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     if let Err(error) = harden(OnPanic::EndProcess) {
         eprintln!("callmeter-worker: core files cannot be forbidden: {error}");

@@ -12,7 +12,6 @@
 mod client;
 mod endpoint;
 mod outbox;
-mod parked;
 mod ports;
 mod stats;
 mod thread;
@@ -41,7 +40,6 @@ pub use client::{MediaClient, Wake};
 pub use stats::{LatenessHistogram, LocalStats};
 
 use crate::sys::clock::Scale;
-use crate::sys::limits::open_files;
 use crate::sys::socket::StampKeeper;
 use crate::sys::thread as scheduling;
 
@@ -49,11 +47,6 @@ use crate::sys::thread as scheduling;
 const COMMANDS: usize = 4096;
 /// Events that may wait for one client.
 const EVENTS: usize = 4096;
-
-/// Pairs of sockets a thread keeps for its next streams at most.
-const PARKED: u64 = 1024;
-/// The same, as a part of the open files the process may have: one pair in so many.
-const FILES_PER_PARKED: u64 = 32;
 
 /// What the pool is made of.
 #[derive(Debug, Clone)]
@@ -101,8 +94,6 @@ struct Shared {
     scale: Scale,
     seed: u64,
     rtcp_interval: Duration,
-    /// Pairs of sockets each thread may keep for its next streams.
-    parked: usize,
     stop: AtomicBool,
     _stamps: StampKeeper,
 }
@@ -152,7 +143,6 @@ impl MediaPool {
             scale: Scale::now(),
             seed: config.seed,
             rtcp_interval: config.rtcp_interval,
-            parked: PARKED.min(open_files() / FILES_PER_PARKED) as usize,
             stop: AtomicBool::new(false),
             _stamps: StampKeeper::new()?,
         });

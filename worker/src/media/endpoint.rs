@@ -6,7 +6,6 @@ use callmeter_engine::media::{MediaEvent, StreamId, StreamSnapshot};
 use callmeter_media::{Cursor, Track};
 use callmeter_rtp::{Datagram, HEADER_LEN, RtpStream, Time};
 
-use super::parked::Pair;
 use super::stats::ThreadStats;
 use super::trace;
 use super::tracks::CLOCK_RATE;
@@ -24,8 +23,6 @@ const REPORT: usize = 128;
 const SECOND: u64 = 1000;
 /// Datagrams read from one socket when its stream ends: more than its buffer holds.
 const DRAIN: usize = 4096;
-/// Fewer datagrams than a full buffer holds: nothing was dropped that was not told yet.
-const FEW: usize = 32;
 
 /// A thread's buffers and clocks, lent to its endpoints.
 #[derive(Debug)]
@@ -77,22 +74,14 @@ pub(super) enum Taken {
     First(Time),
 }
 
-/// What is left of a stream.
-#[derive(Debug)]
-pub(super) struct End {
-    /// When its first packet came, if it was among what waited at the end.
-    pub(super) first: Option<Time>,
-    pub(super) last: StreamSnapshot,
-    /// Its sockets hold nothing of it.
-    pub(super) reusable: bool,
-}
-
 /// Sockets of a stream from `Open` to `Remove`.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) id: StreamId,
     pub(super) client: usize,
-    pub(super) sockets: Pair,
+    pub(super) port: u16,
+    pub(super) rtp: MediaSocket,
+    pub(super) rtcp: MediaSocket,
     /// From `Start` on.
     pub(super) live: Option<Live>,
 }
@@ -176,11 +165,11 @@ impl Endpoint {
     ) -> Option<StreamSnapshot> {
         let live = self.live.as_mut()?;
         if live.sending {
-            send_packet(live, &self.sockets.rtp, (slot, due), io, stats);
+            send_packet(live, &self.rtp, (slot, due), io, stats);
         }
         live.stream.end_late_events(due);
         if live.stream.rtcp_due() <= due {
-            send_report(live, &self.sockets.rtcp, false, io, stats);
+            send_report(live, &self.rtcp, false, io, stats);
         }
         if slot < live.next_second {
             return None;
@@ -214,7 +203,7 @@ impl Endpoint {
         let Some(live) = self.live.as_mut() else {
             return Taken::Nothing;
         };
-        let Some((received, at)) = io.next(&self.sockets.rtp) else {
+        let Some((received, at)) = io.next(&self.rtp) else {
             return Taken::Nothing;
         };
         stats.packets_received.add(1);
@@ -222,12 +211,7 @@ impl Endpoint {
         let Some(from) = received.from else {
             return Taken::Datagram;
         };
-        trace::packet(
-            "received",
-            &self.sockets.rtp,
-            from,
-            &io.receive[..received.len],
-        );
+        trace::packet("received", &self.rtp, from, &io.receive[..received.len]);
         let datagram = Datagram {
             at,
             from,
@@ -243,7 +227,7 @@ impl Endpoint {
     /// Takes one datagram of the RTCP socket; `None` when none waits.
     pub(super) fn receive_rtcp(&mut self, io: &mut Io, stats: &ThreadStats) -> Option<()> {
         let live = self.live.as_mut()?;
-        let (received, at) = io.next(&self.sockets.rtcp)?;
+        let (received, at) = io.next(&self.rtcp)?;
         live.note_drops(1, received.dropped, stats);
         let before = live.stream.refused().rtcp;
         live.stream
@@ -252,37 +236,32 @@ impl Endpoint {
         Some(())
     }
 
-    /// The stream ends: reads what still waits, says goodbye and gives the last figures.
-    pub(super) fn end(&mut self, io: &mut Io, stats: &ThreadStats) -> End {
-        let (mut first, mut read) = (None, 0);
-        while read < DRAIN {
+    /// The stream ends: reads what still waits, says goodbye and gives the last figures, with the
+    /// time of the first packet if it was among what waited.
+    pub(super) fn end(
+        &mut self,
+        io: &mut Io,
+        stats: &ThreadStats,
+    ) -> (Option<Time>, StreamSnapshot) {
+        let mut first = None;
+        for _ in 0..DRAIN {
             match self.receive_rtp(io, stats) {
                 Taken::Nothing => break,
                 Taken::Datagram => {}
                 Taken::First(at) => first = Some(at),
             }
-            read += 1;
         }
-        while read < 2 * DRAIN && self.receive_rtcp(io, stats).is_some() {
-            read += 1;
+        for _ in 0..DRAIN {
+            if self.receive_rtcp(io, stats).is_none() {
+                break;
+            }
         }
         let Some(live) = self.live.as_mut() else {
-            return End {
-                first: None,
-                last: StreamSnapshot::default(),
-                reusable: true,
-            };
+            return (None, StreamSnapshot::default());
         };
-        // A socket tells of what it dropped with the next datagram; whoever had it next would be
-        // told, too.
-        let reusable = live.drops == [0; 2] && read < FEW;
-        send_report(live, &self.sockets.rtcp, true, io, stats);
+        send_report(live, &self.rtcp, true, io, stats);
         live.stream.finish();
-        End {
-            first,
-            last: live.stream.second(monotonic()),
-            reusable,
-        }
+        (first, live.stream.second(monotonic()))
     }
 }
 

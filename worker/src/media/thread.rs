@@ -21,7 +21,6 @@ use super::Shared;
 use super::client::{Bell, Envelope};
 use super::endpoint::{Endpoint, Io, Taken};
 use super::outbox::Outbox;
-use super::parked::Parked;
 use super::stats::ThreadStats;
 use super::wheel::Wheel;
 use crate::sys::clock::{monotonic, sleep_until, wall_offset};
@@ -57,7 +56,6 @@ pub(super) struct MediaThread {
     ids: HashMap<StreamId, u32>,
     endpoints: Vec<Option<Box<Endpoint>>>,
     vacant: Vec<u32>,
-    parked: Parked,
     wheel: Wheel,
     due: Vec<u32>,
     started: u64,
@@ -96,7 +94,6 @@ impl MediaThread {
             ids: HashMap::new(),
             endpoints: Vec::new(),
             vacant: Vec::new(),
-            parked: Parked::new(shared.parked),
             wheel: Wheel::default(),
             due: Vec::new(),
             started: 0,
@@ -175,9 +172,6 @@ impl MediaThread {
             return;
         }
         self.next_compare = now.plus_nanos(COMPARE);
-        while let Some(pair) = self.parked.expired(now) {
-            self.close(pair);
-        }
         let offset = wall_offset();
         let change = offset - std::mem::replace(&mut self.io.wall_offset, offset);
         if change.abs() > STEP {

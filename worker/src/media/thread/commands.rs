@@ -8,18 +8,16 @@ use callmeter_rtp::{EventTypes, RtpStream, StreamConfig};
 use rustix::event::epoll;
 
 use super::super::client::hash;
-use super::super::endpoint::{End, Endpoint, Live};
-use super::super::parked::{Found, Pair};
+use super::super::endpoint::{Endpoint, Live};
 use super::super::tracks::CLOCK_RATE;
 use super::{MediaThread, tell_digits};
 use crate::sys::clock::monotonic;
+use crate::sys::socket::MediaSocket;
 
 /// Commands taken between two slots.
 const COMMANDS: usize = 256;
 /// Port pairs tried for one stream before it fails.
 const PORT_TRIES: usize = 64;
-/// Pairs of ports that must be free for any to be kept after its stream.
-const SPARE_PORTS: usize = 2048;
 
 impl MediaThread {
     pub(super) fn take_commands(&mut self) {
@@ -52,18 +50,20 @@ impl MediaThread {
             self.tell(client, MediaEvent::OpenFailed { stream, reason });
             return;
         }
-        let sockets = match self.sockets() {
-            Ok(sockets) => sockets,
+        let (rtp, rtcp, port) = match self.bind_pair() {
+            Ok(bound) => bound,
             Err(reason) => {
                 self.tell(client, MediaEvent::OpenFailed { stream, reason });
                 return;
             }
         };
-        let local = (self.shared.ip, sockets.port).into();
+        let local = (self.shared.ip, port).into();
         let endpoint = Box::new(Endpoint {
             id: stream,
             client,
-            sockets,
+            port,
+            rtp,
+            rtcp,
             live: None,
         });
         let index = if let Some(index) = self.vacant.pop() {
@@ -78,48 +78,8 @@ impl MediaThread {
         self.tell(client, MediaEvent::Opened { stream, local });
     }
 
-    /// A pair that waits for its next use, else a new one; if there is none, any that waits.
-    fn sockets(&mut self) -> Result<Pair, String> {
-        if let Some(pair) = self.quiet(false) {
-            return Ok(pair);
-        }
-        let bound = self.bind_pair();
-        bound.or_else(|reason| self.quiet(true).ok_or(reason))
-    }
-
-    /// A pair of an ended stream; those that somebody still sends to are closed.
-    fn quiet(&mut self, urgent: bool) -> Option<Pair> {
-        loop {
-            match self.parked.take(monotonic(), urgent)? {
-                Found::Quiet(pair) => return Some(pair),
-                Found::Disturbed(pair) => self.close(pair),
-            }
-        }
-    }
-
-    /// Closes sockets; then their ports may be taken again.
-    pub(super) fn close(&mut self, pair: Pair) {
-        let port = pair.port;
-        drop(pair);
-        self.shared.ports().give_back(port);
-    }
-
-    /// Keeps the sockets of an ended stream while others run, if the range has ports to spare:
-    /// another thread cannot take what waits here.
-    fn park(&mut self, live: bool, pair: Pair) -> Result<(), Pair> {
-        if self.started == 0 || self.shared.ports().free() < SPARE_PORTS {
-            return Err(pair);
-        }
-        let watched = [&pair.rtp, &pair.rtcp].into_iter().filter(|_| live);
-        let left = watched.map(|socket| epoll::delete(&self.epoll, socket));
-        if left.into_iter().any(|left| left.is_err()) {
-            return Err(pair);
-        }
-        self.parked.put(monotonic(), pair)
-    }
-
     /// Binds the first pair of the range that nobody holds (R24, R30).
-    fn bind_pair(&mut self) -> Result<Pair, String> {
+    fn bind_pair(&mut self) -> Result<(MediaSocket, MediaSocket, u16), String> {
         let shared = Arc::clone(&self.shared);
         let (low, high) = shared.ports_range;
         let place = format!("bind an RTP port pair of {low}-{high} on {}", shared.ip);
@@ -129,8 +89,10 @@ impl MediaThread {
             let Some(port) = shared.ports().take() else {
                 break;
             };
-            match Pair::bind(shared.ip, port) {
-                Ok(pair) => return Ok(pair),
+            let bound = MediaSocket::bind(shared.ip, port)
+                .and_then(|rtp| Ok((rtp, MediaSocket::bind(shared.ip, port + 1)?)));
+            match bound {
+                Ok((rtp, rtcp)) => return Ok((rtp, rtcp, port)),
                 Err(error) => {
                     shared.ports().give_back(port);
                     if error.kind() != std::io::ErrorKind::AddrInUse {
@@ -179,7 +141,7 @@ impl MediaThread {
                 return;
             }
         };
-        for socket in [&endpoint.sockets.rtp, &endpoint.sockets.rtcp] {
+        for socket in [&endpoint.rtp, &endpoint.rtcp] {
             if let Err(error) = socket.set_dscp(dscp) {
                 tracing::warn!(stream = id.0, dscp, %error, "packets leave without their DSCP");
             }
@@ -212,8 +174,8 @@ impl MediaThread {
             return;
         }
         for (socket, token) in [
-            (&endpoint.sockets.rtp, u64::from(index) << 1),
-            (&endpoint.sockets.rtcp, u64::from(index) << 1 | 1),
+            (&endpoint.rtp, u64::from(index) << 1),
+            (&endpoint.rtcp, u64::from(index) << 1 | 1),
         ] {
             let data = epoll::EventData::new_u64(token);
             if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN) {
@@ -291,32 +253,13 @@ impl MediaThread {
             self.wheel.remove(index, live.place);
             self.started -= 1;
         }
-        let End {
-            first,
-            last,
-            reusable,
-        } = endpoint.end(&mut self.io, &self.stats);
+        let (first, last) = endpoint.end(&mut self.io, &self.stats);
         // Told after the first packet and before the end.
         let digits: Vec<_> = std::iter::from_fn(|| endpoint.digit_event(&self.io.scale)).collect();
-        let Endpoint {
-            client,
-            sockets,
-            live,
-            ..
-        } = *endpoint;
-        let kept = if reusable {
-            self.park(live.is_some(), sockets)
-        } else {
-            Err(sockets)
-        };
-        if let Err(sockets) = kept {
-            self.close(sockets);
-        }
-        if self.started == 0 {
-            while let Some(pair) = self.parked.any() {
-                self.close(pair);
-            }
-        }
+        let Endpoint { client, port, .. } = *endpoint;
+        // Unbound before the pair can be taken again; closing also leaves epoll.
+        drop(endpoint);
+        self.shared.ports().give_back(port);
         if let Some(at) = first {
             let at = self.io.scale.instant(at);
             self.tell(client, MediaEvent::FirstPacket { stream, at });
