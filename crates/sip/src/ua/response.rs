@@ -77,10 +77,13 @@ impl UserAgent {
             }
             420 => {
                 let config = self.called(request, source);
-                for option in request.elements(HeaderName::Require) {
-                    if !understands(config, option) {
-                        builder.header(HeaderName::Unsupported, option);
-                    }
+                // In one field: a field each would make the answer many times the request.
+                let unsupported: Vec<&[u8]> = request
+                    .elements(HeaderName::Require)
+                    .filter(|option| !understands(config, option))
+                    .collect();
+                if !unsupported.is_empty() {
+                    builder.header(HeaderName::Unsupported, &unsupported.join(&b", "[..]));
                 }
             }
             421 => {

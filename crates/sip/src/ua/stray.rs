@@ -91,7 +91,9 @@ impl UserAgent {
         self.send_stateless(response_flow(essentials, flow), code, response);
     }
 
-    /// Refuses (or, for OPTIONS, answers) a request in a transaction of its own.
+    /// Refuses (or, for OPTIONS, answers) a request. An INVITE gets a transaction, whose answer is
+    /// repeated until the ACK comes. All else is answered without state (RFC 3261 §8.2.7): a
+    /// flood of it takes no room from calls, and what comes again is answered and counted again.
     pub(super) fn refuse(
         &mut self,
         now: Instant,
@@ -105,6 +107,9 @@ impl UserAgent {
         let response = self.plain_response(message, flow, code, Some(tag));
         let method = essentials.cseq.method;
         let to = response_flow(essentials, flow);
+        if method != Method::Invite {
+            return self.send_stateless(to, code, response);
+        }
         let id = self
             .transactions
             .open(&mut self.core, now, key, to, method, (None, None));
