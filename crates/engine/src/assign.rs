@@ -164,8 +164,11 @@ pub struct Audio {
 }
 
 /// How digits are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dtmf {
+    /// Telephone events in RTP (RFC 4733), where the far end takes them.
+    #[default]
+    Rfc4733,
     /// INFO requests with `application/dtmf-relay`.
     Info,
 }

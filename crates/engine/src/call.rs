@@ -9,7 +9,7 @@ use callmeter_sip::{CallEnd, CallKey, Replaces, Uri};
 
 use crate::assign::{Assign, ShareId};
 use crate::event::{Phase, Verdict};
-use crate::media::{StreamId, StreamSnapshot};
+use crate::media::{Digits, StreamId, StreamSnapshot};
 use crate::scenario::Progress;
 
 /// Where a call is; what its timer means.
@@ -106,6 +106,10 @@ pub(crate) struct Script {
     pub(crate) again: Option<(Instant, Change)>,
     /// Digits to send, the last one first.
     pub(crate) digits: Vec<char>,
+    /// Rows of digits given to the media thread whose end it has not told.
+    pub(crate) rows_sent: u32,
+    /// How many of them, the first ones, are of steps that were given up.
+    rows_given_up: u32,
     /// How long the answer to the first hold and to the first resume took.
     pub(crate) hold_delay: Option<Duration>,
     pub(crate) resume_delay: Option<Duration>,
@@ -119,9 +123,33 @@ impl Script {
             offered: None,
             again: None,
             digits: Vec::new(),
+            rows_sent: 0,
+            rows_given_up: 0,
             hold_delay: None,
             resume_delay: None,
         }
+    }
+}
+
+impl Script {
+    /// A step that sends digits begins.
+    pub(crate) fn start_digits(&mut self, digits: &str) {
+        self.digits = digits.chars().rev().collect();
+        self.rows_given_up = self.rows_sent;
+    }
+
+    /// Takes the digits of the next row, in the order they are sent.
+    pub(crate) fn next_row(&mut self) -> String {
+        let rest = self.digits.len().saturating_sub(Digits::MAX);
+        self.digits.drain(rest..).rev().collect()
+    }
+
+    /// A row is over; true if it is of the step in progress.
+    pub(crate) fn take_row(&mut self) -> bool {
+        self.rows_sent = self.rows_sent.saturating_sub(1);
+        let given_up = self.rows_given_up > 0;
+        self.rows_given_up = self.rows_given_up.saturating_sub(1);
+        !given_up
     }
 }
 

@@ -5,6 +5,7 @@ mod arrive;
 mod begin;
 mod config;
 mod dial;
+mod dtmf;
 mod ending;
 mod finish;
 mod measure;
@@ -174,8 +175,13 @@ impl Engine {
                     call.first_packet.get_or_insert(at);
                 }
             }
-            // Counted by the seconds of the stream.
-            MediaEvent::DigitReceived { .. } | MediaEvent::DigitsSent { .. } => {}
+            // Both are counted by the seconds of the stream.
+            MediaEvent::DigitReceived { stream, digit, .. } => {
+                self.digit_received(now, stream, digit);
+            }
+            MediaEvent::DigitsSent {
+                stream, dropped, ..
+            } => self.digits_sent(now, stream, dropped),
             MediaEvent::Second { stream, snapshot } => self.record(now, stream, &snapshot),
             MediaEvent::Removed { stream, last } => {
                 self.record(now, stream, &last);

@@ -6,8 +6,8 @@ mod common;
 
 use callmeter_engine::media::MediaCommand;
 use callmeter_engine::{
-    Account, Action, Assign, Header, MetricId, Outcome, Password, Phase, Refresher, Reliable, Role,
-    RowDirection, Scenario, SessionTimer, SessionTimerMode, Step, When,
+    Account, Action, Assign, Dtmf, Header, MetricId, Outcome, Password, Phase, Refresher, Reliable,
+    Role, RowDirection, Scenario, SessionTimer, SessionTimerMode, Step, When,
 };
 use callmeter_metrics::id;
 use common::proxy::Proxy;
@@ -192,6 +192,47 @@ fn events_of_the_far_end_start_steps() {
         (2000.0..2500.0).contains(&lasted),
         "the 9 ended it: {lasted}"
     );
+}
+
+/// Digits by RTP, more than one row of them, start the far end's steps; who is held cannot send.
+#[test]
+fn digits_in_rtp_start_steps() {
+    let by_rtp = |caller: Vec<Step>, callee: Vec<Step>| {
+        let mut world = World::new(2, 8);
+        let mut plan = world.plan(1, 1, Role::Callee, 1);
+        plan.dtmf = Dtmf::Rfc4733;
+        plan.scenario = Scenario::new(callee).unwrap();
+        world.assign(1, plan);
+        let mut plan = world.plan(0, 1, Role::Caller, 1);
+        plan.dtmf = Dtmf::Rfc4733;
+        plan.call.duration = secs(20);
+        plan.scenario = Scenario::new(caller).unwrap();
+        world.assign(0, plan);
+        let peers = world.sites[1].contacts(1);
+        world.start(1, 1, &[]);
+        world.start(0, 1, &peers);
+        world.run_until_ended(secs(90));
+        world
+    };
+    let digits = format!("{}#", "1".repeat(39));
+    let caller = vec![at(1, Action::SendDtmf(digits))];
+    let callee = vec![
+        on(When::DtmfReceived("#".into()), Action::HangUp),
+        on(When::DtmfReceived("5".into()), Action::Hold),
+    ];
+    let world = by_rtp(caller, callee);
+    assert_eq!(steps(&world, 0), [(1.0, 0.0), (0.0, 0.0)]);
+    assert_eq!(steps(&world, 1), [(0.0, 0.0), (1.0, 1.0)]);
+    assert_eq!(lines(&world, "INFO"), 0);
+    // 40 digits of 100 ms with pauses of 100 ms, from 1 s on.
+    let lasted = world.sites[0].values(1, id::CALL_DURATION_MS)[0];
+    assert!((8500.0..9500.0).contains(&lasted), "{lasted}");
+
+    let caller = vec![at(1, Action::Hold)];
+    let callee = vec![on(When::HoldReceived, Action::SendDtmf("1".into()))];
+    let world = by_rtp(caller, callee);
+    assert_eq!(steps(&world, 0), [(1.0, 0.0), (0.0, 0.0)]);
+    assert_eq!(steps(&world, 1), [(0.0, 0.0), (0.0, 1.0)]);
 }
 
 /// What never ran has failed: later than the call, on an event that never came, and everything of

@@ -74,7 +74,7 @@ pub(super) fn assign(
         reliable: dialog::reliable(message.reliable)?,
         session_timer: dialog::session_timer(message.session_timer.as_ref())?,
         headers: message.headers.into_iter().map(dialog::header).collect(),
-        dtmf: dialog::dtmf(message.dtmf, &message.scenario)?,
+        dtmf: dialog::dtmf(message.dtmf)?,
         scenario: dialog::scenario(&message.scenario)?,
         duration: millis(message.duration_ms),
         accept_external: message.accept_external,

@@ -7,10 +7,9 @@ use callmeter_sip::sdp::{self, Negotiated};
 use callmeter_sip::{OfferBy, Registration, UaError, Uri};
 
 use super::Engine;
-use crate::assign::{Dtmf, ShareId};
+use crate::assign::ShareId;
 use crate::call::{Call, Change, Purpose, Script, Stage as CallStage};
 use crate::media::StreamId;
-use crate::relay;
 use crate::scenario::{Action, Event, Tally};
 use crate::share::Share;
 use crate::timers::Timer;
@@ -85,8 +84,8 @@ impl Engine {
             Action::MediaUpdate => self.offer(now, stream, Change::Update),
             Action::SendDtmf(digits) => {
                 let (_, script) = script(&self.shares, &mut self.calls, stream)?;
-                script.digits = digits.chars().rev().collect();
-                self.send_digit(now, stream)
+                script.start_digits(digits);
+                self.send_digits(now, stream)
             }
             Action::ReRegister => self.register_again(now, stream),
             Action::Transfer { to, attended } => self.transfer(now, stream, to, *attended),
@@ -253,54 +252,6 @@ impl Engine {
     pub(super) fn running(&mut self, stream: StreamId) -> Option<&Action> {
         let (share, script) = script(&self.shares, &mut self.calls, stream)?;
         script.progress.running(&share.assign.scenario)
-    }
-
-    /// Sends the next digit; true when all have been sent.
-    fn send_digit(&mut self, now: Instant, stream: StreamId) -> Option<bool> {
-        let call = self.calls.get_mut(&stream)?;
-        let dtmf = self.shares.get(&call.share)?.assign.dtmf;
-        let digit = call.script.as_deref_mut()?.digits.pop();
-        let (Some(digit), Some(key)) = (digit, call.key) else {
-            return Some(digit.is_none());
-        };
-        match dtmf {
-            Dtmf::Info => {
-                let body = relay::body(digit);
-                let sent = self.ua.info(now, key, relay::CONTENT_TYPE, body);
-                sent.is_err().then_some(false)
-            }
-        }
-    }
-
-    /// The far end answered an INFO of ours, or did not.
-    pub(super) fn info_answered(&mut self, now: Instant, stream: StreamId, code: Option<u16>) {
-        let sends = |action: &Action| matches!(action, Action::SendDtmf(_));
-        if !self.running(stream).is_some_and(sends) {
-            return;
-        }
-        let taken = code.is_some_and(|code| (200..300).contains(&code));
-        let over = if taken {
-            self.send_digit(now, stream)
-        } else {
-            Some(false)
-        };
-        if let Some(executed) = over {
-            self.step_over(now, stream, executed);
-        }
-    }
-
-    /// An INFO of the far end; it may carry a digit.
-    pub(super) fn info_received(
-        &mut self,
-        now: Instant,
-        stream: StreamId,
-        content_type: &str,
-        body: &Bytes,
-    ) {
-        if let Some(digit) = relay::digit(content_type, body) {
-            self.script_event(now, stream, Event::DtmfReceived(digit));
-        }
-        self.script_event(now, stream, Event::InfoReceived);
     }
 
     fn register_again(&mut self, now: Instant, stream: StreamId) -> Option<bool> {

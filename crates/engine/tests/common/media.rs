@@ -115,9 +115,9 @@ impl MediaModel {
                     return;
                 };
                 stream.remote = Some(remote);
-                if telephone_events.is_some() {
-                    stream.events.get_or_insert_default();
-                }
+                stream.events = telephone_events
+                    .is_some()
+                    .then(|| stream.events.take().unwrap_or_default());
                 stream.sending = start_sending;
                 if stream.started.is_none() {
                     stream.started = Some(now);
@@ -140,7 +140,8 @@ impl MediaModel {
                 gap_ms,
                 ..
             } => {
-                let stream = self.streams.get(&key).filter(|stream| stream.sending);
+                let able = |stream: &&Stream| stream.sending && stream.events.is_some();
+                let stream = self.streams.get(&key).filter(able);
                 let to = stream.and_then(|stream| stream.remote);
                 let count = digits.as_slice().len() as u8;
                 let mut at = now;

@@ -126,18 +126,12 @@ fn do_what(
     })
 }
 
-/// How digits are sent; by RTP only where no step sends any.
-pub(super) fn dtmf(
-    dtmf: i32,
-    actions: &[proto::ScenarioAction],
-) -> Result<engine::Dtmf, engine::Invalid> {
-    let sends = |action: &proto::ScenarioAction| action.r#do() == proto::ScenarioDo::SendDtmf;
+/// How digits are sent; in RTP where the assignment does not say.
+pub(super) fn dtmf(dtmf: i32) -> Result<engine::Dtmf, engine::Invalid> {
     match proto::Dtmf::try_from(dtmf) {
+        Ok(proto::Dtmf::Unspecified | proto::Dtmf::Rfc4733) => Ok(engine::Dtmf::Rfc4733),
         Ok(proto::Dtmf::Info) => Ok(engine::Dtmf::Info),
-        Ok(proto::Dtmf::Unspecified | proto::Dtmf::Rfc4733) if !actions.iter().any(sends) => {
-            Ok(engine::Dtmf::Info)
-        }
-        _ => Err(invalid("dtmf", dtmf, "info, for steps that send digits")),
+        Err(_) => Err(invalid("dtmf", dtmf, "rfc4733 or info")),
     }
 }
 
