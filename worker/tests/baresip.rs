@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use callmeter_proto::worker::{Account, Direction, Outcome, Role};
+use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role};
 use support::{
     baresip::Baresip,
     eventually,
@@ -22,6 +22,13 @@ use support::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn registrar(transport: &str) -> Registrar {
+    Registrar {
+        transport: transport.into(),
+        ..Registrar::default()
+    }
+}
 
 /// baresip sends by its own clock: what comes back is what was sent, but for the packets it holds
 /// at the ends and for a clock that is a little slower.
@@ -38,8 +45,17 @@ fn assert_echoed(told: &Told, group: &str, least: i64) {
 
 #[tokio::test]
 async fn baresip_answers() {
+    answers("udp").await;
+}
+
+#[tokio::test]
+async fn baresip_answers_over_tcp() {
+    answers("tcp").await;
+}
+
+async fn answers(transport: &str) {
     let peer_ports = ports::block();
-    let Some(_baresip) = Baresip::spawn(peer_ports, "udp").await else {
+    let Some(_baresip) = Baresip::spawn(peer_ports, transport).await else {
         return;
     };
     let mut gateway = TestGateway::start().await;
@@ -50,6 +66,7 @@ async fn baresip_answers() {
         call_ms: 2000,
         repeat: true,
         run_ms: 5000,
+        registrar: Some(registrar(transport)),
         peers: vec![format!("sip:echo@127.0.0.1:{}", peer_ports.sip_first)],
         ..Group::new("callers", Role::Caller, 1)
     };
@@ -63,7 +80,16 @@ async fn baresip_answers() {
 
 #[tokio::test]
 async fn baresip_calls() {
-    let Some(baresip) = Baresip::spawn(ports::block(), "udp").await else {
+    calls("udp").await;
+}
+
+#[tokio::test]
+async fn baresip_calls_over_tcp() {
+    calls("tcp").await;
+}
+
+async fn calls(transport: &str) {
+    let Some(baresip) = Baresip::spawn(ports::block(), transport).await else {
         return;
     };
     let mut gateway = TestGateway::start().await;
@@ -74,6 +100,7 @@ async fn baresip_calls() {
             user: "u0".into(),
             ..Account::default()
         }],
+        registrar: Some(registrar(transport)),
         ring_ms: 300,
         run_ms: 6000,
         ..Group::new("callees", Role::Callee, 1)

@@ -11,8 +11,11 @@ mod support;
 
 use std::time::Duration;
 
-use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, endpoint_event::What};
+use callmeter_proto::worker::{
+    Account, Direction, Outcome, Registrar, Role, Tls, TlsVerify, endpoint_event::What,
+};
 use support::{
+    certificates::{Certificates, certificates},
     eventually,
     gateway::TestGateway,
     peer_process::{PeerProcess, program},
@@ -24,18 +27,34 @@ use support::{
 const ENDPOINTS: u32 = 10;
 const PASSWORD: &str = "planted-sip-password";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What Kamailio needs for TLS.
+const TLS: &str = r#"enable_tls=yes
+loadmodule "tls.so"
+modparam("tls", "tls_method", "TLSv1.2+")
+modparam("tls", "certificate", "@FOLDER@/certificate.pem")
+modparam("tls", "private_key", "@FOLDER@/key.pem")"#;
 
 /// Kamailio as registrar and proxy of `pbx.test` on a loopback port; none if it is not installed.
-async fn kamailio(algorithm: &str) -> Option<(PeerProcess, u16)> {
+async fn kamailio(
+    algorithm: &str,
+    transport: &str,
+    own: &Certificates,
+) -> Option<(PeerProcess, u16)> {
     let path = program("kamailio")?;
     let port = ports::block().sip_first;
+    let folder = tempfile::tempdir().unwrap();
     let template = include_str!("peers/kamailio.cfg");
     let config = template
         .replace("@PORT@", &port.to_string())
         .replace("@ALGORITHM@", algorithm)
+        .replace("@TRANSPORT@", transport)
+        .replace("@TLS@", if transport == "tls" { TLS } else { "" })
+        .replace("@FOLDER@", folder.path().to_str().unwrap())
         .replace("@PASSWORD@", PASSWORD);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kamailio.cfg"), config).unwrap();
+    let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("kamailio.cfg", &config);
+    write("certificate.pem", &own.certificate);
+    write("key.pem", &own.key);
     let arguments = [
         "-f",
         "kamailio.cfg",
@@ -50,9 +69,12 @@ async fn kamailio(algorithm: &str) -> Option<(PeerProcess, u16)> {
     ];
     let process = PeerProcess::spawn(&path, folder, &arguments.map(str::to_owned));
     eventually("Kamailio listens", async || {
-        std::net::UdpSocket::bind(("127.0.0.1", port))
-            .is_err()
-            .then_some(())
+        let at = ("127.0.0.1", port);
+        let taken = match transport {
+            "udp" => std::net::UdpSocket::bind(at).is_err(),
+            _ => std::net::TcpStream::connect(at).is_ok(),
+        };
+        taken.then_some(())
     })
     .await;
     Some((process, port))
@@ -67,19 +89,25 @@ fn accounts(prefix: &str, password: &str) -> Vec<Account> {
     (0..ENDPOINTS).map(account).collect()
 }
 
-fn registrar(port: u16) -> Registrar {
+fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
     Registrar {
         domain: "pbx.test".into(),
         outbound_proxy: format!("127.0.0.1:{port}"),
-        transport: "udp".into(),
+        transport: transport.into(),
+        tls: (transport == "tls").then(|| Tls {
+            verify: TlsVerify::Custom.into(),
+            ca_pem: ca.into(),
+            ..Tls::default()
+        }),
         register: true,
         expires_s: 60,
         ..Registrar::default()
     }
 }
 
-async fn run(algorithm: &str, caller_password: &str) -> Option<(Told, String)> {
-    let (_kamailio, port) = kamailio(algorithm).await?;
+async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
+    let own = certificates(&["pbx.test"], false);
+    let (_kamailio, port) = kamailio(algorithm, transport, &own).await?;
     let mut gateway = TestGateway::start().await;
     let mut variables = environment(&gateway, ports::block());
     variables.retain(|(name, _)| name != "LOG_LEVEL");
@@ -88,13 +116,13 @@ async fn run(algorithm: &str, caller_password: &str) -> Option<(Told, String)> {
     let mut peer = gateway.welcome().await;
     let callees = Group {
         accounts: accounts("b", PASSWORD),
-        registrar: Some(registrar(port)),
+        registrar: Some(registrar(port, transport, &own.ca)),
         run_ms: 7000,
         ..Group::new("callees", Role::Callee, ENDPOINTS)
     };
     let callers = Group {
         accounts: accounts("a", caller_password),
-        registrar: Some(registrar(port)),
+        registrar: Some(registrar(port, transport, &own.ca)),
         peers: (0..ENDPOINTS)
             .map(|n| format!("sip:b{n}@pbx.test"))
             .collect(),
@@ -112,8 +140,8 @@ async fn run(algorithm: &str, caller_password: &str) -> Option<(Told, String)> {
     Some((told, log))
 }
 
-async fn calls_through(algorithm: &str) {
-    let Some((told, log)) = run(algorithm, PASSWORD).await else {
+async fn calls_through(algorithm: &str, transport: &str) {
+    let Some((told, log)) = run(algorithm, transport, PASSWORD).await else {
         return;
     };
     assert_eq!(told.failed(), Vec::<String>::new());
@@ -124,7 +152,9 @@ async fn calls_through(algorithm: &str) {
         });
         assert_eq!(
             aors.filter(|aor| aor.contains("@pbx.test")).count() as u32,
-            ENDPOINTS
+            ENDPOINTS,
+            "{:?}",
+            told.events.last()
         );
         let accepted = told.sum(group, "reg_success", Direction::None);
         assert_eq!(accepted, told.sum(group, "reg_attempts", Direction::None));
@@ -166,19 +196,39 @@ async fn calls_through(algorithm: &str) {
 /// R99
 #[tokio::test]
 async fn registers_and_calls_with_md5() {
-    calls_through("MD5").await;
+    calls_through("MD5", "udp").await;
 }
 
 /// R99
 #[tokio::test]
 async fn registers_and_calls_with_sha_256() {
-    calls_through("SHA-256").await;
+    calls_through("SHA-256", "udp").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_tcp_with_md5() {
+    calls_through("MD5", "tcp").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_tcp_with_sha_256() {
+    calls_through("SHA-256", "tcp").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_tls_with_md5() {
+    calls_through("MD5", "tls").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_tls_with_sha_256() {
+    calls_through("SHA-256", "tls").await;
 }
 
 /// A wrong password ends as REGISTRATION_FAILED, and nothing is dialled.
 #[tokio::test]
 async fn a_wrong_password_is_a_failed_registration() {
-    let Some((told, _)) = run("MD5", "not-the-password").await else {
+    let Some((told, _)) = run("MD5", "udp", "not-the-password").await else {
         return;
     };
     assert_eq!(told.calls("callers").len(), 0);

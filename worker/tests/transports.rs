@@ -18,8 +18,8 @@ use std::{
 
 use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use support::{
+    certificates::{Certificates, certificates},
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -28,32 +28,6 @@ use support::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A certificate for `names` and the authority it is from, all in PEM.
-struct Certificates {
-    ca: String,
-    certificate: String,
-    key: String,
-}
-
-fn certificates(names: &[&str], expired: bool) -> Certificates {
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut leaf = CertificateParams::new(names).unwrap();
-    if expired {
-        leaf.not_before = date_time_ymd(2020, 1, 1);
-        leaf.not_after = date_time_ymd(2021, 1, 1);
-    }
-    let key = KeyPair::generate().unwrap();
-    let certificate = leaf.signed_by(&key, &issuer).unwrap();
-    Certificates {
-        ca: issuer.pem(),
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
-}
 
 fn registrar(transport: &str, tls: Option<Tls>) -> Registrar {
     Registrar {

@@ -8,6 +8,7 @@
 )]
 
 pub mod baresip;
+pub mod certificates;
 pub mod gateway;
 pub mod inspect;
 pub mod peer_process;

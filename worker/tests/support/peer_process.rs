@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use super::{eventually, ports::Ports};
@@ -44,6 +45,8 @@ impl PeerProcess {
             .args(arguments)
             .current_dir(folder.path())
             .env("TERM", "dumb")
+            // With the processes it makes it ends as one.
+            .process_group(0)
             .stdin(Stdio::null())
             .stderr(out.try_clone().unwrap())
             .stdout(out)
@@ -78,8 +81,8 @@ impl PeerProcess {
 
 impl Drop for PeerProcess {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended.
-        let _ = self.child.kill();
+        // Both fail only for processes that have ended.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- output of the peer ---\n{}", self.output());
