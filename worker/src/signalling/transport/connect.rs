@@ -14,7 +14,7 @@ use rustix::{
 /// Connections that may wait for [`TcpListener::accept`].
 const BACKLOG: i32 = 1024;
 
-/// A socket bound to an address, which may have other connections to other peers.
+/// A socket bound to an address, which may have other connections to other peers; port 0: any.
 pub(super) fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket(address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
@@ -39,11 +39,6 @@ pub(super) fn connect(socket: OwnedFd, remote: SocketAddr) -> io::Result<TcpStre
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// An unbound socket: the kernel picks the port.
-pub(super) fn unbound(remote: SocketAddr) -> io::Result<OwnedFd> {
-    socket(remote)
 }
 
 /// Opens a listening socket on exactly this address and port.

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     keep_alive: Option<Duration>,
     /// When bytes were last written.
     sent: Instant,
+    /// Why it is over, to be told in the next turn.
+    ending: Option<Broken>,
     /// The entry it has among the timers.
     pub(super) armed: Option<Instant>,
 }
@@ -110,6 +112,7 @@ impl Connection {
             established: None,
             keep_alive,
             sent: now,
+            ending: None,
             armed: None,
         }
     }
@@ -143,6 +146,9 @@ impl Connection {
 
     /// Does what can be done without waiting.
     pub(super) fn turn(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Result<Turn, Broken> {
+        if let Some(broken) = self.ending.take() {
+            return Err(broken);
+        }
         let mut turn = Turn::default();
         if self.stage == Stage::Connecting && !self.is_connected(now)? {
             return Ok(turn);
@@ -162,12 +168,12 @@ impl Connection {
         // the connection.
         let read = self.read(&mut turn, buffer);
         let written = self.write(now);
-        if turn.messages.is_empty() {
-            read?;
-            written?;
-        } else {
-            // The end shows up again in the next turn.
-            turn.more |= read.is_err() || written.is_err();
+        match read.and(written) {
+            Err(broken) if !turn.messages.is_empty() => {
+                self.ending = Some(broken);
+                turn.more = true;
+            }
+            over => over?,
         }
         Ok(turn)
     }

@@ -65,8 +65,8 @@ pub(in crate::signalling) struct Streams {
 struct Local {
     settings: StreamSettings,
     listener: Option<TcpListener>,
-    /// Where connections of ours come from, if peers know that port.
-    source: Option<SocketAddr>,
+    /// Where connections of ours come from; port 0: any, since peers know the listener's.
+    source: SocketAddr,
     /// A socket that holds `source` until a connection does.
     held: Option<OwnedFd>,
     accepted: usize,
@@ -88,11 +88,12 @@ impl Streams {
     ) -> io::Result<()> {
         let token = self.token();
         poller.watch(&listener, token)?;
+        let source = SocketAddr::new(listener.local_addr()?.ip(), 0);
         self.listeners.insert(token, local);
         let added = Local {
             settings,
             listener: Some(listener),
-            source: None,
+            source,
             held: None,
             accepted: 0,
         };
@@ -110,7 +111,7 @@ impl Streams {
         let added = Local {
             settings,
             listener: None,
-            source: Some(source),
+            source,
             held: Some(held),
             accepted: 0,
         };
@@ -215,10 +216,9 @@ impl Streams {
             .locals
             .get_mut(&flow.local)
             .ok_or_else(|| io::Error::other("no such local transport"))?;
-        let socket = match (local.held.take(), local.source) {
-            (Some(held), _) => held,
-            (None, Some(source)) => connect::bound(source)?,
-            (None, None) => connect::unbound(flow.remote)?,
+        let socket = match local.held.take() {
+            Some(held) => held,
+            None => connect::bound(local.source)?,
         };
         let stream = connect::connect(socket, flow.remote)?;
         let wire = match &local.settings.tls {
