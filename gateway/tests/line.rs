@@ -44,6 +44,34 @@ expect:
   - {metric: call_success_rate, min: 100}
 ";
 
+/// Calls over TCP that are held, resumed and ended by a digit, from the definition to the figures.
+const SCENARIO: &str = "
+duration: 9s
+groups:
+  - name: answerers
+    endpoints: 4
+    role: callee
+    registrar: {transport: tcp, register: false}
+    reliable: supported
+    call: {ringFor: 300ms}
+    scenario:
+      - {when: {event: dtmf, digits: '#'}, do: hangUp}
+  - name: callers
+    endpoints: 4
+    role: caller
+    target: {group: answerers}
+    registrar: {transport: tcp, register: false}
+    reliable: supported
+    headers: [{name: X-Test, value: line}]
+    call: {duration: 8s}
+    scenario:
+      - {when: {at: 1s}, do: hold}
+      - {when: {at: 2s}, do: resume}
+      - {when: {at: 3s}, do: sendDtmf, digits: '12#'}
+expect:
+  - {metric: call_success_rate, min: 100}
+";
+
 /// No `group` of a report has this name, or the figure is not there: the report is shown.
 fn figure(report: &Value, group: &str, pointer: &str) -> f64 {
     let groups = report["groups"].as_array().unwrap();
@@ -199,6 +227,36 @@ async fn a_test_over_rest_runs_between_two_workers_and_is_measured() {
         let files = files_with(folder.path(), &secret);
         assert_eq!(files, Vec::<std::path::PathBuf>::new());
     }
+}
+
+/// What a scenario says is done in every call, over the transport asked for, and measured.
+#[tokio::test]
+async fn a_scenario_over_tcp_is_done_and_measured() {
+    let folder = folder();
+    let gateway = Gateway::start(folder.path(), None).await;
+    let _workers = [
+        gateway.worker("line-a", "127.77.5.1").await,
+        gateway.worker("line-b", "127.77.5.2").await,
+    ];
+    let run = gateway.submit(SCENARIO).await;
+    let over = gateway.over(&run, WITHIN).await;
+    assert_eq!(over["status"], "COMPLETED", "{over:#}");
+    let report = gateway.get(&format!("/runs/{run}/results")).await.data();
+    assert_eq!(report["verdict"], "Passed", "{report:#}");
+    assert_eq!(count(&report, "callers", "/calls/succeeded"), 4);
+    let sum = |group, key, direction| metric(&report, group, key, direction, "sum");
+    let mean = |group, key| metric(&report, group, key, "none", "mean");
+    assert_eq!(sum("callers", "scenario_actions_executed", "send"), 12.0);
+    assert_eq!(sum("callers", "scenario_actions_failed", "send"), 0.0);
+    assert_eq!(sum("answerers", "scenario_actions_executed", "recv"), 4.0);
+    assert_eq!(sum("callers", "hold_count", "send"), 4.0);
+    assert_eq!(sum("callers", "dtmf_sent", "send"), 12.0);
+    assert_eq!(sum("answerers", "dtmf_received", "recv"), 12.0);
+    assert!(mean("callers", "hold_delay_ms") > 0.0);
+    assert!(mean("callers", "tcp_connect_ms") >= 0.0);
+    // The digits begin 3 s after the answer, each takes 200 ms with its pause.
+    let lasted = mean("callers", "call_duration_ms");
+    assert!((3400.0..4500.0).contains(&lasted), "{lasted} ms");
 }
 
 /// R94: a gateway that is killed in the middle of a run goes on with it; nothing is lost.
