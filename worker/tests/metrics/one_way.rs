@@ -35,7 +35,7 @@ fn pair(names: [&'static str; 2], dscp: [u32; 2], count: u32) -> [Group; 2] {
     ]
 }
 
-/// The verdicts on all calls of a group.
+/// What a metric says of all calls of a group.
 fn verdicts(told: &Told, group: &str, key: &str) -> Vec<f64> {
     let view = View { told, group };
     let calls = told.calls(group).len() as u32;
@@ -126,10 +126,17 @@ async fn a_thousand_good_calls_raise_no_false_alarm() {
     assert_eq!(told.failed(), Vec::<String>::new());
     for group in ["callers", "callees"] {
         let calls = told.calls(group).len();
-        assert!(calls >= 1000, "{calls} calls of {group}");
+        // On a busy machine the end of the run may cut one before it has lasted a second.
+        let lasted = verdicts(&told, group, "call_duration_ms");
+        let whole = lasted.iter().filter(|ms| **ms >= 1000.0).count();
+        assert!(whole >= 1000, "{whole} whole calls of {group}");
         for key in ["one_way_audio", "missing_audio"] {
             let found = verdicts(&told, group, key);
-            assert_eq!(found.len(), calls, "{key} of {group}: each call is judged");
+            assert!(
+                (whole..=calls).contains(&found.len()),
+                "{key} of {group}: {} judged, {whole} whole of {calls} calls",
+                found.len()
+            );
             let alarms = found.iter().filter(|alarm| **alarm != 0.0).count();
             assert_eq!(alarms, 0, "{key} of {group}");
         }
