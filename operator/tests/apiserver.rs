@@ -255,7 +255,12 @@ async fn remove(api: &Api<DynamicObject>, stored: &DynamicObject) {
     let _ = api
         .patch(&name, &PatchParams::default(), &Patch::Merge(&free))
         .await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while api.get_opt(&name).await.unwrap().is_some() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{name} is not gone in 30 s"
+        );
         let _ = api
             .patch(&name, &PatchParams::default(), &Patch::Merge(&free))
             .await;

@@ -389,10 +389,7 @@ pub(crate) fn outbound_proxy_uri(proxy: &str, transport: Transport) -> Option<Ur
     if proxy.contains(['@', ';', '?', '/']) {
         return None;
     }
-    let transport = match transport {
-        Transport::Udp => String::new(),
-        other => format!(";transport={}", other.as_str().to_ascii_lowercase()),
-    };
+    let transport = transport.uri_param();
     format!("sip:{proxy}{transport};lr").parse().ok()
 }
 

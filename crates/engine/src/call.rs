@@ -85,11 +85,11 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The direction to offer (RFC 3264 §8.4), by the one that holds now.
-    pub(crate) fn direction(self, now: sdp::Direction) -> sdp::Direction {
+    /// Whether we hold the far end after it, by whether we do now.
+    pub(crate) fn holds(self, now: bool) -> bool {
         match self {
-            Self::Hold => sdp::Direction::SendOnly,
-            Self::Resume => sdp::Direction::SendRecv,
+            Self::Hold => true,
+            Self::Resume => false,
             Self::Update => now,
         }
     }
@@ -129,9 +129,7 @@ impl Script {
             resume_delay: None,
         }
     }
-}
 
-impl Script {
     /// A step that sends digits begins.
     pub(crate) fn start_digits(&mut self, digits: &str) {
         self.digits = digits.chars().rev().collect();
@@ -244,12 +242,17 @@ impl Call {
             port: bound.port(),
             codecs: vec![assign.audio.codec],
             ptime_ms: assign.audio.ptime_ms,
-            direction: if self.holds {
-                sdp::Direction::SendOnly
-            } else {
-                sdp::Direction::SendRecv
-            },
+            direction: sdp::Direction::answered(self.holds),
             telephone_events: Some(TelephoneEvents::number_to_offer(self.negotiated.as_ref())),
+        })
+    }
+
+    /// Our side as a change of ours offers it (RFC 3264 §8.4).
+    pub(crate) fn changed_audio(&self, assign: &Assign, change: Change) -> Option<LocalAudio> {
+        let held = self.negotiated.is_some_and(|agreed| agreed.held);
+        Some(LocalAudio {
+            direction: sdp::Direction::offered(change.holds(self.holds), held),
+            ..self.local_audio(assign)?
         })
     }
 

@@ -291,6 +291,25 @@ fn meet(callees_ms: u64, crosses: bool) {
     assert_eq!(sending(&world, 1).last(), Some(&false));
 }
 
+/// Who holds a party that holds it already offers that nobody sends (RFC 3264 §8.4); alone, that
+/// it sends only.
+#[test]
+fn a_hold_of_who_holds_offers_inactive() {
+    let offers = |world: &World, direction: &str| {
+        let offer = |text: &String| text.starts_with("INVITE") && text.contains(direction);
+        world.raw.iter().filter(|(_, text)| offer(text)).count()
+    };
+    let hold = || vec![at(4, Action::Hold)];
+    let mut world = scripted(9, vec![at(2, Action::Hold)], hold());
+    world.run_until_ended(secs(90));
+    let found = ["a=sendonly", "a=inactive"].map(|direction| offers(&world, direction));
+    assert_eq!(found, [1, 1]);
+    let mut world = scripted(9, vec![], hold());
+    world.run_until_ended(secs(90));
+    let found = ["a=sendonly", "a=inactive"].map(|direction| offers(&world, direction));
+    assert_eq!(found, [1, 0]);
+}
+
 /// Registering again in a call: another REGISTER, answered, while the call goes on.
 #[test]
 fn registering_again_within_a_call() {

@@ -50,6 +50,18 @@ impl Transport {
         }
     }
 
+    /// The parameter that names it in a URI, with its semicolon; empty for UDP, which is what a URI
+    /// without one means (RFC 3261 §19.1.1).
+    pub fn uri_param(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+            Self::Ws => ";transport=ws",
+            Self::Wss => ";transport=wss",
+        }
+    }
+
     /// Whether the transport delivers by itself, so that nothing is sent twice (RFC 3261 §17).
     pub fn is_reliable(self) -> bool {
         self != Self::Udp
@@ -121,12 +133,9 @@ impl Listener {
         let at = if user.is_empty() { "" } else { "@" };
         let user = escape_user(user);
         let (host, port) = (&self.advertised_host, self.advertised_port);
-        let transport = match self.transport {
-            Transport::Udp => String::new(),
-            other => format!(";transport={}", other.as_str().to_ascii_lowercase()),
-        };
-        format!("sip:{user}{at}{host}:{port}{transport}")
+        format!("sip:{user}{at}{host}:{port}{}", self.transport.uri_param())
     }
+
     /// A UDP listener on `bound` that advertises `external`, or its own address without one.
     pub fn udp(id: LocalId, bound: SocketAddr, external: Option<IpAddr>) -> Self {
         Self {

@@ -24,6 +24,7 @@ pub(crate) use lines::content_lengths;
 pub use masked::masked;
 pub use name_addr::NameAddr;
 pub use names::{HeaderName, Method};
+pub use scan::is_token;
 pub(crate) use scan::list as split_list;
 pub(crate) use uri::percent_decode;
 pub use uri::{Host, HostName, Scheme, Uri, UriError};

@@ -55,14 +55,18 @@ pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
     }
 }
 
-/// How long a call takes an endpoint of a group: ringing and talking.
-fn busy(test: &ValidatedTest, group: usize) -> Duration {
+/// How long the calls that a group places ring: what callees of the test are told, else its own.
+pub fn rings(test: &ValidatedTest, group: usize) -> Duration {
     let this = &test.groups[group];
-    let ring = match this.target {
+    match this.target {
         Target::Group(callee) => test.groups[callee].call.ring_for,
         _ => this.call.ring_for,
-    };
-    ring + this.call.duration.unwrap_or(test.duration)
+    }
+}
+
+/// How long a call takes an endpoint of a group: ringing and talking.
+fn busy(test: &ValidatedTest, group: usize) -> Duration {
+    rings(test, group) + test.groups[group].call.duration.unwrap_or(test.duration)
 }
 
 /// What a test asks for that its endpoints cannot do: it runs, and its report says so.

@@ -66,7 +66,11 @@ pub(super) fn assign(
         }),
         call: Some(worker::Call {
             duration_ms: milliseconds(group.call.duration.unwrap_or(test.duration)),
-            ring_ms: milliseconds(group.call.ring_for),
+            // A caller judges by it whether a call can still be answered within the run.
+            ring_ms: milliseconds(match group.role {
+                Role::Caller => definition::rings(test, share.group),
+                Role::Callee | Role::Both => group.call.ring_for,
+            }),
             repeat: group.call.repeat || group.calls_by_load(),
             repeat_pause_ms: plan.pause_ms,
             answer_code: u32::from(group.answer_code),

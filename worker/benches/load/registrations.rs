@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use callmeter_proto::worker::{Account, Registrar as Settings, Role};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     machine::{Cores, Used, median, resident_kib},
@@ -134,16 +134,14 @@ async fn registered(under_test: &mut UnderTest, groups: &[Group]) -> Duration {
     while under_test.tally.ready < u64::from(wanted) {
         let soon = Instant::now() + Duration::from_millis(2);
         under_test.read_until(soon).await;
-        if under_test.tally.ended_early > 0 || begin.elapsed() > PATIENCE {
-            // The reason is in the worker's log.
-            sleep(Duration::from_millis(100)).await;
-            panic!(
-                "{} of {wanted} registered, {} failed:\n{}",
-                under_test.tally.ready,
-                under_test.tally.ended_early,
-                under_test.worker.log()
-            );
-        }
+        // The reason is in the worker's log.
+        assert!(
+            under_test.tally.ended_early == 0 && begin.elapsed() <= PATIENCE,
+            "{} of {wanted} registered, {} failed:\n{}",
+            under_test.tally.ready,
+            under_test.tally.ended_early,
+            under_test.worker.log()
+        );
     }
     begin.elapsed()
 }

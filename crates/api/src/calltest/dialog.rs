@@ -141,7 +141,7 @@ impl JsonSchema for Reliable {
 
 /// A header field added to every INVITE that starts a dialog.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = Rule::new("!self.name.matches('(?i)^(accept|accept-encoding|accept-language|allow|allow-events|authorization|call-id|contact|content-disposition|content-encoding|content-language|content-length|content-type|cseq|date|event|expires|from|max-forwards|mime-version|min-expires|min-se|path|proxy-authenticate|proxy-authorization|proxy-require|rack|record-route|refer-sub|refer-to|referred-by|replaces|require|retry-after|route|rseq|service-route|session-expires|subscription-state|supported|target-dialog|timestamp|to|unsupported|user-agent|via|warning|www-authenticate|a|b|c|d|e|f|i|j|k|l|m|o|r|s|t|u|v|x|y)$')")
+#[x_kube(validation = Rule::new("!self.name.matches('(?i)^(accept|accept-encoding|accept-language|allow|allow-events|authorization|call-id|contact|content-disposition|content-encoding|content-language|content-length|content-type|cseq|date|event|expires|from|max-forwards|mime-version|min-expires|min-se|path|proxy-authenticate|proxy-authorization|proxy-require|rack|record-route|refer-sub|refer-to|referred-by|replaces|require|retry-after|route|rseq|server|service-route|session-expires|subscription-state|supported|target-dialog|timestamp|to|unsupported|user-agent|via|warning|www-authenticate|a|b|c|d|e|f|i|j|k|l|m|o|r|s|t|u|v|x|y)$')")
     .message("headers[].name: not one that the SIP stack writes itself, nor a compact form"))]
 pub struct Header {
     /// Name: a token of RFC 3261, and none that the stack writes itself.
@@ -195,6 +195,7 @@ impl Header {
         "retry-after",
         "route",
         "rseq",
+        "server",
         "service-route",
         "session-expires",
         "subscription-state",

@@ -1,5 +1,7 @@
 //! Header fields of the test's own.
 
+use callmeter_sip::message::is_token;
+
 use super::{Invalid, check};
 
 /// Most header fields of the test's own.
@@ -8,52 +10,6 @@ const MOST_HEADERS: usize = 32;
 const MOST_NAME: usize = 253;
 /// Longest value of one, bytes.
 const MOST_VALUE: usize = 1024;
-/// Header fields that the stack writes, or that decide where a message goes and what it holds, in
-/// full and short.
-const OWN_HEADERS: [&str; 42] = [
-    "Via",
-    "v",
-    "From",
-    "f",
-    "To",
-    "t",
-    "Call-ID",
-    "i",
-    "CSeq",
-    "Contact",
-    "m",
-    "Max-Forwards",
-    "Route",
-    "Record-Route",
-    "Content-Length",
-    "l",
-    "Content-Type",
-    "c",
-    "Content-Encoding",
-    "e",
-    "Content-Disposition",
-    "Authorization",
-    "Proxy-Authorization",
-    "WWW-Authenticate",
-    "Proxy-Authenticate",
-    "Allow",
-    "Supported",
-    "k",
-    "Require",
-    "Proxy-Require",
-    "User-Agent",
-    "Server",
-    "Expires",
-    "Session-Expires",
-    "x",
-    "Min-SE",
-    "RSeq",
-    "RAck",
-    "Replaces",
-    "Refer-To",
-    "r",
-    "Path",
-];
 
 /// A header field of the test's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +20,55 @@ pub struct Header {
     pub value: String,
 }
 
+impl Header {
+    /// Names that no header field of a test may have: those that the stack writes, or that decide
+    /// where a message goes and what it holds, in full and short.
+    pub const OWN: &[&str] = &[
+        "Via",
+        "v",
+        "From",
+        "f",
+        "To",
+        "t",
+        "Call-ID",
+        "i",
+        "CSeq",
+        "Contact",
+        "m",
+        "Max-Forwards",
+        "Route",
+        "Record-Route",
+        "Content-Length",
+        "l",
+        "Content-Type",
+        "c",
+        "Content-Encoding",
+        "e",
+        "Content-Disposition",
+        "Authorization",
+        "Proxy-Authorization",
+        "WWW-Authenticate",
+        "Proxy-Authenticate",
+        "Allow",
+        "Supported",
+        "k",
+        "Require",
+        "Proxy-Require",
+        "User-Agent",
+        "Server",
+        "Expires",
+        "Session-Expires",
+        "x",
+        "Min-SE",
+        "RSeq",
+        "RAck",
+        "Replaces",
+        "Refer-To",
+        "r",
+        "Path",
+    ];
+}
+
 /// Checks names, values and how many there are.
 pub(super) fn validate(headers: &[Header]) -> Result<(), Invalid> {
     let count = headers.len();
@@ -72,13 +77,13 @@ pub(super) fn validate(headers: &[Header]) -> Result<(), Invalid> {
         check(
             &format!("headers[{index}].name"),
             name,
-            is_token(name) && name.len() <= MOST_NAME,
+            is_token(name.as_bytes()) && name.len() <= MOST_NAME,
             "letters, digits and -.!%*_+`'~ (RFC 3261 token)",
         )?;
         check(
             &format!("headers[{index}].name"),
             name,
-            !OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)),
+            !Header::OWN.iter().any(|own| own.eq_ignore_ascii_case(name)),
             "a header field the SIP stack does not write itself",
         )?;
         check(
@@ -89,10 +94,4 @@ pub(super) fn validate(headers: &[Header]) -> Result<(), Invalid> {
         )?;
     }
     Ok(())
-}
-
-/// RFC 3261 §25.1 `token`.
-fn is_token(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
 }

@@ -154,10 +154,10 @@ impl Engine {
     fn offer(&mut self, now: Instant, stream: StreamId, change: Change) -> Option<bool> {
         let call = self.calls.get_mut(&stream)?;
         let share = self.shares.get(&call.share)?;
-        let (Some(key), Some(mut local)) = (call.key, call.local_audio(&share.assign)) else {
+        let local = call.changed_audio(&share.assign, change);
+        let (Some(key), Some(mut local)) = (call.key, local) else {
             return Some(false);
         };
-        local.direction = change.direction(local.direction);
         local.session_version += 1;
         let script = call.script.as_deref_mut()?;
         match self.ua.offer(now, key, sdp::offer(&local), OfferBy::Invite) {
@@ -201,11 +201,7 @@ impl Engine {
         };
         self.start_stream(stream, agreed, true);
         if let Some(call) = self.calls.get_mut(&stream) {
-            call.holds = match change {
-                Change::Hold => true,
-                Change::Resume => false,
-                Change::Update => call.holds,
-            };
+            call.holds = change.holds(call.holds);
             let took = now.saturating_duration_since(sent);
             if let Some(script) = call.script.as_deref_mut() {
                 match change {
@@ -237,8 +233,7 @@ impl Engine {
 
     fn accept_change(&self, stream: StreamId, change: Change, body: &Bytes) -> Option<Negotiated> {
         let call = self.calls.get(&stream)?;
-        let mut local = call.local_audio(&self.shares.get(&call.share)?.assign)?;
-        local.direction = change.direction(local.direction);
+        let local = call.changed_audio(&self.shares.get(&call.share)?.assign, change)?;
         sdp::accept(body, &local).ok()
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use callmeter_sip::sdp::{Direction, Negotiated};
+use callmeter_sip::sdp::Negotiated;
 
 use rand::Rng as _;
 
@@ -66,7 +66,7 @@ impl Engine {
             return;
         };
         call.negotiated = Some(agreed);
-        let sends = matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly);
+        let sends = agreed.direction.sends();
         let start_sending = send && sends;
         let silenced = call.sending && !start_sending;
         call.sending = start_sending;

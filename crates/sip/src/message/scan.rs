@@ -12,7 +12,7 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 }
 
 /// Whether the bytes are a non-empty token.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 

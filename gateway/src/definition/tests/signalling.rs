@@ -560,3 +560,12 @@ fn every_sample_is_taken() {
         assert!(read.is_ok(), "{}: {}", path.display(), read.unwrap_err());
     }
 }
+
+/// No worker refuses a header field that a definition may have.
+#[test]
+fn what_a_worker_writes_itself_is_reserved() {
+    for own in callmeter_engine::Header::OWN {
+        let name = own.to_ascii_lowercase();
+        assert!(Header::RESERVED.contains(&name.as_str()), "{own}");
+    }
+}

@@ -117,6 +117,8 @@ fn registrar_and_certificates_are_told() {
     assert_eq!(direct.tls.unwrap().verify(), worker::TlsVerify::Skip);
     let call = callees.call.unwrap();
     assert_eq!((call.answer_code, call.ring_ms), (486, 2000));
+    // What callers call rings for so long.
+    assert_eq!(callers.call.unwrap().ring_ms, 2000);
 
     let plain = "duration: 5s\ngroups: [{name: a, endpoints: 2, role: callee}, {name: b, endpoints: 3, role: callee, registrar: {register: false, domain: pbx, sipOverUdp: always}}]";
     let (bare, udp) = told(plain);

@@ -44,8 +44,11 @@ impl Shard {
         // The idle port is the first one a group gets.
         self.idle = None;
         self.idle_retry = now;
-        let registrar = assign.registrar.clone().unwrap_or_default();
-        let settings = StreamSettings::read(&registrar).map_err(|invalid| invalid.to_string())?;
+        let settings = match &assign.registrar {
+            Some(registrar) => StreamSettings::read(registrar),
+            None => Ok(None),
+        };
+        let settings = settings.map_err(|invalid| invalid.to_string())?;
         let id = ShareId(self.next_share);
         let (share, listeners) = match settings {
             None => self.bind_udp(id, &assign)?,

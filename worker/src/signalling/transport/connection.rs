@@ -16,6 +16,8 @@ use super::tls;
 
 /// How long connecting and the TLS handshake may take together; Timer B gives 32 s in all.
 pub(super) const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long the rest of a message may take to come, once some of it has.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
 /// Bytes that may wait to be written; a peer that reads so slowly gets no more.
 const MOST_QUEUED: usize = 1 << 20;
 /// Bytes read in one go.
@@ -52,8 +54,10 @@ pub(super) struct Connection {
     begun: Instant,
     established: Option<Instant>,
     keep_alive: Option<Duration>,
-    /// When bytes were last written.
+    /// When bytes were last written, or the last keep-alive was given to be.
     sent: Instant,
+    /// Since when a message has been coming in.
+    half_since: Option<Instant>,
     /// Why it is over, to be told in the next turn.
     ending: Option<Broken>,
     /// The entry it has among the timers.
@@ -112,6 +116,7 @@ impl Connection {
             established: None,
             keep_alive,
             sent: now,
+            half_since: None,
             ending: None,
             armed: None,
         }
@@ -167,6 +172,10 @@ impl Connection {
         // What the peer said before it closed counts, so reading comes before a failed write ends
         // the connection.
         let read = self.read(&mut turn, buffer);
+        // A message that follows a whole one has its own time.
+        let since = self.half_since.filter(|_| turn.messages.is_empty());
+        let within = self.framer.is_within_message();
+        self.half_since = within.then(|| since.unwrap_or(now));
         let written = self.write(now);
         match read.and(written) {
             Err(broken) if !turn.messages.is_empty() => {
@@ -181,7 +190,11 @@ impl Connection {
     /// When [`Self::timeout`] has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Open => Some(self.sent + self.keep_alive?),
+            Stage::Open => {
+                let keep_alive = self.keep_alive.map(|interval| self.sent + interval);
+                let message = self.half_since.map(|since| since + MESSAGE_WITHIN);
+                [keep_alive, message].into_iter().flatten().min()
+            }
             Stage::Connecting | Stage::Handshaking => Some(self.begun + OPEN_WITHIN),
         }
     }
@@ -191,18 +204,24 @@ impl Connection {
         if self.next().is_none_or(|at| at > now) {
             return Ok(());
         }
-        let what = match self.stage {
-            Stage::Connecting => "connection: no answer",
-            Stage::Handshaking => "TLS handshake: no end",
+        let half = self.half_since;
+        let (what, within, malformed) = match self.stage {
+            Stage::Connecting => ("connection: no answer", OPEN_WITHIN, false),
+            Stage::Handshaking => ("TLS handshake: no end", OPEN_WITHIN, false),
+            Stage::Open if half.is_some_and(|since| since + MESSAGE_WITHIN <= now) => {
+                ("the peer's message: no end", MESSAGE_WITHIN, true)
+            }
             Stage::Open => {
                 self.framer.expect_pong();
                 self.queue(Bytes::from_static(PING))?;
+                // A peer that takes nothing is not asked again before its time.
+                self.sent = now;
                 return self.write(now);
             }
         };
         Err(Broken {
-            reason: format!("{what} within {} s", OPEN_WITHIN.as_secs()),
-            malformed: false,
+            reason: format!("{what} within {} s", within.as_secs()),
+            malformed,
         })
     }
 
@@ -329,3 +348,6 @@ impl Write for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use callmeter_engine::{Invalid, Transport};
-use callmeter_proto::worker::Registrar;
+use callmeter_proto::worker::{Registrar, Tls};
 use rustls::pki_types::ServerName;
 
 use super::tls::{self, TlsConfigs};
@@ -37,10 +37,11 @@ impl StreamSettings {
             }
         };
         let secure = transport == Transport::Tls;
-        let given = registrar.tls.clone().unwrap_or_default();
+        let system = Tls::default();
+        let given = registrar.tls.as_ref().unwrap_or(&system);
         Ok(Some(Self {
             transport,
-            tls: secure.then(|| tls::configs(&given)).transpose()?,
+            tls: secure.then(|| tls::configs(given)).transpose()?,
             name: ServerName::try_from(registrar.domain.clone()).ok(),
             keep_alive: (registrar.keep_alive_ms > 0)
                 .then(|| Duration::from_millis(registrar.keep_alive_ms.into())),

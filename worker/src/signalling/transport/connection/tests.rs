@@ -1,0 +1,83 @@
+use std::net::TcpListener;
+
+use callmeter_engine::{LocalId, Transport};
+
+use super::*;
+
+/// A connection of ours that is open, and its far end.
+fn open(keep_alive: Option<Duration>) -> (Connection, TcpStream, Instant) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = listener.local_addr().unwrap();
+    let own = TcpStream::connect(remote).unwrap();
+    own.set_nonblocking(true).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let flow = Flow {
+        local: LocalId(0),
+        transport: Transport::Tcp,
+        remote,
+    };
+    let now = Instant::now();
+    let mut connection = Connection::new(now, flow, Wire::Tcp(own), true, keep_alive);
+    let turn = connection.turn(now, &mut Vec::new()).ok().unwrap();
+    assert_eq!(turn.opened, Some((Duration::ZERO, None)));
+    (connection, far, now)
+}
+
+/// Takes turns until `done`; the bytes are on their way.
+fn turns(connection: &mut Connection, now: Instant, done: impl Fn(&Connection, &Turn) -> bool) {
+    let begin = Instant::now();
+    loop {
+        let turn = connection.turn(now, &mut Vec::new()).ok().unwrap();
+        if done(connection, &turn) {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "nothing came");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_message_without_its_end_is_given_up() {
+    const WHOLE: &[u8] = b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n";
+    let (mut connection, mut far, now) = open(None);
+    assert_eq!(connection.next(), None);
+    far.write_all(&WHOLE[..9]).unwrap();
+    turns(&mut connection, now, |c, _| c.half_since.is_some());
+    let due = connection.next().unwrap();
+    assert_eq!(due, now + MESSAGE_WITHIN);
+    assert!(connection.timeout(due - Duration::from_millis(1)).is_ok());
+    // The control: its rest comes, and nothing is due any more.
+    far.write_all(&WHOLE[9..]).unwrap();
+    turns(&mut connection, now, |_, turn| turn.messages.len() == 1);
+    assert_eq!(connection.next(), None);
+
+    far.write_all(&WHOLE[..9]).unwrap();
+    turns(&mut connection, now, |c, _| c.half_since.is_some());
+    let broken = connection.timeout(due).err().unwrap();
+    assert_eq!(broken.reason, "the peer's message: no end within 32 s");
+    assert!(broken.malformed);
+}
+
+#[test]
+fn an_idle_connection_is_kept_alive_once_per_interval() {
+    let interval = Duration::from_secs(30);
+    let (mut connection, mut far, now) = open(Some(interval));
+    assert_eq!(connection.next(), Some(now + interval));
+    assert!(connection.timeout(now + interval).is_ok());
+    assert_eq!(connection.next(), Some(now + interval * 2));
+    let mut bytes = [0; 4];
+    far.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, PING);
+
+    // A peer that reads nothing is asked once per interval, too.
+    let stuffing = Bytes::from(vec![0; MOST_QUEUED]);
+    let mut at = now + interval;
+    while connection.queue.is_empty() {
+        connection.queue(stuffing.clone()).ok().unwrap();
+        connection.turn(at, &mut Vec::new()).ok().unwrap();
+    }
+    at += interval;
+    assert!(connection.timeout(at).is_ok());
+    assert_eq!(connection.next(), Some(at + interval));
+}
