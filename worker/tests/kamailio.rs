@@ -34,6 +34,19 @@ modparam("tls", "tls_method", "TLSv1.2+")
 modparam("tls", "certificate", "@FOLDER@/certificate.pem")
 modparam("tls", "private_key", "@FOLDER@/key.pem")"#;
 
+/// What it needs to speak WebSocket to those who ask for the subprotocol and the right path.
+const WEB_SOCKET: &str = r#"tcp_accept_no_cl=yes
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+loadmodule "nathelper.so"
+event_route[xhttp:request] {
+  if ($hdr(Upgrade)=~"websocket" && $hdr(Connection)=~"Upgrade" && $hu=~"^/sip") {
+    ws_handle_handshake();
+    exit;
+  }
+  xhttp_reply("404", "Not Found", "text/plain", "no such path");
+}"#;
+
 /// Kamailio as registrar and proxy of `pbx.test` on a loopback port; none if it is not installed.
 async fn kamailio(
     algorithm: &str,
@@ -47,8 +60,16 @@ async fn kamailio(
     let config = template
         .replace("@PORT@", &port.to_string())
         .replace("@ALGORITHM@", algorithm)
-        .replace("@TRANSPORT@", transport)
-        .replace("@TLS@", if transport == "tls" { TLS } else { "" })
+        .replace("@LISTEN@", listens(transport))
+        .replace("@TLS@", if secure(transport) { TLS } else { "" })
+        .replace(
+            "@WEB_SOCKET@",
+            if transport.starts_with("ws") {
+                WEB_SOCKET
+            } else {
+                ""
+            },
+        )
         .replace("@FOLDER@", folder.path().to_str().unwrap())
         .replace("@PASSWORD@", PASSWORD);
     let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -80,6 +101,19 @@ async fn kamailio(
     Some((process, port))
 }
 
+fn secure(transport: &str) -> bool {
+    ["tls", "wss"].contains(&transport)
+}
+
+/// What Kamailio calls the socket of a transport: WebSocket comes over those of TCP and TLS.
+fn listens(transport: &str) -> &str {
+    match transport {
+        "ws" => "tcp",
+        "wss" => "tls",
+        other => other,
+    }
+}
+
 fn accounts(prefix: &str, password: &str) -> Vec<Account> {
     let account = |n: u32| Account {
         user: format!("{prefix}{n}"),
@@ -94,7 +128,12 @@ fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
         domain: "pbx.test".into(),
         outbound_proxy: format!("127.0.0.1:{port}"),
         transport: transport.into(),
-        tls: (transport == "tls").then(|| Tls {
+        ws_path: if transport.starts_with("ws") {
+            "/sip".into()
+        } else {
+            String::new()
+        },
+        tls: secure(transport).then(|| Tls {
             verify: TlsVerify::Custom.into(),
             ca_pem: ca.into(),
             ..Tls::default()
@@ -223,6 +262,26 @@ async fn registers_and_calls_over_tls_with_md5() {
 #[tokio::test]
 async fn registers_and_calls_over_tls_with_sha_256() {
     calls_through("SHA-256", "tls").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_web_socket_with_md5() {
+    calls_through("MD5", "ws").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_web_socket_with_sha_256() {
+    calls_through("SHA-256", "ws").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_secure_web_socket_with_md5() {
+    calls_through("MD5", "wss").await;
+}
+
+#[tokio::test]
+async fn registers_and_calls_over_secure_web_socket_with_sha_256() {
+    calls_through("SHA-256", "wss").await;
 }
 
 /// A wrong password ends as REGISTRATION_FAILED, and nothing is dialled.

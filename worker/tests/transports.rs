@@ -146,6 +146,109 @@ async fn calls_over_tls() {
     }
 }
 
+#[tokio::test]
+async fn calls_over_web_socket() {
+    for ip in ["127.0.0.1", "::1"] {
+        let (told, _) = run(ip, registrar("ws", None), registrar("ws", None)).await;
+        assert_called(&told, "ws");
+        assert_eq!(values(&told, "callers", "tcp_connect_ms").len(), 1);
+        assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn calls_over_secure_web_socket() {
+    let own = certificates(&["127.0.0.1", "::1"], false);
+    for ip in ["127.0.0.1", "::1"] {
+        let callers = registrar("wss", Some(trusts(&own.ca)));
+        let (told, _) = run(ip, callers, registrar("wss", Some(answers_with(&own)))).await;
+        // RFC 7118 §5.2: there is one name for both.
+        assert_called(&told, "ws");
+        assert_eq!(values(&told, "callers", "tls_handshake_ms").len(), 1);
+    }
+}
+
+/// Each way the handshake of a WebSocket can fail, by name; the request is what RFC 7118 §4.1 asks.
+#[tokio::test]
+async fn failed_web_sockets_are_named() {
+    for (answer, wanted) in [
+        ("HTTP/1.1 404 Not Found\r\n\r\n", "HTTP 404"),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: @ACCEPT@\r\n\r\n",
+            "does not speak the subprotocol sip",
+        ),
+        ("SIP/2.0 400 Bad Request\r\n\r\n", "sent no WebSocket"),
+        ("", "closed by the peer"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let asked = read_head(&mut stream);
+            let key = asked
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+                .unwrap();
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let answer = answer.replace("@ACCEPT@", &accept);
+            stream.write_all(answer.as_bytes()).unwrap();
+            asked
+        });
+        let registrar = Registrar {
+            ws_path: "/sip?tenant=1".into(),
+            ..registrar("ws", None)
+        };
+        let told = callers_against(address, registrar, 1).await;
+        let calls = told.calls("callers");
+        assert_eq!(calls[0].0, Outcome::CallFailed);
+        assert!(calls[0].1.contains(wanted), "{wanted}: {calls:?}");
+        let asked = peer.join().unwrap();
+        assert!(
+            asked.starts_with("GET /sip?tenant=1 HTTP/1.1\r\n"),
+            "{asked}"
+        );
+        assert!(asked.contains("Sec-WebSocket-Protocol: sip\r\n"), "{asked}");
+        assert!(asked.contains(&format!("Host: {address}\r\n")), "{asked}");
+    }
+}
+
+/// Who offers no SIP gets no WebSocket.
+#[tokio::test]
+async fn a_web_socket_for_something_else_is_refused() {
+    let mut gateway = TestGateway::start().await;
+    let ports = ports::block();
+    let at = SocketAddr::from(([127, 0, 0, 1], ports.sip_first));
+    let _worker = Worker::spawn(&environment(&gateway, ports));
+    let mut peer = gateway.welcome().await;
+    let group = Group {
+        registrar: Some(registrar("ws", None)),
+        ..Group::new("callees", Role::Callee, 1)
+    };
+    let mut told = begin(&mut peer, "run-1", &[group]).await;
+    let ask = |protocol: &str| {
+        let mut stream = TcpStream::connect(at).unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: callee\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        read_head(&mut stream)
+    };
+    let refused = ask("chat");
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    let accepted = ask("chat, sip");
+    assert!(accepted.starts_with("HTTP/1.1 101"), "{accepted}");
+    assert!(
+        accepted
+            .to_lowercase()
+            .contains("sec-websocket-protocol: sip")
+    );
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_complete(&told);
+}
+
 /// Each way a certificate can be wrong, by the name users search for; `skip` takes them all.
 #[tokio::test]
 async fn wrong_certificates_are_named() {

@@ -51,14 +51,14 @@ impl Transport {
     }
 
     /// The parameter that names it in a URI, with its semicolon; empty for UDP, which is what a URI
-    /// without one means (RFC 3261 §19.1.1).
+    /// without one means (RFC 3261 §19.1.1), and the same for WebSocket with and without TLS (RFC 7118
+    /// §5.2).
     pub fn uri_param(self) -> &'static str {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
             Self::Tls => ";transport=tls",
-            Self::Ws => ";transport=ws",
-            Self::Wss => ";transport=wss",
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 

@@ -22,6 +22,7 @@ mod ua;
 pub use counters::{EndpointKey, UaCounters};
 pub use flow::{Flow, Listener, LocalId, Transport};
 pub use framer::{Frame, FrameError, Framer, PING, PONG};
+pub use limits::MESSAGE as LARGEST_MESSAGE;
 pub use message::{Host, Uri, UriError};
 pub use password::{Credentials, Password};
 pub use ua::{

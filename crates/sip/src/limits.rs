@@ -4,7 +4,7 @@
 //! server transactions are settings: [`crate::UaConfig`].
 
 /// Bytes of a message: what a UDP datagram can hold.
-pub(crate) const MESSAGE: usize = 65_535;
+pub const MESSAGE: usize = 65_535;
 /// Bytes of start line and header fields of a message on a stream; the rest of [`MESSAGE`] is its
 /// body's.
 pub(crate) const STREAM_HEAD: usize = 32_768;

@@ -216,7 +216,7 @@ fn hello(config: &Config, capacity: u32) -> Hello {
         name: config.name.clone().unwrap_or_default(),
         capacity,
         codecs: ["pcma", "pcmu"].map(Into::into).into(),
-        transports: ["udp", "tcp", "tls"].map(Into::into).into(),
+        transports: ["udp", "tcp", "tls", "ws", "wss"].map(Into::into).into(),
         sip_ports: Some(range(config.sip_ports)),
         rtp_ports: Some(range(config.rtp_ports)),
         host: Some(Identity::host(&config.pod, hostname.trim().to_owned())),

@@ -1,11 +1,16 @@
-//! SIP over connections: TCP and TLS (RFC 3261 §18), on the shard's own thread.
+//! SIP over connections: TCP and TLS (RFC 3261 §18) and WebSocket (RFC 7118), on the shard's own
+//! thread.
 
+mod carrier;
 mod connect;
 mod connection;
 mod limits;
 mod settings;
+mod stream;
 mod streams;
 mod tls;
+mod web_socket;
+mod wire;
 
 pub(super) use connect::{any_port, listen};
 pub(super) use limits::check as check_connections;

@@ -200,11 +200,12 @@ impl Uri {
     }
 
     /// The address it points at if its host is one; without a port that of its `transport`
-    /// parameter, else 5060 (sips: 5061) (RFC 3261 §19.1.2).
+    /// parameter, else 5060 (sips: 5061) (RFC 3261 §19.1.2, RFC 7118 §5).
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         let named = self.param("transport").and_then(Transport::parse);
         let default = match (self.scheme, named) {
             (Scheme::Sips, None | Some(Transport::Udp | Transport::Tcp)) => 5061,
+            (Scheme::Sips, Some(Transport::Ws)) => 443,
             (_, named) => named.unwrap_or(Transport::Udp).default_port(),
         };
         match &self.host {

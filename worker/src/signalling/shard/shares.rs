@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, net::UdpSocket, time::Instant};
 
 use callmeter_engine::{EndpointEvent, Listener, SampleRow, ShareId, ShareTotals};
-use callmeter_proto::worker::{Assign, GroupPeers};
+use callmeter_proto::worker::{Assign, GroupPeers, Role};
 
 use super::{IDLE, IDLE_RETRY, Shard};
 use crate::signalling::{
@@ -44,8 +44,9 @@ impl Shard {
         // The idle port is the first one a group gets.
         self.idle = None;
         self.idle_retry = now;
+        let answers = matches!(assign.role(), Role::Callee | Role::Both);
         let settings = match &assign.registrar {
-            Some(registrar) => StreamSettings::read(registrar),
+            Some(registrar) => StreamSettings::read(registrar, answers),
             None => Ok(None),
         };
         let settings = settings.map_err(|invalid| invalid.to_string())?;

@@ -1,18 +1,29 @@
 //! What the connections of a share are made with.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use callmeter_engine::{Invalid, Transport};
 use callmeter_proto::worker::{Registrar, Tls};
 use rustls::pki_types::ServerName;
+use tungstenite::http::{Uri, uri::PathAndQuery};
 
-use super::tls::{self, TlsConfigs};
+use super::{
+    carrier::Carrier,
+    stream::Stream,
+    tls::{self, TlsConfigs},
+    web_socket::Web,
+    wire::Wire,
+};
 
 /// What the connections of a share are made with.
 #[derive(Clone)]
 pub(in crate::signalling) struct StreamSettings {
     pub(super) transport: Transport,
     pub(super) tls: Option<TlsConfigs>,
+    /// The path asked for; WebSocket only.
+    path: Option<String>,
+    /// Peers may connect to us.
+    listens: bool,
     /// Name the server's certificate must hold; none: the address connected to.
     pub(super) name: Option<ServerName<'static>>,
     /// Interval of keep-alives on idle connections.
@@ -22,26 +33,39 @@ pub(in crate::signalling) struct StreamSettings {
 }
 
 impl StreamSettings {
-    /// Reads them from an assignment; none for UDP.
-    pub(in crate::signalling) fn read(registrar: &Registrar) -> Result<Option<Self>, Invalid> {
+    /// Reads them from an assignment; none for UDP. `answers`: calls come to its endpoints.
+    pub(in crate::signalling) fn read(
+        registrar: &Registrar,
+        answers: bool,
+    ) -> Result<Option<Self>, Invalid> {
         let transport = match registrar.transport.as_str() {
             "" | "udp" => return refuse_stream_fields(registrar).map(|()| None),
             "tcp" => Transport::Tcp,
             "tls" => Transport::Tls,
+            "ws" => Transport::Ws,
+            "wss" => Transport::Wss,
             other => {
                 return Err(Invalid {
                     field: "registrar.transport".to_owned(),
                     value: other.to_owned(),
-                    accepted: "udp, tcp or tls",
+                    accepted: "udp, tcp, tls, ws or wss",
                 });
             }
         };
-        let secure = transport == Transport::Tls;
+        let secure = matches!(transport, Transport::Tls | Transport::Wss);
+        let web = matches!(transport, Transport::Ws | Transport::Wss);
         let system = Tls::default();
         let given = registrar.tls.as_ref().unwrap_or(&system);
+        let tls = secure.then(|| tls::configs(given)).transpose()?;
+        let with_key = tls.as_ref().is_none_or(|tls| tls.server.is_some());
+        // Who has registered over WebSocket, or only calls, is found by the connection it made: no
+        // server opens one to a client (RFC 7118 §5).
+        let wanted = !web || (answers && !registrar.register);
         Ok(Some(Self {
             transport,
-            tls: secure.then(|| tls::configs(given)).transpose()?,
+            tls,
+            path: web.then(|| path(&registrar.ws_path)).transpose()?,
+            listens: wanted && with_key && !registrar.connection_per_endpoint,
             name: ServerName::try_from(registrar.domain.clone()).ok(),
             keep_alive: (registrar.keep_alive_ms > 0)
                 .then(|| Duration::from_millis(registrar.keep_alive_ms.into())),
@@ -51,11 +75,35 @@ impl StreamSettings {
 
     /// Whether peers can connect to us: TLS needs a certificate for it.
     pub(in crate::signalling) fn accepts(&self) -> bool {
-        !self.per_endpoint
-            && self
-                .tls
-                .as_ref()
-                .is_none_or(|configs| configs.server.is_some())
+        self.listens
+    }
+
+    /// How messages go over a connection of ours.
+    pub(super) fn dialled(&self, wire: Wire, remote: SocketAddr) -> io::Result<Box<dyn Carrier>> {
+        let Some(path) = &self.path else {
+            return Ok(Box::new(Stream::new(wire)));
+        };
+        let host = match &self.name {
+            Some(ServerName::DnsName(name)) => format!("{}:{}", name.as_ref(), remote.port()),
+            _ => remote.to_string(),
+        };
+        let scheme = if wire.is_secure() { "wss" } else { "ws" };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(host)
+            .path_and_query(path.as_str())
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Box::new(Web::to(wire, uri)))
+    }
+
+    /// How messages go over a connection of a peer.
+    pub(super) fn accepted(&self, wire: Wire) -> Box<dyn Carrier> {
+        if self.path.is_some() {
+            Box::new(Web::accepted(wire))
+        } else {
+            Box::new(Stream::new(wire))
+        }
     }
 
     /// The protocol.
@@ -68,6 +116,19 @@ impl StreamSettings {
         self.name
             .clone()
             .unwrap_or_else(|| ServerName::IpAddress(remote.ip().into()))
+    }
+}
+
+/// The path of a WebSocket, empty: the root.
+fn path(given: &str) -> Result<String, Invalid> {
+    let path = if given.is_empty() { "/" } else { given };
+    match PathAndQuery::try_from(path) {
+        Ok(read) if path.starts_with('/') => Ok(read.as_str().to_owned()),
+        _ => Err(Invalid {
+            field: "registrar.ws_path".to_owned(),
+            value: path.to_owned(),
+            accepted: "a path of a URI, beginning with /",
+        }),
     }
 }
 

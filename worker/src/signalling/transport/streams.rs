@@ -14,9 +14,7 @@ use callmeter_engine::{Flow, LocalId};
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::{
-    connect,
-    connection::{Broken, Connection, Wire},
-    settings::StreamSettings,
+    carrier::Broken, connect, connection::Connection, settings::StreamSettings, wire::Wire,
 };
 use crate::signalling::poller::Poller;
 
@@ -231,7 +229,8 @@ impl Streams {
             }
         };
         let keep_alive = local.settings.keep_alive;
-        let connection = Connection::new(now, flow, wire, true, keep_alive);
+        let carrier = local.settings.dialled(wire, flow.remote)?;
+        let connection = Connection::new(now, flow, carrier, true, keep_alive);
         self.add(poller, connection)
     }
 
@@ -273,9 +272,10 @@ impl Streams {
                     .map(|session| Wire::TlsServer(Box::new(StreamOwned::new(session, stream))))
                     .map_err(io::Error::other),
             };
-            let keep_alive = local.settings.keep_alive;
+            let settings = local.settings.clone();
             let added = ready.and(wire).and_then(|wire| {
-                let connection = Connection::new(now, flow, wire, false, keep_alive);
+                let (carrier, keep_alive) = (settings.accepted(wire), settings.keep_alive);
+                let connection = Connection::new(now, flow, carrier, false, keep_alive);
                 self.add(poller, connection)
             });
             match added {
@@ -292,7 +292,7 @@ impl Streams {
 
     fn add(&mut self, poller: &Poller, connection: Connection) -> io::Result<u64> {
         let token = self.token();
-        poller.watch_edges(connection.socket(), token)?;
+        poller.watch_edges(connection.socket()?, token)?;
         self.by_flow.insert(connection.flow, token);
         self.connections.insert(token, connection);
         self.arm(token);
@@ -339,7 +339,8 @@ impl Streams {
     }
 
     fn forget(&mut self, token: u64) -> Option<Flow> {
-        let connection = self.connections.remove(&token)?;
+        let mut connection = self.connections.remove(&token)?;
+        connection.close();
         let flow = connection.flow;
         self.by_flow.remove(&flow);
         if !connection.is_ours()

@@ -1,0 +1,131 @@
+//! Messages one after the other in a stream of bytes (RFC 3261 §18.3).
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    net::TcpStream,
+};
+
+use bytes::Bytes;
+use callmeter_sip::{Frame, Framer, PING, PONG};
+
+use super::{
+    carrier::{Broken, Carrier, MOST_QUEUED},
+    wire::Wire,
+};
+
+/// Bytes read in one go.
+const CHUNK: usize = 16 * 1024;
+/// Chunks read before other connections get their turn.
+const BURST: usize = 16;
+
+/// Messages one after the other, each with its length in Content-Length.
+pub(super) struct Stream {
+    wire: Wire,
+    framer: Framer,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// Bytes of the first in `queue` that are written.
+    written: usize,
+}
+
+impl Stream {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            framer: Framer::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            written: 0,
+        }
+    }
+}
+
+impl Carrier for Stream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.wire.socket())
+    }
+
+    fn is_secure(&self) -> bool {
+        self.wire.is_secure()
+    }
+
+    fn secure(&mut self) -> Result<bool, Broken> {
+        Ok(self.wire.handshake()?)
+    }
+
+    fn upgrade(&mut self) -> Result<bool, Broken> {
+        Ok(true)
+    }
+
+    fn read(&mut self, messages: &mut Vec<Bytes>, buffer: &mut Vec<u8>) -> Result<bool, Broken> {
+        buffer.resize(CHUNK, 0);
+        for _ in 0..BURST {
+            let length = match self.wire.read(buffer) {
+                Ok(0) => return Err(Broken::closed()),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.framer.push(&buffer[..length]);
+            loop {
+                match self.framer.next_frame() {
+                    Ok(Some(Frame::Message(message))) => messages.push(message),
+                    Ok(Some(Frame::Ping)) => self.queue(Bytes::from_static(PONG))?,
+                    Ok(Some(Frame::Pong)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        return Err(Broken::malformed(format!("the peer sent no SIP: {error}")));
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn queue(&mut self, message: Bytes) -> Result<(), Broken> {
+        if self.queued + message.len() > MOST_QUEUED {
+            return Err(Broken::slow(self.queued));
+        }
+        self.queued += message.len();
+        self.queue.push_back(message);
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<(), Broken> {
+        self.framer.expect_pong();
+        self.queue(Bytes::from_static(PING))
+    }
+
+    fn write(&mut self) -> Result<bool, Broken> {
+        let mut some = false;
+        while let Some(first) = self.queue.front() {
+            match self.wire.write(&first[self.written..]) {
+                Ok(length) => {
+                    some = true;
+                    self.written += length;
+                    self.queued -= length;
+                    if self.written == first.len() {
+                        self.queue.pop_front();
+                        self.written = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(some),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match self.wire.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(some),
+        }
+    }
+
+    fn is_within_message(&self) -> bool {
+        self.framer.is_within_message()
+    }
+
+    /// Closing the socket says it all.
+    fn close(&mut self) {}
+}
