@@ -129,6 +129,8 @@ pub(crate) struct GroupReport {
     pub(crate) endpoints: u32,
     pub(crate) workers: Vec<Share>,
     pub(crate) calls: Calls,
+    #[serde(default)]
+    pub(crate) failures: Vec<Failure>,
     pub(crate) success_rate: Option<f64>,
     pub(crate) setup_ms: Option<Figures>,
     pub(crate) post_dial_delay_ms: Option<Figures>,
@@ -144,6 +146,14 @@ pub(crate) struct GroupReport {
 pub(crate) struct Share {
     pub(crate) name: String,
     pub(crate) endpoints: u32,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) outcome: String,
+    pub(crate) reason: String,
+    pub(crate) calls: u64,
+    pub(crate) endpoints: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]

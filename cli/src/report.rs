@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::model::{
-    Calls, Expect, Figures, Generator, GroupReport, Packets, PartialReason, Report,
+    Calls, Expect, Failure, Figures, Generator, GroupReport, Packets, PartialReason, Report,
 };
 
 /// Figures of a distribution to be shown.
@@ -93,6 +93,7 @@ fn write_group(out: &mut String, group: &GroupReport) -> std::fmt::Result {
         endpoints,
         workers,
         calls,
+        failures,
         success_rate,
         setup_ms,
         post_dial_delay_ms,
@@ -114,6 +115,7 @@ fn write_group(out: &mut String, group: &GroupReport) -> std::fmt::Result {
     };
     writeln!(out, "\nGroup {name}: {role}, {endpoints} endpoints{on}")?;
     write_calls(out, calls, *success_rate)?;
+    write_failures(out, failures)?;
     let times: &Columns = &[
         ("p50", |f| f.p50),
         ("p95", |f| f.p95),
@@ -176,6 +178,30 @@ fn write_calls(out: &mut String, calls: &Calls, rate: Option<f64>) -> std::fmt::
     Ok(())
 }
 
+/// Why, and how often: the most frequent reasons first, as they come.
+fn write_failures(out: &mut String, failures: &[Failure]) -> std::fmt::Result {
+    for Failure {
+        outcome,
+        reason,
+        calls,
+        endpoints,
+    } in failures
+    {
+        let of = |n: u64, what: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            n => Some(format!("{n} {what}s")),
+        };
+        let counts: Vec<String> = [of(*calls, "call"), of(*endpoints, "endpoint")]
+            .into_iter()
+            .flatten()
+            .collect();
+        let counts = counts.join(" and ");
+        writeln!(out, "  failed     {counts}: {outcome}, {reason}")?;
+    }
+    Ok(())
+}
+
 /// How late the workers themselves sent: a limited second is the generator's fault, not the network's.
 fn write_generator(out: &mut String, generator: &Generator) -> std::fmt::Result {
     let Generator {
@@ -231,6 +257,8 @@ mod tests {
         "groups": [{"name": "callers", "role": "caller", "endpoints": 20, "ready": 20, "ended": 20,
             "workers": [{"name": "demo-a", "endpoints": 12}, {"name": "demo-b", "endpoints": 8}],
             "calls": {"total": 40, "succeeded": 39, "placed": {"SUCCESS": 39, "CALL_FAILED": 1}, "taken": {}},
+            "failures": [{"outcome": "CALL_FAILED", "sipStatus": 503, "reason": "refused: 503 Service Unavailable", "calls": 1, "endpoints": 0},
+                         {"outcome": "REGISTRATION_FAILED", "sipStatus": 0, "reason": "403 Forbidden", "calls": 0, "endpoints": 2}],
             "successRate": 97.5,
             "setupMs": {"mean": 1010.0, "p50": 1009.2, "p95": 1012.0, "p99": 1020.4, "max": 1021.0, "count": 39},
             "lossPercent": {"mean": 0.0, "p95": 0.0, "max": 0.0},

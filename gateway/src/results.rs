@@ -1,5 +1,6 @@
 //! What was measured in a run: live by second, and as the report of the whole run.
 
+mod failures;
 mod live;
 mod report;
 #[cfg(test)]
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 use callmeter_metrics::{Aggregate, MetricId, OutcomeTotals, RowDirection};
 use callmeter_proto::worker::{Direction, Outcome};
 
+pub use failures::Failure;
+use failures::Failures;
 pub use live::{LiveFigures, LiveGroup};
 pub use report::{GroupPlacement, GroupReport, Report, ReportContext, report};
 pub use verdict::{ExpectOutcome, bound_text, judge, verdict};
@@ -38,6 +41,7 @@ pub struct GroupResults {
     refused: u64,
     /// Calls by side (placed or not) and outcome.
     calls: BTreeMap<(bool, i32), u64>,
+    failures: Failures,
     endpoints: Vec<EndpointCalls>,
 }
 
@@ -66,12 +70,19 @@ impl RunResults {
         }
     }
 
-    /// Takes ends of calls; ends of endpoints (call 0) count no call.
+    /// Takes ends of calls; those of endpoints (call 0) count no call, and are told if they had none.
     pub fn add_outcomes<'a>(&mut self, rows: impl IntoIterator<Item = &'a OutcomeRow>) {
-        for row in rows.into_iter().filter(|r| r.call > 0) {
+        for row in rows {
             let Some(group) = self.groups.get_mut(row.group) else {
                 continue;
             };
+            let called = group.endpoints.get(row.endpoint as usize);
+            if row.call > 0 || called.is_none_or(|endpoint| endpoint.calls == 0) {
+                group.failures.add(row);
+            }
+            if row.call == 0 {
+                continue;
+            }
             *group
                 .calls
                 .entry((row.outgoing, row.outcome.into()))
@@ -152,6 +163,11 @@ impl GroupResults {
         let side = self.calls.iter().filter(|((side, _), _)| *side == outgoing);
         side.filter_map(|((_, code), n)| Some((Outcome::try_from(*code).ok()?, *n)))
             .collect()
+    }
+
+    /// Why calls and endpoints did not end well, the most frequent reasons first.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.shown()
     }
 
     /// Calls of some of its endpoints by outcome, for the comparison with a worker's own totals.

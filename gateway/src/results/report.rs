@@ -8,6 +8,7 @@ use callmeter_metrics::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::failures::{Failure, outcome_name};
 use super::{ExpectOutcome, GroupResults, RunResults};
 use crate::definition::{Group, Role, ValidatedTest};
 use crate::run::Partial;
@@ -90,6 +91,9 @@ pub struct GroupReport {
     pub workers: Vec<Value>,
     /// Calls that ended: total, succeeded, and by outcome placed and taken.
     pub calls: Value,
+    /// Why calls did not succeed and endpoints never called, the most frequent reasons first.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
     /// Calls with SUCCESS, percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_rate: Option<f64>,
@@ -166,6 +170,7 @@ fn group_report(group: &Group, of: &GroupResults, placed: &GroupPlacement) -> Gr
             "placed": by_outcome(of, true),
             "taken": by_outcome(of, false),
         }),
+        failures: of.failures(),
         success_rate: derive(id::CALL_SUCCESS_RATE, all, Some(&totals)),
         setup_ms: figures(all, id::CALL_SETUP_TIME_MS),
         post_dial_delay_ms: figures(all, id::POST_DIAL_DELAY_MS),
@@ -201,10 +206,9 @@ fn generator(all: &Aggregate, limited: u64, seconds: u64, refused: u64) -> Value
 }
 
 fn by_outcome(of: &GroupResults, outgoing: bool) -> BTreeMap<&'static str, u64> {
-    let name = |o: callmeter_proto::worker::Outcome| o.as_str_name().trim_start_matches("OUTCOME_");
     of.by_outcome(outgoing)
         .into_iter()
-        .map(|(outcome, n)| (name(outcome), n))
+        .map(|(outcome, n)| (outcome_name(outcome), n))
         .collect()
 }
 

@@ -185,6 +185,8 @@ fn the_report_has_every_figure_and_none_that_was_not_measured() {
         callers["calls"],
         json!({"total": 5, "succeeded": 4, "placed": {"SUCCESS": 4, "CALL_FAILED": 1}, "taken": {}})
     );
+    let failed = json!({"outcome": "CALL_FAILED", "sipStatus": 200, "reason": "", "calls": 1, "endpoints": 0});
+    assert_eq!(callers["failures"], json!([failed]));
     assert_eq!(callers["successRate"], 80.0);
     assert_eq!(callers["packets"], json!({"sent": 100.0}));
     assert_eq!(
