@@ -11,6 +11,7 @@ mod support;
 
 use std::time::Duration;
 
+use callmeter_metrics::by_key;
 use callmeter_proto::worker::{
     Account, Direction, Outcome, Registrar, Role, Tls, TlsVerify, endpoint_event::What,
 };
@@ -140,6 +141,7 @@ fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
         }),
         register: true,
         expires_s: 60,
+        options_interval_ms: 5000,
         ..Registrar::default()
     }
 }
@@ -179,6 +181,16 @@ async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<
     Some((told, log))
 }
 
+/// The time of each answer to OPTIONS, by the endpoint that asked.
+fn options_rtts(told: &Told, group: &str) -> Vec<(u32, f64)> {
+    let rtt = by_key("options_rtt_ms").unwrap().id.0;
+    let rows = told.rows.iter().filter(|row| row.group == group);
+    rows.flat_map(|row| row.values.iter().map(|value| (row.endpoint, value)))
+        .filter(|(_, value)| value.metric == rtt)
+        .map(|(endpoint, value)| (endpoint, value.value))
+        .collect()
+}
+
 async fn calls_through(algorithm: &str, transport: &str) {
     let Some((told, log)) = run(algorithm, transport, PASSWORD).await else {
         return;
@@ -195,6 +207,18 @@ async fn calls_through(algorithm: &str, transport: &str) {
             "{:?}",
             told.events.last()
         );
+        // 405 of a proxy that takes no OPTIONS is an answer, too.
+        let rtts = options_rtts(&told, group);
+        for endpoint in 0..ENDPOINTS {
+            let own = rtts.iter().filter(|(of, _)| *of == endpoint);
+            let times: Vec<f64> = own.map(|(_, rtt)| *rtt).collect();
+            assert!((1..=2).contains(&times.len()), "{group} {rtts:?}");
+            assert!(
+                times.iter().all(|rtt| (0.0..2000.0).contains(rtt)),
+                "{group} {rtts:?}"
+            );
+        }
+        assert_eq!(told.sum(group, "options_failed", Direction::None), 0);
         let accepted = told.sum(group, "reg_success", Direction::None);
         assert_eq!(accepted, told.sum(group, "reg_attempts", Direction::None));
         assert!(accepted >= i64::from(ENDPOINTS), "{accepted} registrations");
@@ -284,13 +308,15 @@ async fn registers_and_calls_over_secure_web_socket_with_sha_256() {
     calls_through("SHA-256", "wss").await;
 }
 
-/// A wrong password ends as REGISTRATION_FAILED, and nothing is dialled.
+/// A wrong password ends as REGISTRATION_FAILED, nothing is dialled and nobody is asked.
 #[tokio::test]
 async fn a_wrong_password_is_a_failed_registration() {
     let Some((told, _)) = run("MD5", "udp", "not-the-password").await else {
         return;
     };
     assert_eq!(told.calls("callers").len(), 0);
+    assert_eq!(options_rtts(&told, "callers"), []);
+    assert!(options_rtts(&told, "callees").len() >= ENDPOINTS as usize);
     let failed = told.events.iter().filter(|event| match &event.what {
         Some(What::Ended(end)) => {
             event.group == "callers" && end.outcome() == Outcome::RegistrationFailed

@@ -233,7 +233,7 @@ groups:
     placement: {pool: demo/fra}
     role: caller
     target: {group: answerers}
-    registrar: {domain: pbx.example, port: 5060, transport: wss, wsPath: /ws, connection: perEndpoint, keepAlive: 30s,
+    registrar: {domain: pbx.example, port: 5060, transport: wss, wsPath: /ws, connection: perEndpoint, keepAlive: 30s, optionsInterval: 30s,
       outboundProxy: "pbx.example:5060", register: true,
       tls: {verify: custom, caRef: {name: pbx-ca, key: ca.crt}, clientCertRef: {name: fleet}, serverCertRef: {name: fleet}}}
     accounts: {secretRef: {name: sip-accounts}, first: 1}

@@ -20,6 +20,9 @@ const MOST_NAME: usize = 253;
 /// Session intervals asked for; below 90 s none is allowed (RFC 4028 §5).
 const SESSION_INTERVALS: RangeInclusive<Duration> =
     Duration::from_secs(90)..=Duration::from_secs(7200);
+/// Intervals of OPTIONS to the next hop.
+const OPTIONS_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_secs(3600);
 
 /// A share on one engine: part of one group of one run, with a SIP port of its own. The [`LocalId`]
 /// of that port, and those of connections of single endpoints, name the share.
@@ -137,6 +140,8 @@ pub struct Registrar {
     pub register: bool,
     /// Lifetime asked for.
     pub expires: Duration,
+    /// How often each endpoint asks the next hop with OPTIONS while the run lasts; none: never.
+    pub options_interval: Option<Duration>,
 }
 
 /// A SIP account.
@@ -311,6 +316,7 @@ impl Assign {
             outbound_proxy,
             register,
             expires,
+            options_interval,
         } = &self.registrar;
         check(
             "registrar.domain",
@@ -338,12 +344,35 @@ impl Assign {
             expires.as_secs(),
             expires.as_secs() >= 1 || !register,
             "1 or more",
+        )?;
+        let Some(interval) = options_interval else {
+            return Ok(());
+        };
+        check(
+            "registrar.options_interval_ms",
+            interval.as_millis(),
+            OPTIONS_INTERVALS.contains(interval) && self.next_hop().is_some(),
+            "5000 to 3600000, with a domain or an outbound proxy",
         )
     }
 
     /// What endpoint `index` of the share sends from and is called on.
     pub(crate) fn listener_of(&self, index: u32) -> &Listener {
         self.listeners.get(index as usize).unwrap_or(&self.listener)
+    }
+
+    /// What OPTIONS ask: the registrar, or the outbound proxy where there is none.
+    pub(crate) fn server(&self) -> Option<Uri> {
+        let Registrar {
+            domain,
+            outbound_proxy,
+            transport,
+            ..
+        } = &self.registrar;
+        if domain.is_empty() {
+            return outbound_proxy_uri(outbound_proxy, *transport);
+        }
+        format!("sip:{domain}").parse().ok()
     }
 
     /// User part of endpoint `index` of the share.

@@ -29,6 +29,8 @@ pub(crate) enum Life {
 pub(crate) struct Counts {
     /// Calls that were due while it could not place one.
     pub(crate) arrivals_missed: u64,
+    /// OPTIONS to the next hop without an answer that shows it is there.
+    pub(crate) options_failed: u64,
     /// Steps of scenarios by what became of them.
     pub(crate) steps: Tally,
     /// Holds of ours that were accepted.

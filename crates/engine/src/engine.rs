@@ -10,6 +10,7 @@ mod ending;
 mod finish;
 mod measure;
 mod names;
+mod options;
 mod script;
 mod stream;
 mod transfer;
@@ -282,6 +283,7 @@ impl Engine {
             Timer::Close => self.close(now, share),
             Timer::Endpoint(index) => self.endpoint_due(now, share, index),
             Timer::Arrival(index) => self.arrival_due(now, share, index),
+            Timer::Options(index) => self.ask(now, share, index),
             Timer::Script(stream) => self.run_script(now, stream),
             Timer::Call(stream) => self.call_due(now, stream),
         }
@@ -305,7 +307,7 @@ impl Engine {
         match event {
             UaEvent::Registered(registered) => self.registered(now, &registered),
             UaEvent::RegistrationFailed(failed) => self.registration_failed(now, &failed),
-            UaEvent::OptionsAnswered(_) => {}
+            UaEvent::OptionsAnswered(answered) => self.options_answered(now, &answered),
             UaEvent::Unregistered {
                 endpoint,
                 confirmed,

@@ -229,7 +229,7 @@ pub struct SampleRow {
     pub call: u32,
     /// The direction of its metrics.
     pub direction: RowDirection,
-    /// Figures of a call (or, call 0, of the registration) that just ended.
+    /// Figures of a call (or, call 0, of the registration or an OPTIONS) that just ended.
     pub per_call: bool,
     /// Its values; what was not measured is absent.
     pub values: Vec<MetricValue>,

@@ -11,7 +11,9 @@ use callmeter_metrics::{MetricId, RowDirection};
 
 use crate::event::{MetricValue, SampleRow};
 
-pub(crate) use call::{call_values, codec_values, judge_audio, put_script, registration_values};
+pub(crate) use call::{
+    call_values, codec_values, judge_audio, options_values, put_script, registration_values,
+};
 pub(crate) use signalling::{Counted, put_counts, signalling_values};
 pub(crate) use stream::stream_values;
 

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Endpoint(u32),
     /// A call of the group is due at an endpoint.
     Arrival(u32),
+    /// An endpoint asks its next hop with OPTIONS.
+    Options(u32),
     /// A step of a call's scenario is due, or is waited for no longer.
     Script(StreamId),
     /// A call's next step.

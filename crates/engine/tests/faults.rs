@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use callmeter_engine::{
     Account, Action, ArrivalPoint, Arrivals, Assign, EngineError, Flow, Header, HostFigures, Load,
@@ -256,6 +257,11 @@ fn no_common_codec_fails_the_negotiation() {
     assert_eq!(world.media.open_streams(), 0);
 }
 
+fn ask_every(assign: &mut Assign, domain: &str, interval: Duration) {
+    assign.registrar.domain = domain.into();
+    assign.registrar.options_interval = Some(interval);
+}
+
 /// Wrong assignments are refused by field, value and what is accepted; secrets never show.
 #[test]
 fn wrong_assignments_are_refused_by_name() {
@@ -295,6 +301,18 @@ fn wrong_assignments_are_refused_by_name() {
         (
             r#"session_timer.expires_s is "7201""#,
             Box::new(|a| a.session_timer.expires = secs(7201)),
+        ),
+        (
+            r#"registrar.options_interval_ms is "4999""#,
+            Box::new(|a| ask_every(a, "192.0.2.100", ms(4999))),
+        ),
+        (
+            r#"registrar.options_interval_ms is "3600001""#,
+            Box::new(|a| ask_every(a, "192.0.2.100", ms(3_600_001))),
+        ),
+        (
+            r#"registrar.options_interval_ms is "5000""#,
+            Box::new(|a| ask_every(a, "", secs(5))),
         ),
         (
             r#"headers is "33""#,
@@ -411,7 +429,7 @@ fn declared_and_emitted_metrics_are_the_same() {
             emitted.extend(row.values.iter().map(|value| value.metric));
         }
     };
-    // Registered at a named registrar, called, the second call refused, with the host's figures.
+    // Registered at a named registrar that is asked with OPTIONS, called, the second call refused, with the host's figures.
     let mut world = World::new(2, 9);
     world.proxy = Some(Proxy::new("192.0.2.100:5060"));
     world
@@ -421,6 +439,7 @@ fn declared_and_emitted_metrics_are_the_same() {
         let mut plan = world.plan(site, 1, role, 1);
         plan.registrar.domain = "pbx.example".into();
         plan.registrar.register = true;
+        plan.registrar.options_interval = Some(secs(5));
         plan.accounts = vec![account(["ann", "bob"][site])];
         world.assign(site, plan);
     }

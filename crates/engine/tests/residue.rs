@@ -20,6 +20,7 @@ fn registered(mut assign: Assign, user: &str) -> Assign {
         outbound_proxy: String::new(),
         register: true,
         expires: secs(120),
+        options_interval: Some(secs(5)),
     };
     let account = |n: u32| callmeter_engine::Account {
         user: format!("{user}{n}"),

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Raised whenever a metric is added or the meaning of one changes; ids are never used again.
-pub const CATALOGUE_VERSION: u32 = 2;
+pub const CATALOGUE_VERSION: u32 = 3;
 
 /// Number of a metric; stored and sent instead of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub enum Kind {
     Gauge,
     /// The increment of the second (negative only for `packets_lost`, when duplicates arrive).
     Counter,
-    /// One value per call, or per registration (call 0).
+    /// One value per call, or (call 0) per registration or OPTIONS.
     PerCall,
     /// Worked out from other metrics at the end; no row carries it.
     Aggregate,

@@ -21,6 +21,8 @@ pub struct Registrar {
     pub connection_per_endpoint: bool,
     /// Interval of keep-alives on idle flows; zero: none.
     pub keep_alive: Duration,
+    /// How often each endpoint asks the server with OPTIONS; zero: never.
+    pub options_interval: Duration,
     /// Requests above 1,300 bytes stay on UDP.
     pub sip_over_udp_always: bool,
     /// `host[:port]`; empty: none.

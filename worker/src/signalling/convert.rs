@@ -53,6 +53,8 @@ pub(super) fn assign(
                 0 => DEFAULT_EXPIRES,
                 seconds => Duration::from_secs(seconds.into()),
             },
+            options_interval: (registrar.options_interval_ms > 0)
+                .then(|| millis(registrar.options_interval_ms)),
         },
         accounts: message.accounts.into_iter().map(account).collect(),
         peers: message.peers,

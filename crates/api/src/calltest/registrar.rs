@@ -23,6 +23,10 @@ use crate::Duration;
         .message("registrar.connection: only with transport tcp, tls, ws, wss or auto"),
     validation = Rule::new("!has(self.keepAlive) || (duration(self.keepAlive) >= duration('1s') && duration(self.keepAlive) <= duration('10m'))")
         .message("registrar.keepAlive: from 1s to 10m"),
+    validation = Rule::new("!has(self.optionsInterval) || (duration(self.optionsInterval) >= duration('5s') && duration(self.optionsInterval) <= duration('1h'))")
+        .message("registrar.optionsInterval: from 5s to 1h"),
+    validation = Rule::new("!has(self.optionsInterval) || has(self.domain) || has(self.outboundProxy)")
+        .message("registrar.optionsInterval: only with registrar.domain or registrar.outboundProxy"),
     validation = Rule::new("!has(self.sipOverUdp) || !has(self.transport) || self.transport in ['udp', 'auto']")
         .message("registrar.sipOverUdp: only with transport udp or auto"),
     validation = Rule::new("!has(self.tls) || (has(self.transport) && self.transport in ['tls', 'wss', 'auto'])")
@@ -53,6 +57,10 @@ pub struct Registrar {
     /// with udp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<Duration>,
+    /// How often each endpoint asks with OPTIONS whether the server is there (RFC 3261 §11), 5s to
+    /// 1h; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options_interval: Option<Duration>,
     /// Whether requests above 1,300 bytes leave UDP (udp, auto); absent: auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_over_udp: Option<SipOverUdp>,

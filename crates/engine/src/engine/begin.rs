@@ -311,6 +311,7 @@ impl Engine {
                 }
             }
             self.plan_dial(now, id, index);
+            self.plan_first_ask(now, id, index);
         }
         Ok(())
     }

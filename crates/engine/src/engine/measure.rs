@@ -133,6 +133,7 @@ fn write_endpoint(
     let calls = share.assign.role.calls();
     let counted = Counted {
         by_rate: calls && matches!(share.assign.load, Load::Arrivals(_)),
+        asks: share.assign.registrar.options_interval.is_some(),
         scripted: !share.assign.scenario.is_empty(),
     };
     let endpoint = &mut share.endpoints[index as usize];

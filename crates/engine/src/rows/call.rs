@@ -1,11 +1,11 @@
-//! Figures that a call or a registration has once.
+//! Figures that a call, a registration or an OPTIONS has once.
 
 use std::time::{Duration, Instant};
 
 use callmeter_metrics::id;
 use callmeter_metrics::labels::CallResult;
 use callmeter_sip::sdp::{Codec, Negotiated};
-use callmeter_sip::{CallEnd, Registered};
+use callmeter_sip::{CallEnd, OptionsAnswered, Registered};
 
 use super::Values;
 use crate::call::Script;
@@ -38,6 +38,16 @@ pub(crate) fn registration_values(registered: &Registered, set_up: SetUp) -> Val
     );
     values.put(id::REG_EXPIRES_S, registered.granted.as_secs_f64());
     put_set_up(&mut values, set_up);
+    values
+}
+
+/// How long the answer to an OPTIONS took (RFC 3261 §11).
+pub(crate) fn options_values(answered: &OptionsAnswered) -> Values {
+    let mut values = Values::default();
+    values.put_some(
+        id::OPTIONS_RTT_MS,
+        between(Some(answered.sent), Some(answered.at)),
+    );
     values
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct SignallingValues {
 pub(crate) struct Counted {
     /// It places calls by a rate.
     pub(crate) by_rate: bool,
+    /// It asks its next hop with OPTIONS.
+    pub(crate) asks: bool,
     /// Its calls have a scenario.
     pub(crate) scripted: bool,
 }
@@ -34,6 +36,10 @@ pub(crate) fn put_counts(
     if counted.by_rate {
         let missed = gained(now.arrivals_missed, before.arrivals_missed);
         values.undirected.count(id::ARRIVALS_MISSED, missed, first);
+    }
+    if counted.asks {
+        let failed = gained(now.options_failed, before.options_failed);
+        values.undirected.count(id::OPTIONS_FAILED, failed, first);
     }
     let holds = gained(now.holds_sent, before.holds_sent);
     values.send.count(id::HOLD_COUNT, holds, first);

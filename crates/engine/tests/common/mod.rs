@@ -129,6 +129,7 @@ impl World {
                 outbound_proxy: String::new(),
                 register: false,
                 expires: secs(300),
+                options_interval: None,
             },
             accounts: Vec::new(),
             peers: Vec::new(),

@@ -15,6 +15,8 @@ pub(crate) struct Proxy {
     /// Ask for credentials first.
     pub(crate) challenge: bool,
     pub(crate) granted_s: u32,
+    /// Status of the answer to OPTIONS; none: silence.
+    pub(crate) options: Option<&'static str>,
 }
 
 impl Proxy {
@@ -25,6 +27,7 @@ impl Proxy {
             banned: Vec::new(),
             challenge: true,
             granted_s: 120,
+            options: Some("200 OK"),
         }
     }
 
@@ -38,6 +41,10 @@ impl Proxy {
         }
         if first.starts_with("REGISTER") {
             return vec![(from, self.register(&lines))];
+        }
+        if first.starts_with("OPTIONS") {
+            let answer = self.options.map(|status| (from, reply(&lines, status, "")));
+            return answer.into_iter().collect();
         }
         self.request(from, &first, lines, body)
             .into_iter()

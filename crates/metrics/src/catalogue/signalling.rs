@@ -214,4 +214,10 @@ metrics! {
         Counter, Undirected, Sum, measured,
         "calls due by the rate of the load while their endpoint still had a call or was not ready",
         "own";
+
+    OPTIONS_FAILED = 198, "options_failed", "OPTIONS without answer", "count",
+        Counter, Undirected, Sum, measured,
+        "OPTIONS to the registrar or proxy that got no final response, or 408; those answered have \
+        an options_rtt_ms",
+        "own";
 }

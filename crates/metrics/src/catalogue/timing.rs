@@ -22,8 +22,8 @@ metrics! {
         "own";
 
     OPTIONS_RTT_MS = 44, "options_rtt_ms", "OPTIONS response time", "ms",
-        PerCall, Undirected, Distribution, planned,
-        "OPTIONS → final response",
+        PerCall, Undirected, Distribution, measured,
+        "OPTIONS to the registrar or proxy → final response, of whatever code but 408",
         "RFC 3261 §11";
 
     REGISTRATION_TIME_MS = 45, "registration_time_ms", "Registration time", "ms",

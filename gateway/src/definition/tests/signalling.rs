@@ -51,6 +51,7 @@ fn defaults_are_those_of_a_plain_user_agent() {
         ws_path: "/".into(),
         connection_per_endpoint: false,
         keep_alive: Duration::ZERO,
+        options_interval: Duration::ZERO,
         sip_over_udp_always: false,
         outbound_proxy: String::new(),
         register: true,
@@ -78,7 +79,7 @@ fn defaults_are_those_of_a_plain_user_agent() {
 fn every_field_is_taken() {
     let given = json!({
         "registrar": {"domain": "pbx", "port": 443, "transport": "wss", "wsPath": "/sip?x=1", "connection": "perEndpoint",
-            "keepAlive": "30s", "outboundProxy": "edge:443", "register": true,
+            "keepAlive": "30s", "optionsInterval": "1h", "outboundProxy": "edge:443", "register": true,
             "tls": {"verify": "custom", "caRef": {"name": "pbx.ca"}, "clientCertRef": {"name": "client"}, "serverCertRef": {"name": "server"}}},
         "answer": {"code": 603},
         "sessionTimer": {"mode": "required", "expires": "2h", "refresher": "uas"},
@@ -115,6 +116,7 @@ fn every_field_is_taken() {
         ),
         (443, "/sip?x=1", Duration::from_secs(30))
     );
+    assert_eq!(registrar.options_interval, Duration::from_secs(3600));
     assert!(registrar.connection_per_endpoint);
     assert_eq!(
         (group.answer_code, group.reliable),
@@ -235,6 +237,18 @@ fn every_problem_names_field_value_and_what_is_accepted() {
         (
             registrar(json!({"domain": "pbx", "keepAlive": "601s"})),
             "registrar.keepAlive: 10m1s; accepted: 1s to 10m",
+        ),
+        (
+            registrar(json!({"domain": "pbx", "optionsInterval": "4999ms"})),
+            "registrar.optionsInterval: 4s999ms; accepted: 5s to 1h",
+        ),
+        (
+            registrar(json!({"domain": "pbx", "optionsInterval": "3601s"})),
+            "registrar.optionsInterval: 1h1s; accepted: 5s to 1h",
+        ),
+        (
+            registrar(json!({"register": false, "transport": "udp", "optionsInterval": "5s"})),
+            "registrar.optionsInterval: is accepted with registrar.domain or registrar.outboundProxy only",
         ),
         (
             registrar(json!({"domain": "pbx", "transport": "tcp", "sipOverUdp": "always"})),

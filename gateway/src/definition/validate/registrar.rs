@@ -37,6 +37,7 @@ impl Check<'_> {
             ws_path,
             connection,
             keep_alive,
+            options_interval,
             sip_over_udp,
             outbound_proxy,
             register,
@@ -102,6 +103,20 @@ impl Check<'_> {
                 "1s to 10m",
             );
         }
+        if let Some(interval) = options_interval {
+            let at = format!("{at}.optionsInterval");
+            self.within(
+                &at,
+                interval.std(),
+                Duration::from_secs(5),
+                Duration::from_secs(3600),
+                "5s to 1h",
+            );
+            if domain.is_none() && outbound_proxy.is_none() {
+                let problem = "is accepted with registrar.domain or registrar.outboundProxy only";
+                self.refuse(at, problem);
+            }
+        }
         let outbound_proxy = outbound_proxy.clone().unwrap_or_default();
         if !outbound_proxy.is_empty() && !is_host(&outbound_proxy, 259) {
             self.refuse(
@@ -131,6 +146,7 @@ impl Check<'_> {
                 (None, Transport::Udp) => Duration::ZERO,
                 (None, _) => KEEP_ALIVE,
             },
+            options_interval: options_interval.map_or(Duration::ZERO, callmeter_api::Duration::std),
             sip_over_udp_always: *sip_over_udp == Some(api::SipOverUdp::Always),
             outbound_proxy,
             register,

@@ -34,6 +34,7 @@ pub(super) fn registrar(group: &Group, tls: Option<&TlsMaterial>) -> worker::Reg
         ws_path: registrar.ws_path.clone(),
         connection_per_endpoint: registrar.connection_per_endpoint,
         keep_alive_ms: milliseconds(registrar.keep_alive),
+        options_interval_ms: milliseconds(registrar.options_interval),
         sip_over_udp_always: registrar.sip_over_udp_always,
         tls: registrar
             .tls

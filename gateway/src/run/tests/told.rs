@@ -26,6 +26,7 @@ groups:
       wsPath: /ws
       connection: perEndpoint
       keepAlive: 30s
+      optionsInterval: 90s
       outboundProxy: edge:443
       tls: {verify: custom, caRef: {name: ca}, clientCertRef: {name: c}}
     accounts: {secretRef: {name: sip}}
@@ -101,6 +102,7 @@ fn registrar_and_certificates_are_told() {
         ws_path: "/ws".into(),
         connection_per_endpoint: true,
         keep_alive_ms: 30_000,
+        options_interval_ms: 90_000,
         sip_over_udp_always: false,
         tls: Some(tls.clone()),
     };

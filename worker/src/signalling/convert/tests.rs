@@ -62,6 +62,13 @@ fn an_assignment_is_read_in_full() {
     assert_eq!(assign.duration, Duration::from_secs(60));
     assert_eq!(assign.start_within, DEFAULT_START_WITHIN);
     assert_eq!(assign.registrar.expires, DEFAULT_EXPIRES);
+    assert_eq!(assign.registrar.options_interval, None);
+    let mut asking = message();
+    asking.registrar.as_mut().unwrap().options_interval_ms = 7500;
+    assert_eq!(
+        read(asking).unwrap().registrar.options_interval,
+        Some(Duration::from_millis(7500))
+    );
 }
 
 #[test]
