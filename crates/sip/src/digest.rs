@@ -5,8 +5,12 @@ use std::fmt;
 use md5::{Digest, Md5};
 use sha2::{Sha256, Sha512_256};
 
+use crate::limits;
 use crate::message::{Algorithm, Challenge, Hash, HeaderName, Qop};
 use crate::password::Credentials;
+
+/// Bytes of an answer, which repeats most of its challenge: one header field with its name.
+const LONGEST: usize = limits::HEADER - 32;
 
 /// A request that credentials are made for.
 #[derive(Clone, Copy)]
@@ -101,7 +105,8 @@ impl Session {
     }
 
     /// The value of Authorization or Proxy-Authorization for the next request of the session;
-    /// `None` for a challenge that [`select`] would not choose.
+    /// `None` for a challenge that [`select`] would not choose, and where it would be too long for
+    /// a header field.
     pub(crate) fn answer(
         &mut self,
         credentials: &Credentials,
@@ -135,7 +140,7 @@ impl Session {
         if let Some(opaque) = &self.challenge.opaque {
             quoted(&mut value, ", opaque", opaque);
         }
-        Some(value)
+        (value.len() <= LONGEST).then_some(value)
     }
 
     fn nonce(&self) -> &[u8] {

@@ -247,6 +247,23 @@ fn a_redirected_registration() {
     assert!(failures(&net)[0].refresh);
 }
 
+/// What goes back repeats most of the challenge; where that would be longer than a header field may
+/// be, nothing goes back, and the registration ends as refused (found by fuzzing).
+#[test]
+fn a_challenge_too_long_to_be_answered() {
+    for (length, answered) in [(10, true), (7900, true), (8100, false)] {
+        let mut net = net(account("a"));
+        register(&mut net, 0, 120);
+        let nonce = "n".repeat(length);
+        let line = format!("WWW-Authenticate: Digest realm=\"r\", nonce=\"{nonce}\"\r\n");
+        answer(&mut net, SERVER, "401 Unauthorized", &line);
+        let second = answer(&mut net, SERVER, "401 Unauthorized", &line);
+        let value = second.value(HeaderName::Authorization);
+        assert_eq!(value.is_some(), answered, "{length}");
+        assert_eq!(codes(&net), [Some(401)], "{length}");
+    }
+}
+
 /// A registrar that points round and round is given up, and so is one that points nowhere.
 #[test]
 fn redirections_end() {
