@@ -52,8 +52,7 @@ pub struct UaCounters {
     pub reinvites_sent: u64,
     /// re-INVITEs and UPDATEs received that offer something.
     pub reinvites_received: u64,
-    /// Refreshes of session timers that were accepted, of either side, and those of
-    /// [`crate::UserAgent::refresh_session`].
+    /// Refreshes of session timers that were accepted, of either side.
     pub session_refreshes: u64,
     /// REFERs sent; one sent again with credentials counts once.
     pub refers_sent: u64,

@@ -1,9 +1,7 @@
 //! The call flows of RFC 3665 that a user agent takes part in, as they are on the wire.
 //!
 //! Sections and what stands for them here: the proxies are stateless, so that they send no 100 and
-//! repeat nothing by themselves. Not here, as they say nothing about a user agent of ours: §2.3 (it
-//! never asks for the contact list) and §3.4 (which proxy is asked next is decided by who resolves
-//! names).
+//! repeat nothing by themselves.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,13 +11,14 @@
 
 mod pair;
 
+use bytes::Bytes;
 use callmeter_sip::{
-    CallEvent, EndReason, EndpointConfig, EndpointKey, OfferBy, UaEvent, UserAgent,
+    CallEvent, EndReason, EndpointConfig, EndpointKey, Invite, OfferBy, UaEvent, UserAgent,
 };
 
 use pair::account::{SERVER, account, net, register, registered};
 use pair::server::Server;
-use pair::{ANSWER, Net, addr, config, millis, nothing, reply, ring_only};
+use pair::{ANSWER, Net, OFFER, addr, config, millis, nothing, reply, ring_only};
 
 const KEY: EndpointKey = EndpointKey(1);
 /// The proxy of b's domain.
@@ -105,6 +104,28 @@ fn registration() {
     let refused = "a>p REGISTER, p>a 401 REGISTER, a>p REGISTER, p>a 401 REGISTER";
     assert_wire(&net, from, refused, "§2.5");
     assert_eq!(registered(&net, 0).len(), 2);
+}
+
+/// §2.3: the list of contacts comes with a refresh, for a user agent of ours never asks for it
+/// alone. What else is bound to the address of record changes nothing for it.
+#[test]
+fn contact_list() {
+    let mut net = net(0.0, 1, "MD5");
+    let server = net.server.as_mut().unwrap();
+    server.max_expires = 3600;
+    server.register_lines = "Contact: <sip:a@192.0.2.77>;expires=7200\r\n\
+        Contact: <tel:+1-972-555-2222>;expires=60;q=0.6\r\n"
+        .to_owned();
+    register(&mut net, 0, 3600);
+    over(&mut net);
+    register(&mut net, 0, 3600);
+    over(&mut net);
+    assert_wire(&net, 4, "a>p REGISTER, p>a 200 REGISTER", "§2.3");
+    let lifetimes: Vec<_> = registered(&net, 0)
+        .iter()
+        .map(|registered| registered.granted.as_secs())
+        .collect();
+    assert_eq!(lifetimes, [3600, 3600]);
 }
 
 /// §3.1
@@ -224,6 +245,44 @@ fn session_with_several_proxy_authentications() {
         (ends[0].reason, ends[0].status),
         (EndReason::Refused, Some(407))
     );
+}
+
+/// §3.4: the first proxy says nothing for all of Timer B, and the call goes by the second one. Who
+/// resolves names knows which that is (RFC 3263 §4.3): here the test.
+#[test]
+fn session_with_proxy_failure() {
+    let mut net = two_proxies(false);
+    net.server = None;
+    net.call("sip:b@biloxi.example.com");
+    over(&mut net);
+    assert_eq!(wire(&net, 0), ["a>p INVITE"; 7], "RFC 3665 §3.4");
+    let ends = net.agents[0].ends();
+    assert_eq!(
+        (ends[0].reason, ends[0].status),
+        (EndReason::InviteTimeout, None)
+    );
+    let again = Invite {
+        target: "sip:b@biloxi.example.com".parse().unwrap(),
+        next_hop: Some(addr(SECOND)),
+        body: Bytes::from_static(OFFER),
+    };
+    let call = net.with(0, |ua, now| ua.invite(now, KEY, again)).unwrap();
+    net.run_for(millis(1000));
+    let incoming = net.agents[1].incoming();
+    net.with(1, |ua, now| ua.answer(now, incoming, ANSWER))
+        .unwrap();
+    net.run_for(millis(1000));
+    net.hang_up(0, call);
+    over(&mut net);
+    let expected = "a>q INVITE, q>b INVITE, b>q 180 INVITE, q>a 180 INVITE, b>q 200 INVITE,
+        q>a 200 INVITE, a>q ACK, q>b ACK, a>q BYE, q>b BYE, b>q 200 BYE, q>a 200 BYE";
+    let expected: Vec<_> = expected.split(',').map(str::trim).collect();
+    assert_eq!(wire(&net, 7), expected, "RFC 3665 §3.4");
+    assert_eq!(net.agents[0].ends()[1].reason, EndReason::LocalBye);
+    for agent in &net.agents {
+        let held = agent.ua.held();
+        assert_eq!((held.calls, held.transactions), (0, 0));
+    }
 }
 
 /// §3.5 (a gateway on the way is a Record-Route) and §3.6 (302, then the call by the next proxy).

@@ -96,7 +96,9 @@ fn early_media_of_each_branch() {
             (kind(&ack), to_tag(&ack)),
             ("ACK".to_owned(), winner.to_owned())
         );
-        let times = net.agents[0].ua.call_times(call).unwrap();
+        net.hang_up(0, call);
+        net.run_out();
+        let times = net.agents[0].ends()[0].times;
         let at = |ms| Some(net.start + millis(ms));
         assert_eq!((times.first_response, times.early_media), (at(30), at(50)));
         assert_eq!((times.ringing, times.answered), (at(90), at(150)));

@@ -64,7 +64,7 @@ fn run(net: &mut Net, plan: Plan, target: &str) {
         _ => None,
     });
     if let Some(incoming) = incoming
-        && net.agents[1].ua.call_times(incoming).is_some()
+        && net.agents[1].stands(incoming)
     {
         match plan {
             Plan::CalleeHangsUp | Plan::BothHangUp => net.hang_up(1, incoming),
@@ -74,7 +74,7 @@ fn run(net: &mut Net, plan: Plan, target: &str) {
             Plan::CallerHangsUp | Plan::CallerCancels => {}
         }
     }
-    let standing = net.agents[0].ua.call_times(call).is_some();
+    let standing = net.agents[0].stands(call);
     let ours = !matches!(plan, Plan::CalleeHangsUp | Plan::CalleeRefuses);
     if standing && (ours || incoming.is_none()) {
         net.hang_up(0, call);
@@ -214,7 +214,7 @@ fn changes_within_calls() {
             net.with(1, offer).unwrap();
         }
         net.run_for(millis(70_000));
-        if net.agents[0].ua.call_times(call).is_some() {
+        if net.agents[0].stands(call) {
             // May find a request under way, or the call just ending; both are refused by name.
             let _ = net.with(0, |ua, now| ua.info(now, call, "text/plain", "x"));
             net.run_for(millis(5000));

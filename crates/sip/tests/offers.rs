@@ -107,11 +107,11 @@ fn a_reinvite_and_an_update_of_either_side_are_answered() {
             (counters.reinvites_sent, counters.reinvites_received),
             (0, 1)
         );
-        let times = net.agents[agent].ua.mid_times(calls[agent]).unwrap();
-        assert_eq!(times.offer_sent, Some(net.start + millis(1000)));
-        assert_eq!(times.offer_answered, Some(net.start + millis(1020)));
         net.hang_up(0, calls[0]);
         net.run_out();
+        let times = net.agents[agent].ends()[0].mid.as_deref().unwrap();
+        assert_eq!(times.offer_sent, Some(net.start + millis(1000)));
+        assert_eq!(times.offer_answered, Some(net.start + millis(1020)));
         for agent in &net.agents {
             assert_eq!(agent.ua.held().transactions, 0);
             assert_eq!(agent.ua.held().calls, 0);
@@ -283,7 +283,7 @@ fn a_reinvite_stuck_in_proceeding_ends() {
     net.run_for(Duration::from_secs(2));
     assert!(said(&net.agents[0], 0).contains(&"refused None".to_owned()));
     net.run_out();
-    assert!(net.agents[0].ua.call_times(call).is_none());
+    assert!(!net.agents[0].stands(call));
 }
 
 /// RFC 3261 §12.2.1.2, §13.2.2.4

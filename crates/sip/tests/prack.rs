@@ -86,20 +86,20 @@ fn each_provisional_is_acknowledged_before_the_next_and_before_the_answer() {
             net.agents[1].call_events(),
             ["incoming", "pracked", "pracked", "confirmed"]
         );
-        let at = |ms| Some(net.start + millis(ms));
-        let mid = net.agents[0].ua.mid_times(call).unwrap();
-        assert_eq!((mid.reliable, mid.pracked), (at(20), at(40)));
-        let callee = net.agents[1].incoming();
-        let mid = net.agents[1].ua.mid_times(callee).unwrap();
-        assert_eq!((mid.reliable, mid.pracked), (at(10), at(30)));
-        let times = net.agents[1].ua.call_times(callee).unwrap();
-        assert_eq!(
-            (times.early_media, times.ringing, times.answered),
-            (at(10), at(30), at(50))
-        );
         // The dialog counts on from the PRACKs.
         net.hang_up(0, call);
         net.run_out();
+        let at = |ms| Some(net.start + millis(ms));
+        let end = net.agents[0].ends()[0];
+        let mid = end.mid.as_deref().unwrap();
+        assert_eq!((mid.reliable, mid.pracked), (at(20), at(40)));
+        let end = net.agents[1].ends()[0];
+        let mid = end.mid.as_deref().unwrap();
+        assert_eq!((mid.reliable, mid.pracked), (at(10), at(30)));
+        assert_eq!(
+            (end.times.early_media, end.times.ringing, end.times.answered),
+            (at(10), at(30), at(50))
+        );
         assert_eq!(net.agents[0].ends()[0].bye_status, Some(200));
         for agent in &net.agents {
             assert_eq!(agent.ua.held().transactions, 0);

@@ -226,18 +226,6 @@ fn an_offer_refreshes_too_and_keeps_who_refreshes() {
     }
 }
 
-/// A refresh by hand in a call without timers, from a peer that allows UPDATE.
-#[test]
-fn a_refresh_by_hand() {
-    let off = SessionTimer::default();
-    let (mut net, calls) = standing(off, off);
-    net.with(0, |ua, now| ua.refresh_session(now, calls[0]))
-        .unwrap();
-    net.run_for(millis(100));
-    assert_eq!(refreshes(&net, 0), [true]);
-    assert_eq!(net.times_of("200 UPDATE").len(), 1);
-}
-
 /// An agent that asks for timers calls a raw peer.
 fn calling(session_timer: SessionTimer) -> Net {
     let mut net = Net::new(0.0, 1);

@@ -142,11 +142,6 @@ impl EventSender {
         self.results.pop_front()
     }
 
-    /// Nothing is left to send or to tell.
-    pub fn is_done(&self) -> bool {
-        self.rows.is_empty() && self.results.is_empty() && matches!(self.state, State::Idle { .. })
-    }
-
     /// The packet of the packet time that begins at `timestamp` and lasts `step` units; `None`:
     /// audio's turn.
     pub fn next(&mut self, timestamp: u32, step: u32) -> Option<EventPacket> {

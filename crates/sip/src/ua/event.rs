@@ -197,8 +197,7 @@ pub enum CallEvent {
         /// Status code, 300 to 699; `None` without a response, then the call ends.
         code: Option<u16>,
     },
-    /// A 2xx to a re-INVITE or UPDATE renewed the session timer, or answered
-    /// [`super::UserAgent::refresh_session`].
+    /// A 2xx to a re-INVITE or UPDATE renewed the session timer.
     SessionRefreshed {
         /// Whether the request was ours.
         ours: bool,

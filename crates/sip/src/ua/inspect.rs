@@ -1,7 +1,7 @@
 //! What a user agent counts and holds.
 
 use super::endpoint::Endpoint;
-use super::{CallKey, CallTimes, Held, MidTimes, UserAgent};
+use super::{Held, UserAgent};
 use crate::counters::{EndpointKey, UaCounters};
 
 impl UserAgent {
@@ -27,16 +27,5 @@ impl UserAgent {
             transactions: self.transactions.count(),
             timers: self.core.timers.len(),
         }
-    }
-
-    /// The wire times of a call so far.
-    pub fn call_times(&self, call: CallKey) -> Option<CallTimes> {
-        self.calls.get(&call).map(|call| call.times)
-    }
-
-    /// The wire times of what a call did beyond INVITE and BYE so far, if it did.
-    pub fn mid_times(&self, call: CallKey) -> Option<MidTimes> {
-        let mid = self.calls.get(&call)?.mid.as_ref()?;
-        Some(mid.times)
     }
 }

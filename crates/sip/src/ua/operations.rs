@@ -26,14 +26,6 @@ impl UserAgent {
         self.offer_change(now, call, body.into(), by)
     }
 
-    /// Refreshes the session of a call that stands (RFC 4028 §7.4), whether it has a timer or not:
-    /// by UPDATE if the peer's Allow has it, else by re-INVITE with the SDP that stands. Ends in
-    /// [`super::CallEvent::SessionRefreshed`]; one that is refused says nothing.
-    pub fn refresh_session(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
-        let now = self.clock(now);
-        self.start_refresh(now, call)
-    }
-
     /// Asks the peer of a call that stands to call somebody else: blind, or attended if the target
     /// is to replace another call of ours. Ends in [`super::CallEvent::ReferAnswered`] and, if
     /// accepted, a last [`super::CallEvent::TransferProgress`], unless the call ends first: hang up

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::UserAgent;
 use super::call::{Call, State};
 use super::config::{Refresher, SessionTimer, SessionTimerMode};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::mid::{Asked, Purpose};
 use super::screen::names_option;
-use super::{UaError, UserAgent};
 use crate::message::{Builder, HeaderName, Message, Method, scan};
 
 /// The option tag.
@@ -259,16 +259,6 @@ impl UserAgent {
             .ledger
             .count(endpoint, |counters| counters.session_refreshes += 1);
         self.call_event(now, key, CallEvent::SessionRefreshed { ours });
-    }
-
-    pub(super) fn start_refresh(&mut self, now: Instant, key: CallKey) -> Result<(), UaError> {
-        let call = self.standing(key)?;
-        let waits = call.mid.as_ref().is_some_and(|mid| mid.glare.is_some());
-        if waits || call.is_negotiating() {
-            return Err(UaError::OfferPending(key));
-        }
-        self.send_refresh(now, key);
-        Ok(())
     }
 
     /// Refreshes the session: by UPDATE without SDP if the peer allows it, else by re-INVITE with

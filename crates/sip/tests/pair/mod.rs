@@ -365,9 +365,14 @@ impl Agent {
                 _ => None,
             })
             .collect();
-        keys.into_iter()
-            .filter(|call| self.ua.call_times(*call).is_some())
-            .count()
+        keys.into_iter().filter(|call| self.stands(*call)).count()
+    }
+
+    /// Whether a call that has begun has not ended.
+    pub(crate) fn stands(&self, call: CallKey) -> bool {
+        !self.events.iter().any(|event| {
+            matches!(event, UaEvent::Call { call: of, event: CallEvent::Ended(_), .. } if *of == call)
+        })
     }
 
     /// The names of call events, in order.
