@@ -266,7 +266,8 @@ fn ask_every(assign: &mut Assign, domain: &str, interval: Duration) {
 #[test]
 fn wrong_assignments_are_refused_by_name() {
     let mut world = World::new(1, 8);
-    let good = world.plan(0, 1, Role::Caller, 2);
+    let mut good = world.plan(0, 1, Role::Caller, 2);
+    good.headers = vec![header("X-A", &"ü".repeat(1024))];
     let cases: Vec<Spoil> = vec![
         (r#"count is "0""#, Box::new(|a| a.count = 0)),
         (
@@ -333,6 +334,10 @@ fn wrong_assignments_are_refused_by_name() {
         (
             r#"headers[0].value is "a\\r\\nb: c""#,
             Box::new(|a| a.headers = vec![header("X-A", "a\r\nb: c")]),
+        ),
+        (
+            r#"headers[0].value is "üü"#,
+            Box::new(|a| a.headers = vec![header("X-A", &"ü".repeat(1025))]),
         ),
         (
             r#"scenario[0].do is "re-register""#,

@@ -8,7 +8,7 @@ use super::{Invalid, check};
 const MOST_HEADERS: usize = 32;
 /// Longest name of one, bytes.
 const MOST_NAME: usize = 253;
-/// Longest value of one, bytes.
+/// Longest value of one, characters.
 const MOST_VALUE: usize = 1024;
 
 /// A header field of the test's own.
@@ -16,7 +16,7 @@ const MOST_VALUE: usize = 1024;
 pub struct Header {
     /// A token that is not one of the names the stack writes itself.
     pub name: String,
-    /// One line of text, 1024 bytes at most.
+    /// One line of text, 1024 characters at most.
     pub value: String,
 }
 
@@ -89,8 +89,9 @@ pub(super) fn validate(headers: &[Header]) -> Result<(), Invalid> {
         check(
             &format!("headers[{index}].value"),
             value,
-            value.len() <= MOST_VALUE && !value.contains(|c: char| c.is_control() && c != '\t'),
-            "one line of up to 1024 bytes without control characters",
+            value.chars().count() <= MOST_VALUE
+                && !value.contains(|c: char| c.is_control() && c != '\t'),
+            "one line of up to 1024 characters without control characters",
         )?;
     }
     Ok(())
