@@ -12,6 +12,7 @@
 //!
 //! [`service`] is the task that owns all runs.
 
+mod advance;
 mod assign;
 mod events;
 mod machine;

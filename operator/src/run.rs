@@ -1,5 +1,7 @@
 //! Puts the parts together and runs them until the process is told to end or loses its lease.
 
+mod scope;
+
 use std::{
     fmt::Debug,
     future::Future,
@@ -10,16 +12,15 @@ use std::{
 use anyhow::{Context as _, bail};
 use callmeter_api::{CallMeterWorker, CallTest, WorkerPool, labels};
 use futures::StreamExt as _;
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Client, Resource, ResourceExt as _,
     core::DeserializeGuard,
     runtime::{
-        Controller, WatchStreamExt as _,
+        Controller,
         controller::{self, Action},
         events::{Recorder, Reporter},
-        reflector::{self, ObjectRef, Store},
-        watcher,
+        reflector::{ObjectRef, Store},
     },
 };
 use serde::de::DeserializeOwned;
@@ -29,10 +30,10 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
+use self::scope::Scope;
 use crate::{
     args::RunArgs,
     calltest::{self, Tests, Watches},
@@ -50,8 +51,6 @@ use crate::{
 
 /// Objects named for a pass and not yet taken.
 const QUEUE: usize = 1024;
-/// Passes of one controller at a time.
-const CONCURRENCY: u16 = 16;
 /// How long a stopping process waits for its passes.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -337,69 +336,5 @@ impl Parts<'_> {
                 () = part => Err(anyhow::anyhow!("the {what} has ended")),
             }
         });
-    }
-}
-
-/// Where objects are looked after.
-struct Scope {
-    client: Client,
-    namespace: Option<String>,
-}
-
-impl Scope {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
-    }
-
-    /// A store, and the stream that fills it and tells of each object it has taken in.
-    fn reflect<K>(&self, label: &str) -> (Store<K>, impl futures::Stream<Item = K> + Send + use<K>)
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        let (store, writer) = reflector::store::<K>();
-        let config = watcher::Config::default().any_semantic().labels(label);
-        let stream = watcher(self.api::<K>(), config)
-            .default_backoff()
-            .reflect(writer)
-            .touched_objects()
-            .filter_map(|object| async move {
-                object
-                    .inspect_err(|error| debug!(error = %error, "a watch starts anew"))
-                    .ok()
-            });
-        (store, stream)
-    }
-
-    fn controller<K>(
-        &self,
-        triggers: mpsc::Receiver<ObjectRef<DeserializeGuard<K>>>,
-    ) -> Controller<DeserializeGuard<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        Controller::new(
-            self.api::<DeserializeGuard<K>>(),
-            watcher::Config::default().any_semantic(),
-        )
-        .with_config(controller::Config::default().concurrency(CONCURRENCY))
-        .reconcile_on(ReceiverStream::new(triggers))
     }
 }

@@ -6,6 +6,7 @@ mod forms;
 mod load;
 mod parts;
 mod registrar;
+mod target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,10 +14,8 @@ use std::time::Duration;
 use callmeter_api::calltest as api;
 
 use super::{
-    Accounts, Expectation, Group, InlineAccounts, InvalidDefinition, Problem, Role, Target,
-    ValidatedTest,
+    Accounts, Expectation, Group, InlineAccounts, InvalidDefinition, Problem, Role, ValidatedTest,
 };
-use crate::scheduler::Placement;
 pub(crate) use forms::is_label;
 use forms::shown;
 
@@ -225,106 +224,6 @@ impl Check<'_> {
         }
     }
 
-    fn placement(&mut self, at: &str, placement: Option<&api::Placement>) -> Placement {
-        let Some(api::Placement { pool: Some(pool) }) = placement else {
-            return Placement::Anywhere;
-        };
-        let (namespace, name) = pool.split_once('/').unwrap_or((self.namespace, pool));
-        let field = format!("{at}.pool");
-        if !is_label(name) || !(namespace.is_empty() || is_label(namespace)) {
-            self.refuse(
-                &field,
-                format!(
-                    "{}; accepted: name or namespace/name of a WorkerPool",
-                    shown(pool)
-                ),
-            );
-        } else if namespace.is_empty() {
-            self.refuse(
-                &field,
-                format!(
-                    "{}; accepted: namespace/name, this test has no namespace",
-                    shown(pool)
-                ),
-            );
-        }
-        Placement::Pool(format!("{namespace}/{name}"))
-    }
-
-    fn target(
-        &mut self,
-        at: &str,
-        role: Role,
-        target: Option<&api::Target>,
-        all: &[api::Group],
-        names: &BTreeMap<&str, usize>,
-    ) -> Target {
-        let Some(target) = target else {
-            if role != Role::Callee {
-                self.refuse(
-                    at,
-                    "is required for role caller and both; accepted: group or uri",
-                );
-            }
-            return Target::None;
-        };
-        let chosen = match target {
-            api::Target {
-                group: Some(group),
-                uri: None,
-                external: None,
-            } => match names.get(group.as_str()) {
-                Some(&index) if all[index].role != Role::Caller => Target::Group(index),
-                _ => {
-                    let accepted = "a group of this test with the role callee or both";
-                    self.refuse(
-                        format!("{at}.group"),
-                        format!("{}; accepted: {accepted}", shown(group)),
-                    );
-                    Target::None
-                }
-            },
-            api::Target {
-                group: None,
-                uri: Some(uri),
-                external: None,
-            } => {
-                self.sip_uri(&format!("{at}.uri"), uri);
-                Target::Uri(uri.clone())
-            }
-            api::Target {
-                group: None,
-                uri: None,
-                external: Some(external),
-            } => {
-                if !external {
-                    self.refuse(format!("{at}.external"), "false; accepted: true");
-                }
-                Target::External
-            }
-            _ => {
-                self.refuse(at, "accepted: exactly one of group, uri, external");
-                return Target::None;
-            }
-        };
-        match (role, &chosen) {
-            (Role::Callee, Target::Group(_) | Target::Uri(_)) => {
-                self.refuse(
-                    at,
-                    "a callee dials nobody; accepted with role callee: external",
-                );
-            }
-            (Role::Caller | Role::Both, Target::External) => {
-                self.refuse(
-                    at,
-                    "external is accepted with role callee only; accepted here: group or uri",
-                );
-            }
-            _ => {}
-        }
-        chosen
-    }
-
     fn expect(
         &mut self,
         at: &str,
@@ -372,37 +271,6 @@ impl Check<'_> {
             group: index,
             min: *min,
             max: *max,
-        }
-    }
-
-    /// Two groups of one registrar may not use the same rows of one Secret.
-    fn shared_rows(&mut self, groups: &[Group]) {
-        for (i, group) in groups.iter().enumerate() {
-            for other in &groups[..i] {
-                let (
-                    Accounts::Secret { name, first, .. },
-                    Accounts::Secret {
-                        name: same,
-                        first: from,
-                        ..
-                    },
-                ) = (&group.accounts, &other.accounts)
-                else {
-                    continue;
-                };
-                let server = |g: &Group| g.registrar.as_ref().map(|r| (r.domain.clone(), r.port));
-                let last = |first: &u32, g: &Group| first.saturating_add(g.endpoints) - 1;
-                let apart = last(first, group) < *from || last(from, other) < *first;
-                if name == same && server(group) == server(other) && !apart {
-                    let message = format!(
-                        "rows {first} to {} of Secret {name} overlap with rows {from} to {} of group {}",
-                        last(first, group),
-                        last(from, other),
-                        other.name
-                    );
-                    self.refuse(format!("groups[{i}].accounts.first"), message);
-                }
-            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Fleet, Placement, Pool, RunDemand, Worker};
+use super::fleet::Fleet;
+use super::{Placement, Pool, RunDemand, Worker};
 
 /// What the groups with one placement ask for together.
 struct Asked<'a> {

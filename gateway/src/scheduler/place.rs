@@ -34,7 +34,7 @@ pub(super) fn place(
             capacity: u64::from(f),
         })
         .collect();
-    let fitted = fit::fit(&super::demands(run), &bins);
+    let fitted = fit::fit(&super::fleet::demands(run), &bins);
     if fitted.missing > 0 {
         return None;
     }

@@ -6,7 +6,7 @@ use callmeter_api::calltest as api;
 
 use super::forms::{is_label, shown};
 use super::{Check, DAY};
-use crate::definition::{Accounts, Audio, Call};
+use crate::definition::{Accounts, Audio, Call, Group};
 
 const DEFAULT_PTIME_MS: u32 = 20;
 const DEFAULT_DSCP: u8 = 46;
@@ -41,6 +41,37 @@ impl Check<'_> {
             namespace: self.namespace.to_owned(),
             name: name.clone(),
             first,
+        }
+    }
+
+    /// Two groups of one registrar may not use the same rows of one Secret.
+    pub(super) fn shared_rows(&mut self, groups: &[Group]) {
+        for (i, group) in groups.iter().enumerate() {
+            for other in &groups[..i] {
+                let (
+                    Accounts::Secret { name, first, .. },
+                    Accounts::Secret {
+                        name: same,
+                        first: from,
+                        ..
+                    },
+                ) = (&group.accounts, &other.accounts)
+                else {
+                    continue;
+                };
+                let server = |g: &Group| g.registrar.as_ref().map(|r| (r.domain.clone(), r.port));
+                let last = |first: &u32, g: &Group| first.saturating_add(g.endpoints) - 1;
+                let apart = last(first, group) < *from || last(from, other) < *first;
+                if name == same && server(group) == server(other) && !apart {
+                    let message = format!(
+                        "rows {first} to {} of Secret {name} overlap with rows {from} to {} of group {}",
+                        last(first, group),
+                        last(from, other),
+                        other.name
+                    );
+                    self.refuse(format!("groups[{i}].accounts.first"), message);
+                }
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 mod hostile;
 
 use callmeter_proto::worker::{
-    Assign, EndpointEnded, EndpointEvent, Fence, Outcome, OutcomeCount, ResumeVerdict, SampleRow,
-    Start, Stop, Unfence, endpoint_event::What, to_worker::Message as Down,
+    Ack, Assign, EndpointEnded, EndpointEvent, Fence, Outcome, OutcomeCount, ResumeVerdict,
+    SampleRow, Start, Stop, Unfence, endpoint_event::What, to_worker::Message as Down,
 };
 
 use super::*;
