@@ -1,6 +1,6 @@
 //! Calls per second over UDP beside SIPp (G1), and the CPU a call takes (G2).
 
-use std::{net::UdpSocket, path::Path, time::Duration};
+use std::{net::UdpSocket, path::Path, process::Command, time::Duration};
 
 use callmeter_proto::worker::Role;
 use tokio::time::{Instant, sleep_until};
@@ -124,12 +124,10 @@ fn spawn(sipp: &Path, prefix: &[String], scenario: &str, own: &str, more: &[Stri
     );
     words.extend(fixed.split_whitespace().map(str::to_owned));
     words.extend_from_slice(more);
+    let mut launcher = Command::new(&words[0]);
+    launcher.args(&words[1..]);
     let folder = tempfile::tempdir().unwrap();
-    Sipp(PeerProcess::spawn(
-        Path::new(&words[0]),
-        folder,
-        &words[1..],
-    ))
+    Sipp(PeerProcess::spawn_by(launcher, folder))
 }
 
 /// A caller that begins `rate` calls a second for [`SECONDS`] and hangs up at once.

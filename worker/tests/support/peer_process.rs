@@ -12,6 +12,10 @@ use tempfile::TempDir;
 
 use super::{eventually, ports::Ports};
 
+/// Lines of a peer's output shown when a test fails; SIPp writes one for each message it sends
+/// again.
+const LAST_LINES: usize = 60;
+
 /// The path of a program; without it the test is skipped with a message, unless everything has
 /// to run (`CALLMETER_E2E=1`).
 pub fn program(name: &str) -> Option<PathBuf> {
@@ -40,13 +44,23 @@ pub struct PeerProcess {
 impl PeerProcess {
     /// Starts it in its folder, output to the file `out` there.
     pub fn spawn(program: &Path, folder: TempDir, arguments: &[String]) -> Self {
+        let mut command = Command::new(program);
+        // With the processes it makes it ends as one.
+        command.args(arguments).process_group(0);
+        Self::start(command, folder)
+    }
+
+    /// The same by a launcher that becomes the program, which starts no others. `setsid` does that
+    /// unless it leads a group: then it forks, and what was started has ended at once.
+    pub fn spawn_by(launcher: Command, folder: TempDir) -> Self {
+        Self::start(launcher, folder)
+    }
+
+    fn start(mut command: Command, folder: TempDir) -> Self {
         let out = File::create(folder.path().join("out")).unwrap();
-        let child = Command::new(program)
-            .args(arguments)
+        let child = command
             .current_dir(folder.path())
             .env("TERM", "dumb")
-            // With the processes it makes it ends as one.
-            .process_group(0)
             .stdin(Stdio::null())
             .stderr(out.try_clone().unwrap())
             .stdout(out)
@@ -81,11 +95,15 @@ impl PeerProcess {
 
 impl Drop for PeerProcess {
     fn drop(&mut self) {
-        // Both fail only for processes that have ended.
+        // They fail only for processes that have ended, and groups that never were.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- output of the peer ---\n{}", self.output());
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            eprintln!("--- end of the peer's output ---\n{}", last.join("\n"));
         }
     }
 }
