@@ -1,27 +1,22 @@
-//! Calls per second over UDP beside SIPp (G1), and the CPU a call takes (G2).
+//! Calls per second beside SIPp over UDP (G1) and over one connection (G3), and the CPU a call takes
+//! (G2).
 
-use std::{net::UdpSocket, path::Path, process::Command, time::Duration};
+use std::{net::UdpSocket, path::Path, time::Duration};
 
-use callmeter_proto::worker::Role;
+use callmeter_proto::worker::{Registrar, Role};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     machine::{Cores, Used},
     media::Scheduling,
-    support::{
-        peer_process::{PeerProcess, Sipp, SippTotals},
-        run::Group,
-    },
+    secure::{self, Secure},
+    sipp::{self, Wire},
+    support::{peer_process::SippTotals, run::Group},
     under_test::{FAR, UnderTest, WORKER, program},
 };
 
-/// Where SIPp calls from.
-const CALLER: &str = "127.66.0.3";
-/// What makes SIPp 3.6.1 as fast as it gets.
-const TUNING: &str =
-    "-buff_size 4194304 -max_recv_loops 10000 -max_sched_loops 10000 -deadcall_wait 0";
 /// How long calls are begun at one rate.
-const SECONDS: u32 = 3;
+pub(crate) const SECONDS: u32 = 3;
 /// The part of it that is measured.
 const FROM: Duration = Duration::from_millis(500);
 const TO: Duration = Duration::from_millis(2800);
@@ -44,10 +39,42 @@ pub(crate) struct Rate {
     pub(crate) per_second: f64,
     /// CPU of the process under test per call, in microseconds.
     pub(crate) cpu_us: f64,
+    /// The part of it in threads that do signalling; SIPp has none of that name.
+    pub(crate) signalling_us: f64,
+}
+
+/// What calls go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Datagrams.
+    Udp,
+    /// One connection.
+    Tcp,
+    /// One connection with TLS. SIPp of Debian has none: a relay puts it on for SIPp.
+    Tls,
+}
+
+impl Over {
+    /// What people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    fn sipp(self) -> Wire {
+        if self == Self::Udp {
+            Wire::Udp
+        } else {
+            Wire::Tcp
+        }
+    }
 }
 
 /// The highest rates, by who is under test and what it does.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) sipp_answers: Option<Rate>,
     pub(crate) worker_answers: Option<Rate>,
@@ -56,26 +83,34 @@ pub(crate) struct Figures {
 }
 
 /// Measures SIPp against itself, then the worker in SIPp's place; none without SIPp.
-pub(crate) async fn measure(cores: &Cores) -> Option<Figures> {
+pub(crate) async fn measure(cores: &Cores, over: Over) -> Option<Figures> {
     let sipp = &program("sipp")?;
-    Some(Figures {
-        sipp_answers: highest("SIPp answers", 16_000, async |rate| {
-            sipp_pair(cores, sipp, rate, Role::Callee).await
+    let with_sipp = over != Over::Tls;
+    let name = over.name();
+    let mut figures = Figures::default();
+    if with_sipp {
+        let what = format!("SIPp answers over {name}");
+        figures.sipp_answers = highest(&what, 16_000, async |rate| {
+            sipp_pair(cores, sipp, over, rate, Role::Callee).await
         })
-        .await,
-        worker_answers: highest("worker answers", 8000, async |rate| {
-            worker_answers(cores, sipp, rate).await
-        })
-        .await,
-        sipp_calls: highest("SIPp calls", 16_000, async |rate| {
-            sipp_pair(cores, sipp, rate, Role::Caller).await
-        })
-        .await,
-        worker_calls: highest("worker calls", 8000, async |rate| {
-            worker_calls(cores, sipp, rate).await
-        })
-        .await,
+        .await;
+    }
+    figures.worker_answers = highest(&format!("worker answers over {name}"), 8000, async |rate| {
+        worker_answers(cores, sipp, over, rate).await
     })
+    .await;
+    if with_sipp {
+        let what = format!("SIPp calls over {name}");
+        figures.sipp_calls = highest(&what, 16_000, async |rate| {
+            sipp_pair(cores, sipp, over, rate, Role::Caller).await
+        })
+        .await;
+    }
+    figures.worker_calls = highest(&format!("worker calls over {name}"), 8000, async |rate| {
+        worker_calls(cores, sipp, over, rate).await
+    })
+    .await;
+    Some(figures)
 }
 
 /// Doubles the rate until it fails, halves it until it holds, then halves the distance.
@@ -101,8 +136,15 @@ async fn highest(
         }
         match outcome {
             Ok(reached) => {
-                let Rate { per_second, cpu_us } = reached;
-                println!("  {what}: {per_second:.0} calls/s, {cpu_us:.1} µs each");
+                let Rate {
+                    per_second,
+                    cpu_us,
+                    signalling_us,
+                } = reached;
+                println!(
+                    "  {what}: {per_second:.0} calls/s, {cpu_us:.1} µs each, {signalling_us:.1} of \
+                     it signalling"
+                );
                 (good, best) = (Some(rate), Some(reached));
             }
             Err(reason) => {
@@ -114,40 +156,16 @@ async fn highest(
     best
 }
 
-/// Starts SIPp with a scenario of its own, its figures in a file.
-fn spawn(sipp: &Path, prefix: &[String], scenario: &str, own: &str, more: &[String]) -> Sipp {
-    let mut words = prefix.to_vec();
-    words.push(sipp.display().to_string());
-    let fixed = format!(
-        "-sn {scenario} -i {own} -mi {own} -p 5060 -nostdin -trace_stat -stf stat.csv -fd 1 \
-         -trace_err -error_file errors.log {TUNING}"
-    );
-    words.extend(fixed.split_whitespace().map(str::to_owned));
-    words.extend_from_slice(more);
-    let mut launcher = Command::new(&words[0]);
-    launcher.args(&words[1..]);
-    let folder = tempfile::tempdir().unwrap();
-    Sipp(PeerProcess::spawn_by(launcher, folder))
-}
-
-/// A caller that begins `rate` calls a second for [`SECONDS`] and hangs up at once.
-fn spawn_caller(sipp: &Path, prefix: &[String], rate: u32, remote: &str) -> Sipp {
-    let (total, most, timeout) = (rate * SECONDS, rate / 4, SECONDS * 3);
-    let more = format!("-r {rate} -m {total} -l {most} -timeout {timeout}s {remote}");
-    let more: Vec<_> = more.split_whitespace().map(str::to_owned).collect();
-    spawn(sipp, prefix, "uac", CALLER, &more)
-}
-
 /// CPU per call between [`FROM`] and [`TO`] at a rate.
 struct Meter<'a> {
     folder: &'a Path,
     begin: Instant,
-    used: f64,
+    used: Used,
 }
 
 impl<'a> Meter<'a> {
     fn start(folder: &'a Path) -> Self {
-        let used = Used::read(folder).total;
+        let used = Used::read(folder);
         let begin = Instant::now();
         Self {
             folder,
@@ -158,11 +176,13 @@ impl<'a> Meter<'a> {
 
     /// Ends it after so many calls a second.
     fn rate(&self, per_second: f64) -> Rate {
-        let used = Used::read(self.folder).total - self.used;
+        let now = Used::read(self.folder);
         let calls = per_second * self.begin.elapsed().as_secs_f64();
+        let each = |used: f64| used * 1e6 / calls;
         Rate {
             per_second,
-            cpu_us: used * 1e6 / calls,
+            cpu_us: each(now.total - self.used.total),
+            signalling_us: each(now.thread("signalling") - self.used.thread("signalling")),
         }
     }
 }
@@ -197,16 +217,22 @@ fn rtcp_port(own: &str) -> UdpSocket {
 }
 
 /// SIPp calls SIPp; the one under test has the core under test to itself.
-async fn sipp_pair(cores: &Cores, sipp: &Path, rate: u32, tested: Role) -> Result<Rate, String> {
+async fn sipp_pair(
+    cores: &Cores,
+    program: &Path,
+    over: Over,
+    rate: u32,
+    tested: Role,
+) -> Result<Rate, String> {
     let (callee, caller) = if tested == Role::Callee {
         (cores.on_tested(), vec![])
     } else {
         (vec![], cores.on_tested())
     };
     let begin = Instant::now();
-    let mut uas = spawn(sipp, &callee, "uas", FAR, &[]);
-    uas.listens_at(FAR, 5060).await;
-    let mut uac = spawn_caller(sipp, &caller, rate, &format!("{FAR}:5060"));
+    let wire = over.sipp();
+    let mut uas = sipp::answerer(program, &callee, wire, FAR, None).await;
+    let mut uac = sipp::caller(program, &caller, wire, rate, &format!("{FAR}:5060"));
     let folder = if tested == Role::Callee {
         uas.0.proc_folder()
     } else {
@@ -226,19 +252,29 @@ async fn sipp_pair(cores: &Cores, sipp: &Path, rate: u32, tested: Role) -> Resul
 }
 
 /// SIPp calls the worker.
-async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, String> {
+async fn worker_answers(
+    cores: &Cores,
+    program: &Path,
+    over: Over,
+    rate: u32,
+) -> Result<Rate, String> {
     let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
+    let secure = Secure::new(WORKER);
     let group = Group {
         codec: "pcmu",
         accept_external: true,
         run_ms: 60_000,
+        registrar: registrar(over, secure.shown()),
         ..Group::new("answerers", Role::Callee, ANSWERERS)
     };
-    let _rtcp = rtcp_port(CALLER);
+    let _rtcp = rtcp_port(sipp::CALLER);
     under_test.begin("run-1", &[group]).await;
+    let worker = format!("{WORKER}:5060");
+    let relay = (over == Over::Tls).then(|| secure.to_tls(&worker));
+    let remote = relay.as_ref().map_or(worker, secure::Relay::address);
     let begin = Instant::now();
-    let mut uac = spawn_caller(sipp, &[], rate, &format!("{WORKER}:5060"));
+    let mut uac = sipp::caller(program, &[], over.sipp(), rate, &remote);
     under_test.read_until(begin + FROM).await;
     let meter = Meter::start(&folder);
     under_test.read_until(begin + TO).await;
@@ -255,9 +291,18 @@ async fn worker_answers(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, S
 }
 
 /// The worker calls SIPp.
-async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, String> {
-    let mut uas = spawn(sipp, &[], "uas", FAR, &[]);
-    uas.listens_at(FAR, 5060).await;
+async fn worker_calls(
+    cores: &Cores,
+    program: &Path,
+    over: Over,
+    rate: u32,
+) -> Result<Rate, String> {
+    let secure = Secure::new(FAR);
+    let relay = (over == Over::Tls).then(|| secure.to_tcp(&format!("{FAR}:5060")));
+    let contact = relay.as_ref().map(secure::Relay::address);
+    let wire = over.sipp();
+    let mut uas = sipp::answerer(program, &[], wire, FAR, contact.as_deref()).await;
+    let remote = contact.unwrap_or_else(|| format!("{FAR}:5060"));
     let mut under_test = UnderTest::start(cores, Scheduling::Plain).await;
     let folder = under_test.proc_folder();
     let _rtcp = rtcp_port(FAR);
@@ -268,7 +313,8 @@ async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, Str
         repeat: true,
         run_ms: SECONDS * 1000,
         start_over_ms: PERIOD_MS,
-        peers: vec![format!("sip:service@{FAR}:5060"); endpoints as usize],
+        peers: vec![format!("sip:service@{remote}"); endpoints as usize],
+        registrar: registrar(over, secure.trusted()),
         ..Group::new("callers", Role::Caller, endpoints)
     };
     under_test.begin("run-1", &[group]).await;
@@ -292,4 +338,18 @@ async fn worker_calls(cores: &Cores, sipp: &Path, rate: u32) -> Result<Rate, Str
         return Err(format!("{:.0}/s were reached", reached.per_second));
     }
     Ok(reached)
+}
+
+/// The transport of a group; none is UDP.
+fn registrar(over: Over, tls: callmeter_proto::worker::Tls) -> Option<Registrar> {
+    let (transport, tls) = match over {
+        Over::Udp => return None,
+        Over::Tcp => ("tcp", None),
+        Over::Tls => ("tls", Some(tls)),
+    };
+    Some(Registrar {
+        transport: transport.into(),
+        tls,
+        ..Registrar::default()
+    })
 }

@@ -1,10 +1,10 @@
-//! `make bench`, `make bench-sip`: the worker as a process on one core against its goals (G1, G2,
-//! G5 to G8, G12, G13), beside a peer that does the least anybody has to do, in the same minute.
+//! `make bench`, `make bench-sip`: the worker as a process on one core against its goals (G1 to G8,
+//! G12, G13), beside a peer that does the least anybody has to do, in the same minute.
 //!
 //! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
 //! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`,
-//! `sip` (both, if none is given) or its parts `calls` and `registrations`, numbers of endpoints,
-//! and `real-time` for them.
+//! `sip` (both, if none is given) or its parts `calls`, `connections` and `registrations`, numbers
+//! of endpoints, and `real-time` for them.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,18 +15,22 @@
 
 mod answerer;
 mod calls;
+mod connections;
 mod far;
 mod machine;
 mod media;
 mod registrar;
 mod registrations;
 mod report;
+mod secure;
+mod sipp;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod under_test;
 
 use std::time::Instant;
 
+use calls::Over;
 use machine::Cores;
 use media::Scheduling;
 
@@ -38,6 +42,7 @@ const REAL_TIME: u32 = 2000;
 struct Plan {
     media: bool,
     calls: bool,
+    connections: bool,
     registrations: bool,
     endpoints: Vec<(u32, Scheduling)>,
 }
@@ -62,17 +67,21 @@ fn plan() -> Option<Plan> {
         }
     }
     let named = |name: &str| given.iter().any(|word| word == name);
-    let parts = ["media", "sip", "calls", "registrations"];
+    let parts = ["media", "sip", "calls", "connections", "registrations"];
     let all = !parts.into_iter().any(named);
     Some(Plan {
         media: all || named("media"),
         calls: all || named("sip") || named("calls"),
+        connections: all || named("sip") || named("connections"),
         registrations: all || named("sip") || named("registrations"),
         endpoints,
     })
 }
 
 fn main() {
+    if std::env::args().any(|argument| argument == connections::ECHO) {
+        return connections::echo();
+    }
     let Some(plan) = plan() else {
         eprintln!("skipped: a benchmark, started by `make bench`");
         return;
@@ -92,10 +101,16 @@ fn main() {
         report::media(&points);
     }
     if plan.calls {
-        match runtime.block_on(calls::measure(&cores)) {
+        match runtime.block_on(calls::measure(&cores, Over::Udp)) {
             Some(figures) => report::calls(&figures),
             None => println!("\ncalls/s: not measured, SIPp is not installed"),
         }
+    }
+    if plan.connections {
+        let tcp = runtime.block_on(calls::measure(&cores, Over::Tcp));
+        let tls = runtime.block_on(calls::measure(&cores, Over::Tls));
+        let connections = runtime.block_on(connections::measure(&cores));
+        report::connections(tcp.as_ref(), tls.as_ref(), &connections);
     }
     if plan.registrations {
         let registrations = runtime.block_on(registrations::measure(&cores));

@@ -1,11 +1,14 @@
 //! The tables, and which goals hold.
 
+mod calls;
+
 use super::{
-    calls::{Figures, Rate},
     machine::{Cores, median},
     media::{Point, Scheduling, Window},
     registrations::Registrations,
 };
+
+pub(crate) use calls::{calls, connections};
 
 /// G5 counts endpoints up to this much CPU, in percent of a core.
 const MOST_CPU: f64 = 80.0;
@@ -223,53 +226,6 @@ fn media_goals(scheduling: Scheduling, points: &[&Point]) {
     println!(
         "| G8 memory per endpoint, KiB | 128 | 48 | {memory:.1} | {} |",
         verdict(memory <= 128.0, memory <= 48.0)
-    );
-}
-
-/// The table of calls per second and G1, G2.
-pub(crate) fn calls(figures: &Figures) {
-    println!(
-        "\nCalls over UDP, one core, none failed, nothing sent again.\n\
-         | under test | calls/s | SIPp | ratio | µs CPU per call | SIPp |\n|---|---|---|---|---|---|"
-    );
-    let shown = |rate: Option<Rate>, figure: fn(Rate) -> f64| {
-        rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}", figure(rate)))
-    };
-    for (what, worker, sipp) in [
-        ("answers", figures.worker_answers, figures.sipp_answers),
-        ("calls", figures.worker_calls, figures.sipp_calls),
-    ] {
-        let ratio = worker
-            .zip(sipp)
-            .map(|(worker, sipp)| worker.per_second / sipp.per_second);
-        println!(
-            "| {what} | {} | {} | {} | {} | {} |",
-            shown(worker, |rate| rate.per_second),
-            shown(sipp, |rate| rate.per_second),
-            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-            shown(worker, |rate| rate.cpu_us),
-            shown(sipp, |rate| rate.cpu_us),
-        );
-    }
-    let Some((answers, calls)) = figures.worker_answers.zip(figures.worker_calls) else {
-        return;
-    };
-    let rate = answers.per_second.min(calls.per_second);
-    let sipp = [figures.sipp_answers, figures.sipp_calls]
-        .into_iter()
-        .flatten();
-    let target = sipp
-        .map(|rate| rate.per_second)
-        .fold(f64::INFINITY, f64::min);
-    let cpu = answers.cpu_us.max(calls.cpu_us);
-    println!("\n| goal | floor | target | measured | |\n|---|---|---|---|---|");
-    println!(
-        "| G1 calls/s, with media ports | 8000 | SIPp's {target:.0} | {rate:.0} | {} |",
-        verdict(rate >= 8000.0, rate >= target)
-    );
-    println!(
-        "| G2 µs CPU per call, with media ports | 100 | 30 | {cpu:.1} | {} |",
-        verdict(cpu <= 100.0, cpu <= 30.0)
     );
 }
 
