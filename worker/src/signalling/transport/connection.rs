@@ -46,6 +46,8 @@ pub(super) struct Connection {
     ending: Option<Broken>,
     /// The entry it has among the timers.
     pub(super) armed: Option<Instant>,
+    /// Octets queued since its last turn.
+    pub(super) unwritten: usize,
 }
 
 /// What came of a turn.
@@ -84,6 +86,7 @@ impl Connection {
             half_since: None,
             ending: None,
             armed: None,
+            unwritten: 0,
         }
     }
 

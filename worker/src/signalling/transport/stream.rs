@@ -1,12 +1,11 @@
 //! Messages one after the other in a stream of bytes (RFC 3261 §18.3).
 
 use std::{
-    collections::VecDeque,
     io::{self, Read, Write},
     net::TcpStream,
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use callmeter_sip::{Frame, Framer, PING, PONG};
 
 use super::{
@@ -23,10 +22,8 @@ const BURST: usize = 16;
 pub(super) struct Stream {
     wire: Wire,
     framer: Framer,
-    queue: VecDeque<Bytes>,
-    queued: usize,
-    /// Bytes of the first in `queue` that are written.
-    written: usize,
+    /// What waits to be written: many messages go with one system call, and in one TLS record.
+    queue: BytesMut,
 }
 
 impl Stream {
@@ -34,9 +31,7 @@ impl Stream {
         Self {
             wire,
             framer: Framer::new(),
-            queue: VecDeque::new(),
-            queued: 0,
-            written: 0,
+            queue: BytesMut::new(),
         }
     }
 }
@@ -85,11 +80,10 @@ impl Carrier for Stream {
     }
 
     fn queue(&mut self, message: Bytes) -> Result<(), Broken> {
-        if self.queued + message.len() > MOST_QUEUED {
-            return Err(Broken::slow(self.queued));
+        if self.queue.len() + message.len() > MOST_QUEUED {
+            return Err(Broken::slow(self.queue.len()));
         }
-        self.queued += message.len();
-        self.queue.push_back(message);
+        self.queue.extend_from_slice(&message);
         Ok(())
     }
 
@@ -100,16 +94,11 @@ impl Carrier for Stream {
 
     fn write(&mut self) -> Result<bool, Broken> {
         let mut some = false;
-        while let Some(first) = self.queue.front() {
-            match self.wire.write(&first[self.written..]) {
+        while !self.queue.is_empty() {
+            match self.wire.write(&self.queue) {
                 Ok(length) => {
                     some = true;
-                    self.written += length;
-                    self.queued -= length;
-                    if self.written == first.len() {
-                        self.queue.pop_front();
-                        self.written = 0;
-                    }
+                    self.queue.advance(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(some),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

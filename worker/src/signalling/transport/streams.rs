@@ -22,6 +22,8 @@ use crate::signalling::poller::Poller;
 const OURS: u64 = 1 << 62;
 /// Most connections of peers to one share; further ones are closed at once.
 const MOST_ACCEPTED: usize = 10_000;
+/// Octets given to a connection before it writes at once.
+const WRITE_AT: usize = 64 * 1024;
 /// Connections accepted before other sockets get their turn.
 const ACCEPT_BURST: usize = 64;
 
@@ -53,7 +55,7 @@ pub(in crate::signalling) struct Streams {
     by_flow: HashMap<Flow, u64>,
     timers: BTreeSet<(Instant, u64)>,
     events: VecDeque<StreamEvent>,
-    /// Connections and listeners that were not emptied in their last turn.
+    /// Connections that were not emptied in their last turn or have something to write.
     unfinished: Vec<u64>,
     next_token: u64,
     buffer: Vec<u8>,
@@ -131,8 +133,9 @@ impl Streams {
         }
     }
 
-    /// Sends a message by the connection of its flow; makes one if there is none. What becomes of
-    /// it is told by [`StreamEvent::Broken`].
+    /// Sends a message by the connection of its flow; makes one if there is none. It is written by
+    /// [`Self::go_on`], with what is sent until then. What becomes of it is told by
+    /// [`StreamEvent::Broken`].
     pub(in crate::signalling) fn send(
         &mut self,
         now: Instant,
@@ -146,11 +149,19 @@ impl Streams {
         };
         let queued = token.map_err(Broken::from).and_then(|token| {
             let connection = self.connections.get_mut(&token);
-            connection.map_or(Ok(()), |connection| connection.queue(bytes))?;
-            Ok(token)
+            let length = bytes.len();
+            let Some(connection) = connection else {
+                return Ok((token, 0, 0));
+            };
+            connection.queue(bytes)?;
+            let before = connection.unwritten;
+            connection.unwritten += length;
+            Ok((token, before, connection.unwritten))
         });
         match queued {
-            Ok(token) => self.turn(now, token),
+            Ok((token, _, unwritten)) if unwritten >= WRITE_AT => self.turn(now, token),
+            Ok((token, 0, _)) => self.unfinished.push(token),
+            Ok(_) => {}
             Err(broken) => self.break_flow(flow, broken),
         }
     }
@@ -304,6 +315,7 @@ impl Streams {
             return;
         };
         let flow = connection.flow;
+        connection.unwritten = 0;
         match connection.turn(now, &mut self.buffer) {
             Ok(turn) => {
                 if let Some((connect, tls)) = turn.opened {
