@@ -15,13 +15,13 @@ mod script;
 mod stream;
 mod transfer;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use callmeter_sip::{
-    CallEvent, CallKey, EndpointKey, Flow, Output as UaOutput, UaConfig, UaEvent, UserAgent,
+    CallEvent, CallKey, EndpointKey, Flow, Output as UaOutput, OwnMap, UaConfig, UaEvent, UserAgent,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -75,8 +75,8 @@ pub struct Engine {
     config: EngineConfig,
     ua: UserAgent,
     shares: BTreeMap<ShareId, Share>,
-    calls: HashMap<StreamId, Call>,
-    by_key: HashMap<CallKey, StreamId>,
+    calls: OwnMap<StreamId, Call>,
+    by_key: OwnMap<CallKey, StreamId>,
     timers: Timers,
     outputs: VecDeque<Output>,
     rng: SmallRng,
@@ -96,8 +96,8 @@ impl Engine {
             ua: UserAgent::new(ua, rng.random()),
             config,
             shares: BTreeMap::new(),
-            calls: HashMap::new(),
-            by_key: HashMap::new(),
+            calls: OwnMap::default(),
+            by_key: OwnMap::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             rng,

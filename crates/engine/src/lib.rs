@@ -19,8 +19,8 @@ mod timers;
 
 pub use callmeter_metrics::{MetricId, RowDirection};
 pub use callmeter_sip::{
-    Credentials, Flow, Host, Listener, LocalId, Password, Refresher, Reliable, SessionTimer,
-    SessionTimerMode, Transport,
+    Credentials, Flow, Host, Listener, LocalId, OwnMap, Password, Refresher, Reliable,
+    SessionTimer, SessionTimerMode, Transport,
 };
 
 pub use assign::{

@@ -1,7 +1,8 @@
 //! Signalling counters, over all and per endpoint.
 
-use std::collections::HashMap;
 use std::ops::AddAssign;
+
+use crate::own_map::OwnMap;
 
 /// The caller's key of one endpoint; metrics are attributed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,7 +120,7 @@ impl AddAssign for UaCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     total: UaCounters,
-    endpoints: HashMap<EndpointKey, UaCounters>,
+    endpoints: OwnMap<EndpointKey, UaCounters>,
 }
 
 impl Ledger {

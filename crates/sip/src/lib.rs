@@ -13,6 +13,7 @@ mod flow;
 mod framer;
 mod limits;
 pub mod message;
+mod own_map;
 mod password;
 pub mod sdp;
 mod timers;
@@ -24,6 +25,7 @@ pub use flow::{Flow, Listener, LocalId, Transport};
 pub use framer::{Frame, FrameError, Framer, PING, PONG};
 pub use limits::MESSAGE as LARGEST_MESSAGE;
 pub use message::{Host, Uri, UriError};
+pub use own_map::{OwnHasher, OwnMap};
 pub use password::{Credentials, Password};
 pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,

@@ -11,6 +11,8 @@ const HORIZON: Duration = Duration::from_secs(32);
 const BITS: u32 = 6;
 /// Slots of a level.
 const SLOTS: usize = 1 << BITS;
+/// Entries an empty slot keeps room for.
+const MOST_ROOM: usize = 1024;
 /// Levels: 42 bits of milliseconds are 139 years.
 const LEVELS: usize = 7;
 /// The last tick that can be told apart.
@@ -151,9 +153,11 @@ impl<K> Timers<K> {
             while reached != 0 {
                 let slot = reached.trailing_zeros() as usize;
                 reached &= reached - 1;
-                for entry in self.levels[level as usize].take(slot) {
+                let mut entries = self.levels[level as usize].take(slot);
+                for entry in entries.drain(..) {
                     self.place(entry);
                 }
+                self.levels[level as usize].put_back(slot, entries);
             }
             if !passed {
                 return;
@@ -183,6 +187,15 @@ impl<K> Level<K> {
     fn take(&mut self, slot: usize) -> Vec<Entry<K>> {
         self.used &= !(1 << slot);
         std::mem::take(&mut self.slots[slot]).entries
+    }
+
+    /// Gives an emptied slot its room back, unless what came down has gone into it meanwhile. Room for
+    /// a burst is not kept for ever.
+    fn put_back(&mut self, slot: usize, room: Vec<Entry<K>>) {
+        let entries = &mut self.slots[slot].entries;
+        if entries.capacity() == 0 && room.capacity() <= MOST_ROOM {
+            *entries = room;
+        }
     }
 }
 

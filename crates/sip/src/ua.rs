@@ -41,6 +41,7 @@ use crate::core::Core;
 use crate::counters::EndpointKey;
 use crate::flow::{Flow, Listener, LocalId};
 use crate::message::{Malformed, Message, ParseError, Uri};
+use crate::own_map::OwnMap;
 use crate::transaction::Transactions;
 
 use call::Call;
@@ -76,11 +77,11 @@ pub struct UserAgent {
     config: UaConfig,
     core: Core,
     transactions: Transactions,
-    listeners: HashMap<LocalId, Bound>,
-    endpoints: HashMap<EndpointKey, Endpoint>,
+    listeners: OwnMap<LocalId, Bound>,
+    endpoints: OwnMap<EndpointKey, Endpoint>,
     by_user: HashMap<(LocalId, String), EndpointKey>,
-    calls: HashMap<CallKey, Call>,
-    by_tag: HashMap<u64, CallKey>,
+    calls: OwnMap<CallKey, Call>,
+    by_tag: OwnMap<u64, CallKey>,
     /// Initial INVITEs that wait for an answer, to find those that came by two paths.
     merged: HashMap<Bytes, CallKey>,
     last_call: u64,
@@ -107,11 +108,11 @@ impl UserAgent {
             config,
             core,
             transactions: Transactions::default(),
-            listeners: HashMap::new(),
-            endpoints: HashMap::new(),
+            listeners: OwnMap::default(),
+            endpoints: OwnMap::default(),
             by_user: HashMap::new(),
-            calls: HashMap::new(),
-            by_tag: HashMap::new(),
+            calls: OwnMap::default(),
+            by_tag: OwnMap::default(),
             merged: HashMap::new(),
             last_call: 0,
             secret,

@@ -5,13 +5,13 @@
 
 mod commands;
 
-use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use callmeter_engine::OwnMap;
 use callmeter_engine::media::{MediaEvent, StreamId};
 use callmeter_rtp::Time;
 use rustix::event::{Timespec, epoll};
@@ -53,7 +53,7 @@ pub(super) struct MediaThread {
     epoll: OwnedFd,
     /// Tokens of the readable descriptors.
     ready: Vec<u64>,
-    ids: HashMap<StreamId, u32>,
+    ids: OwnMap<StreamId, u32>,
     endpoints: Vec<Option<Box<Endpoint>>>,
     vacant: Vec<u32>,
     wheel: Wheel,
@@ -91,7 +91,7 @@ impl MediaThread {
             outboxes,
             epoll,
             ready: Vec::with_capacity(READY),
-            ids: HashMap::new(),
+            ids: OwnMap::default(),
             endpoints: Vec::new(),
             vacant: Vec::new(),
             wheel: Wheel::default(),

@@ -3,14 +3,13 @@
 mod shares;
 
 use std::{
-    collections::HashMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use callmeter_engine::{Engine, EngineConfig, Flow, Output, ShareId, Transport};
+use callmeter_engine::{Engine, EngineConfig, Flow, Output, OwnMap, ShareId, Transport};
 use callmeter_proto::worker::EndpointEvent;
 use callmeter_sip::message::masked;
 use shares::Share;
@@ -72,7 +71,7 @@ pub(super) struct Shard {
     receiver: Receiver,
     ports: SipPorts,
     streams: Streams,
-    shares: HashMap<ShareId, Share>,
+    shares: OwnMap<ShareId, Share>,
     next_share: u32,
     idle: Option<Idle>,
     idle_retry: Instant,
@@ -111,7 +110,7 @@ impl Shard {
             receiver: Receiver::new(),
             ports: SipPorts::new(settings.sip_ports),
             streams: Streams::default(),
-            shares: HashMap::new(),
+            shares: OwnMap::default(),
             next_share: 0,
             idle: None,
             idle_retry: now,

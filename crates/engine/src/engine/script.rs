@@ -293,7 +293,7 @@ fn changes_media(action: &Action) -> bool {
 /// The scenario's state of a call, and its share.
 fn script<'a>(
     shares: &'a std::collections::BTreeMap<ShareId, Share>,
-    calls: &'a mut std::collections::HashMap<StreamId, Call>,
+    calls: &'a mut callmeter_sip::OwnMap<StreamId, Call>,
     stream: StreamId,
 ) -> Option<(&'a Share, &'a mut Script)> {
     let call = calls.get_mut(&stream)?;

@@ -21,6 +21,7 @@ use crate::core::{Core, TimerKey};
 use crate::counters::{EndpointKey, class_index};
 use crate::flow::{Flow, LocalId};
 use crate::message::{Essentials, Message, Method};
+use crate::own_map::OwnMap;
 use crate::timers::Deadline;
 use crate::ua::CallKey;
 
@@ -98,8 +99,8 @@ pub(crate) enum Expired {
 
 #[derive(Debug, Default)]
 pub(crate) struct Transactions {
-    clients: HashMap<ClientKey, Client>,
-    servers: HashMap<ServerId, Server>,
+    clients: OwnMap<ClientKey, Client>,
+    servers: OwnMap<ServerId, Server>,
     by_key: HashMap<Bytes, ServerId>,
     last_server: u64,
 }
