@@ -19,7 +19,7 @@ use std::{
 use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
 use support::{
-    certificates::{Certificates, certificates},
+    certificates::certificates,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -34,22 +34,6 @@ fn registrar(transport: &str, tls: Option<Tls>) -> Registrar {
         transport: transport.into(),
         tls,
         ..Registrar::default()
-    }
-}
-
-fn answers_with(certificates: &Certificates) -> Tls {
-    Tls {
-        server_certificate_pem: certificates.certificate.clone(),
-        server_key_pem: certificates.key.clone(),
-        ..Tls::default()
-    }
-}
-
-fn trusts(ca: &str) -> Tls {
-    Tls {
-        verify: TlsVerify::Custom.into(),
-        ca_pem: ca.into(),
-        ..Tls::default()
     }
 }
 
@@ -134,8 +118,8 @@ async fn calls_over_udp_measure_no_connection() {
 async fn calls_over_tls() {
     let own = certificates(&["127.0.0.1", "::1"], false);
     for ip in ["127.0.0.1", "::1"] {
-        let callers = registrar("tls", Some(trusts(&own.ca)));
-        let (told, log) = run(ip, callers, registrar("tls", Some(answers_with(&own)))).await;
+        let callers = registrar("tls", Some(own.trusted()));
+        let (told, log) = run(ip, callers, registrar("tls", Some(own.shown()))).await;
         assert_called(&told, "tls");
         assert_eq!(values(&told, "callers", "tcp_connect_ms").len(), 1);
         let handshake = values(&told, "callers", "tls_handshake_ms");
@@ -160,8 +144,8 @@ async fn calls_over_web_socket() {
 async fn calls_over_secure_web_socket() {
     let own = certificates(&["127.0.0.1", "::1"], false);
     for ip in ["127.0.0.1", "::1"] {
-        let callers = registrar("wss", Some(trusts(&own.ca)));
-        let (told, _) = run(ip, callers, registrar("wss", Some(answers_with(&own)))).await;
+        let callers = registrar("wss", Some(own.trusted()));
+        let (told, _) = run(ip, callers, registrar("wss", Some(own.shown()))).await;
         // RFC 7118 §5.2: there is one name for both.
         assert_called(&told, "ws");
         assert_eq!(values(&told, "callers", "tls_handshake_ms").len(), 1);
@@ -262,12 +246,12 @@ async fn wrong_certificates_are_named() {
     for (shown, checked, wanted) in [
         (
             &expired,
-            Some(trusts(&expired.ca)),
+            Some(expired.trusted()),
             Some("TLS handshake failure: certificate has expired"),
         ),
         (
             &other,
-            Some(trusts(&foreign.ca)),
+            Some(foreign.trusted()),
             Some("TLS handshake failure: certificate signed by unknown authority"),
         ),
         (
@@ -277,12 +261,12 @@ async fn wrong_certificates_are_named() {
         ),
         (
             &foreign,
-            Some(trusts(&foreign.ca)),
+            Some(foreign.trusted()),
             Some("TLS handshake failure: certificate is valid for"),
         ),
         (&expired, skip, None),
     ] {
-        let callees = registrar("tls", Some(answers_with(shown)));
+        let callees = registrar("tls", Some(shown.shown()));
         let (told, _) = run("127.0.0.1", registrar("tls", checked), callees).await;
         let calls = told.calls("callers");
         assert_eq!(calls.len(), 4);

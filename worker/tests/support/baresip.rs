@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    certificates::Certificates,
     eventually,
     peer_process::{PeerProcess, program},
     ports::Ports,
@@ -16,33 +17,58 @@ use super::{
 pub struct Baresip {
     process: PeerProcess,
     control: u16,
+    /// Where its account is reached.
+    pub port: u16,
 }
 
 impl Baresip {
     /// Starts it with one account, `echo`, that answers every call; none if it is not installed.
-    pub async fn spawn(ports: Ports, transport: &str) -> Option<Self> {
+    pub async fn spawn(ports: Ports, transport: &str, own: Option<&Certificates>) -> Option<Self> {
         let path = program("baresip")?;
         let control = ports.health;
+        // It listens for TLS one port above.
+        let port = ports.sip_first + u16::from(transport == "tls");
+        let tls = own.map(|_| "sip_certificate certificate.pem\nsip_cafile ca.pem");
         let config = include_str!("../peers/baresip.config")
             .replace("@SIP@", &ports.sip_first.to_string())
             .replace("@RTP_FIRST@", &ports.rtp_first.to_string())
             .replace("@RTP_LAST@", &ports.rtp_last.to_string())
-            .replace("@CONTROL@", &control.to_string());
-        let account = format!(
-            "<sip:echo@127.0.0.1:{};transport={transport}>;regint=0;answermode=auto\n",
-            ports.sip_first
-        );
+            .replace("@CONTROL@", &control.to_string())
+            .replace("@TLS@", tls.unwrap_or_default());
+        let account =
+            format!("<sip:echo@127.0.0.1:{port};transport={transport}>;regint=0;answermode=auto\n");
         let folder = tempfile::tempdir().unwrap();
         let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("config", &config);
         write("accounts", &account);
+        if let Some(own) = own {
+            write(
+                "certificate.pem",
+                &format!("{}{}", own.certificate, own.key),
+            );
+            write("ca.pem", &own.ca);
+        }
         let process = PeerProcess::spawn(&path, folder, &["-f", "."].map(str::to_owned));
-        let running = Self { process, control };
-        eventually("baresip is ready", async || {
-            running.output().contains("baresip is ready").then_some(())
+        let running = Self {
+            process,
+            control,
+            port,
+        };
+        running.says("baresip is ready").await;
+        Some(running)
+    }
+
+    /// Its account's URI.
+    pub fn uri(&self) -> String {
+        format!("sip:echo@127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until it has printed this.
+    pub async fn says(&self, text: &str) {
+        eventually(&format!("baresip says: {text}"), async || {
+            self.output().contains(text).then_some(())
         })
         .await;
-        Some(running)
     }
 
     /// What it printed so far.

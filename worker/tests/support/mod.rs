@@ -15,6 +15,7 @@ pub mod peer_process;
 pub mod ports;
 pub mod process;
 pub mod run;
+pub mod tls;
 #[path = "../../../crates/proto/tests/support/wire.rs"]
 pub mod wire;
 

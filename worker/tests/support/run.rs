@@ -32,6 +32,8 @@ pub struct Group {
     pub dscp: u32,
     /// The callees its callers without `peers` call; none: the first group of callees.
     pub dials: Option<&'static str>,
+    /// All that has no field here.
+    pub more: Assign,
 }
 
 impl Group {
@@ -52,6 +54,7 @@ impl Group {
             accept_external: false,
             dscp: 46,
             dials: None,
+            more: Assign::default(),
         }
     }
 
@@ -91,7 +94,7 @@ impl Group {
             duration_ms: self.run_ms,
             accept_external: self.accept_external,
             start_within_ms: 20_000,
-            ..Assign::default()
+            ..self.more.clone()
         }
     }
 }
@@ -112,6 +115,13 @@ impl Told {
             Up::RunEnded(ended) => self.ended = Some(ended.clone()),
             _ => {}
         }
+    }
+
+    /// This and what another worker said about its part of the run.
+    pub fn with(mut self, other: Self) -> Self {
+        self.events.extend(other.events);
+        self.rows.extend(other.rows);
+        self
     }
 
     /// Contacts of the READY endpoints of a group by index.
@@ -197,6 +207,13 @@ fn whole(value: f64) -> i64 {
 /// Assigns the groups, waits until every answering endpoint is READY or has ended, and starts
 /// the run; callers without peers of their own call the contacts of `callees`.
 pub async fn begin(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
+    let told = ready(peer, run, groups).await;
+    start(peer, &told, run, groups).await;
+    told
+}
+
+/// Assigns the groups and waits until every endpoint is READY or has ended.
+pub async fn ready(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
     let mut told = Told::default();
     for (index, group) in groups.iter().enumerate() {
         peer.send(Down::Assign(group.assign(index as u64 + 1, run)))
@@ -210,10 +227,14 @@ pub async fn begin(peer: &mut Peer, run: &str, groups: &[Group]) -> Told {
         }
     })
     .await;
-    let seq = groups.len() as u64 + 1;
-    peer.send(Down::Start(start_of(&told, seq, run, groups)))
-        .await;
     told
+}
+
+/// Starts a run whose endpoints are READY.
+pub async fn start(peer: &mut Peer, told: &Told, run: &str, groups: &[Group]) {
+    let seq = groups.len() as u64 + 1;
+    peer.send(Down::Start(start_of(told, seq, run, groups)))
+        .await;
 }
 
 /// The message that starts a run whose answering endpoints are READY.
