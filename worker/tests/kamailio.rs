@@ -9,112 +9,22 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use callmeter_metrics::by_key;
-use callmeter_proto::worker::{
-    Account, Direction, Outcome, Registrar, Role, Tls, TlsVerify, endpoint_event::What,
-};
+use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, endpoint_event::What};
 use support::{
     certificates::{Certificates, certificates},
-    eventually,
     gateway::TestGateway,
-    peer_process::{PeerProcess, program},
+    kamailio::{kamailio, secure},
     ports,
     process::{Worker, environment},
-    run::{Group, Told, assert_complete, begin, finish},
+    run::{Group, Told, assert_complete, begin, finish, ready, start},
 };
 
 const ENDPOINTS: u32 = 10;
 const PASSWORD: &str = "planted-sip-password";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What Kamailio needs for TLS.
-const TLS: &str = r#"enable_tls=yes
-loadmodule "tls.so"
-modparam("tls", "tls_method", "TLSv1.2+")
-modparam("tls", "certificate", "@FOLDER@/certificate.pem")
-modparam("tls", "private_key", "@FOLDER@/key.pem")"#;
-
-/// What it needs to speak WebSocket to those who ask for the subprotocol and the right path.
-const WEB_SOCKET: &str = r#"tcp_accept_no_cl=yes
-loadmodule "xhttp.so"
-loadmodule "websocket.so"
-loadmodule "nathelper.so"
-event_route[xhttp:request] {
-  if ($hdr(Upgrade)=~"websocket" && $hdr(Connection)=~"Upgrade" && $hu=~"^/sip") {
-    ws_handle_handshake();
-    exit;
-  }
-  xhttp_reply("404", "Not Found", "text/plain", "no such path");
-}"#;
-
-/// Kamailio as registrar and proxy of `pbx.test` on a loopback port; none if it is not installed.
-async fn kamailio(
-    algorithm: &str,
-    transport: &str,
-    own: &Certificates,
-) -> Option<(PeerProcess, u16)> {
-    let path = program("kamailio")?;
-    let port = ports::block().sip_first;
-    let folder = tempfile::tempdir().unwrap();
-    let template = include_str!("peers/kamailio.cfg");
-    let config = template
-        .replace("@PORT@", &port.to_string())
-        .replace("@ALGORITHM@", algorithm)
-        .replace("@LISTEN@", listens(transport))
-        .replace("@TLS@", if secure(transport) { TLS } else { "" })
-        .replace(
-            "@WEB_SOCKET@",
-            if transport.starts_with("ws") {
-                WEB_SOCKET
-            } else {
-                ""
-            },
-        )
-        .replace("@FOLDER@", folder.path().to_str().unwrap())
-        .replace("@PASSWORD@", PASSWORD);
-    let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("kamailio.cfg", &config);
-    write("certificate.pem", &own.certificate);
-    write("key.pem", &own.key);
-    let arguments = [
-        "-f",
-        "kamailio.cfg",
-        "-DD",
-        "-E",
-        "-m",
-        "64",
-        "-M",
-        "8",
-        "-Y",
-        ".",
-    ];
-    let process = PeerProcess::spawn(&path, folder, &arguments.map(str::to_owned));
-    eventually("Kamailio listens", async || {
-        let at = ("127.0.0.1", port);
-        let taken = match transport {
-            "udp" => std::net::UdpSocket::bind(at).is_err(),
-            _ => std::net::TcpStream::connect(at).is_ok(),
-        };
-        taken.then_some(())
-    })
-    .await;
-    Some((process, port))
-}
-
-fn secure(transport: &str) -> bool {
-    ["tls", "wss"].contains(&transport)
-}
-
-/// What Kamailio calls the socket of a transport: WebSocket comes over those of TCP and TLS.
-fn listens(transport: &str) -> &str {
-    match transport {
-        "ws" => "tcp",
-        "wss" => "tls",
-        other => other,
-    }
-}
-
 fn accounts(prefix: &str, password: &str) -> Vec<Account> {
     let account = |n: u32| Account {
         user: format!("{prefix}{n}"),
@@ -124,7 +34,7 @@ fn accounts(prefix: &str, password: &str) -> Vec<Account> {
     (0..ENDPOINTS).map(account).collect()
 }
 
-fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
+fn registrar(port: u16, transport: &str, own: &Certificates) -> Registrar {
     Registrar {
         domain: "pbx.test".into(),
         outbound_proxy: format!("127.0.0.1:{port}"),
@@ -134,11 +44,7 @@ fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
         } else {
             String::new()
         },
-        tls: secure(transport).then(|| Tls {
-            verify: TlsVerify::Custom.into(),
-            ca_pem: ca.into(),
-            ..Tls::default()
-        }),
+        tls: secure(transport).then(|| own.trusted()),
         register: true,
         expires_s: 60,
         options_interval_ms: 5000,
@@ -146,24 +52,16 @@ fn registrar(port: u16, transport: &str, ca: &str) -> Registrar {
     }
 }
 
-async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
-    let own = certificates(&["pbx.test"], false);
-    let (_kamailio, port) = kamailio(algorithm, transport, &own).await?;
-    let mut gateway = TestGateway::start().await;
-    let mut variables = environment(&gateway, ports::block());
-    variables.retain(|(name, _)| name != "LOG_LEVEL");
-    variables.push(("LOG_LEVEL".into(), "trace".into()));
-    let worker = Worker::spawn(&variables);
-    let mut peer = gateway.welcome().await;
+fn groups(port: u16, transport: &str, own: &Certificates, caller_password: &str) -> [Group; 2] {
     let callees = Group {
         accounts: accounts("b", PASSWORD),
-        registrar: Some(registrar(port, transport, &own.ca)),
+        registrar: Some(registrar(port, transport, own)),
         run_ms: 7000,
         ..Group::new("callees", Role::Callee, ENDPOINTS)
     };
     let callers = Group {
         accounts: accounts("a", caller_password),
-        registrar: Some(registrar(port, transport, &own.ca)),
+        registrar: Some(registrar(port, transport, own)),
         peers: (0..ENDPOINTS)
             .map(|n| format!("sip:b{n}@pbx.test"))
             .collect(),
@@ -173,7 +71,30 @@ async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<
         run_ms: 7000,
         ..Group::new("callers", Role::Caller, ENDPOINTS)
     };
-    let mut told = begin(&mut peer, "run-1", &[callees, callers]).await;
+    [callees, callers]
+}
+
+/// A worker that logs everything, at an address of loopback.
+fn worker(gateway: &TestGateway, ip: &str) -> Worker {
+    let mut variables = environment(gateway, ports::block());
+    for (name, value) in &mut variables {
+        match name.as_str() {
+            "LOG_LEVEL" => "trace".clone_into(value),
+            "SIP_IP" => ip.clone_into(value),
+            _ => {}
+        }
+    }
+    Worker::spawn(&variables)
+}
+
+async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
+    let own = certificates(&["pbx.test"], false);
+    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD).await?;
+    let mut gateway = TestGateway::start().await;
+    let worker = worker(&gateway, "127.0.0.1");
+    let mut peer = gateway.welcome().await;
+    let groups = groups(port, transport, &own, caller_password);
+    let mut told = begin(&mut peer, "run-1", &groups).await;
     finish(&mut peer, &mut told, PATIENCE).await;
     assert_complete(&told);
     let log = worker.log();
@@ -181,20 +102,86 @@ async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<
     Some((told, log))
 }
 
-/// The time of each answer to OPTIONS, by the endpoint that asked.
-fn options_rtts(told: &Told, group: &str) -> Vec<(u32, f64)> {
-    let rtt = by_key("options_rtt_ms").unwrap().id.0;
+/// The values of a metric, by endpoint and call.
+fn values(told: &Told, group: &str, key: &str) -> Vec<((u32, u32), f64)> {
+    let id = by_key(key).unwrap().id.0;
     let rows = told.rows.iter().filter(|row| row.group == group);
-    rows.flat_map(|row| row.values.iter().map(|value| (row.endpoint, value)))
-        .filter(|(_, value)| value.metric == rtt)
-        .map(|(endpoint, value)| (endpoint, value.value))
+    rows.flat_map(|row| row.values.iter().map(move |value| (row, value)))
+        .filter(|(_, value)| value.metric == id)
+        .map(|(row, value)| ((row.endpoint, row.call), value.value))
         .collect()
 }
 
-async fn calls_through(algorithm: &str, transport: &str) {
-    let Some((told, log)) = run(algorithm, transport, PASSWORD).await else {
+/// The time of each answer to OPTIONS, by the endpoint that asked.
+fn options_rtts(told: &Told, group: &str) -> Vec<(u32, f64)> {
+    let all = values(told, group, "options_rtt_ms").into_iter();
+    all.map(|((endpoint, _), rtt)| (endpoint, rtt)).collect()
+}
+
+/// The same with the callees on one worker and the callers on another, each at its own address.
+async fn run_apart(algorithm: &str, transport: &str) -> Option<(Told, String)> {
+    let own = certificates(&["pbx.test"], false);
+    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD).await?;
+    let mut gateway = TestGateway::start().await;
+    let first = worker(&gateway, "127.0.0.2");
+    let mut one = gateway.welcome().await;
+    let second = worker(&gateway, "127.0.0.3");
+    let mut other = gateway.welcome().await;
+    let [callees, callers] = groups(port, transport, &own, PASSWORD).map(|group| [group]);
+    let (mut called, mut calling) = tokio::join!(
+        ready(&mut one, "run-1", &callees),
+        ready(&mut other, "run-1", &callers),
+    );
+    start(&mut one, &called, "run-1", &callees).await;
+    start(&mut other, &calling, "run-1", &callers).await;
+    tokio::join!(
+        finish(&mut one, &mut called, PATIENCE),
+        finish(&mut other, &mut calling, PATIENCE),
+    );
+    for told in [&called, &calling] {
+        assert_complete(told);
+    }
+    let logs = [first.log(), second.log()];
+    assert!(logs.iter().all(|log| !log.contains(PASSWORD)));
+    Some((called.with(calling), logs.concat()))
+}
+
+async fn calls_apart(transport: &str) {
+    let Some((told, log)) = run_apart("MD5", transport).await else {
         return;
     };
+    assert_called("MD5", &told, &log);
+    let contacts = told.contacts("callees");
+    assert!(
+        contacts.values().all(|uri| uri.contains("@127.0.0.2:")),
+        "{contacts:?}"
+    );
+    // What both ends say of the same calls: caller i calls callee i.
+    let calls = told.calls("callers").len() as i64;
+    let placed = told.sum("callers", "invite_sent", Direction::None);
+    let taken = told.sum("callees", "invite_received", Direction::None);
+    assert_eq!([placed, taken], [calls; 2]);
+    let durations = ["callers", "callees"].map(|group| -> BTreeMap<_, _> {
+        let all = values(&told, group, "call_duration_ms");
+        all.into_iter().collect()
+    });
+    assert_eq!(durations[0].len() as i64, calls);
+    for (call, by_caller) in &durations[0] {
+        let by_callee = durations[1][call];
+        assert!(
+            (by_caller - by_callee).abs() < 250.0,
+            "{call:?}: {by_caller} ms and {by_callee} ms"
+        );
+    }
+}
+
+async fn calls_through(algorithm: &str, transport: &str) {
+    if let Some((told, log)) = run(algorithm, transport, PASSWORD).await {
+        assert_called(algorithm, &told, &log);
+    }
+}
+
+fn assert_called(algorithm: &str, told: &Told, log: &str) {
     assert_eq!(told.failed(), Vec::<String>::new());
     for group in ["callees", "callers"] {
         let aors = told.events.iter().filter_map(|event| match &event.what {
@@ -208,7 +195,7 @@ async fn calls_through(algorithm: &str, transport: &str) {
             told.events.last()
         );
         // 405 of a proxy that takes no OPTIONS is an answer, too.
-        let rtts = options_rtts(&told, group);
+        let rtts = options_rtts(told, group);
         for endpoint in 0..ENDPOINTS {
             let own = rtts.iter().filter(|(of, _)| *of == endpoint);
             let times: Vec<f64> = own.map(|(_, rtt)| *rtt).collect();
@@ -324,4 +311,15 @@ async fn a_wrong_password_is_a_failed_registration() {
         _ => false,
     });
     assert_eq!(failed.count() as u32, ENDPOINTS);
+}
+
+/// Callers and callees on two workers, each a process at an address of its own.
+#[tokio::test]
+async fn two_workers_call_each_other() {
+    calls_apart("udp").await;
+}
+
+#[tokio::test]
+async fn two_workers_call_each_other_over_tls() {
+    calls_apart("tls").await;
 }

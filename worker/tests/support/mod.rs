@@ -11,6 +11,7 @@ pub mod baresip;
 pub mod certificates;
 pub mod gateway;
 pub mod inspect;
+pub mod kamailio;
 pub mod peer_process;
 pub mod ports;
 pub mod process;

@@ -1,0 +1,98 @@
+//! Kamailio as a child process.
+
+use super::{
+    certificates::Certificates,
+    eventually,
+    peer_process::{PeerProcess, program},
+    ports,
+};
+
+/// What Kamailio needs for TLS.
+const TLS: &str = r#"enable_tls=yes
+loadmodule "tls.so"
+modparam("tls", "tls_method", "TLSv1.2+")
+modparam("tls", "certificate", "@FOLDER@/certificate.pem")
+modparam("tls", "private_key", "@FOLDER@/key.pem")"#;
+
+/// What it needs to speak WebSocket to those who ask for the subprotocol and the right path.
+const WEB_SOCKET: &str = r#"tcp_accept_no_cl=yes
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+loadmodule "nathelper.so"
+event_route[xhttp:request] {
+  if ($hdr(Upgrade)=~"websocket" && $hdr(Connection)=~"Upgrade" && $hu=~"^/sip") {
+    ws_handle_handshake();
+    exit;
+  }
+  xhttp_reply("404", "Not Found", "text/plain", "no such path");
+}"#;
+
+/// Kamailio as registrar and proxy of `pbx.test` on a loopback port, with one password for all
+/// users; none if it is not installed.
+pub async fn kamailio(
+    algorithm: &str,
+    transport: &str,
+    own: &Certificates,
+    password: &str,
+) -> Option<(PeerProcess, u16)> {
+    let path = program("kamailio")?;
+    let port = ports::block().sip_first;
+    let folder = tempfile::tempdir().unwrap();
+    let template = include_str!("../peers/kamailio.cfg");
+    let config = template
+        .replace("@PORT@", &port.to_string())
+        .replace("@ALGORITHM@", algorithm)
+        .replace("@LISTEN@", listens(transport))
+        .replace("@TLS@", if secure(transport) { TLS } else { "" })
+        .replace(
+            "@WEB_SOCKET@",
+            if transport.starts_with("ws") {
+                WEB_SOCKET
+            } else {
+                ""
+            },
+        )
+        .replace("@FOLDER@", folder.path().to_str().unwrap())
+        .replace("@PASSWORD@", password);
+    let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("kamailio.cfg", &config);
+    write("certificate.pem", &own.certificate);
+    write("key.pem", &own.key);
+    let arguments = [
+        "-f",
+        "kamailio.cfg",
+        "-DD",
+        "-E",
+        "-m",
+        "64",
+        "-M",
+        "8",
+        "-Y",
+        ".",
+    ];
+    let process = PeerProcess::spawn(&path, folder, &arguments.map(str::to_owned));
+    eventually("Kamailio listens", async || {
+        let at = ("127.0.0.1", port);
+        let taken = match transport {
+            "udp" => std::net::UdpSocket::bind(at).is_err(),
+            _ => std::net::TcpStream::connect(at).is_ok(),
+        };
+        taken.then_some(())
+    })
+    .await;
+    Some((process, port))
+}
+
+/// Whether a transport is over TLS.
+pub fn secure(transport: &str) -> bool {
+    ["tls", "wss"].contains(&transport)
+}
+
+/// What Kamailio calls the socket of a transport: WebSocket comes over those of TCP and TLS.
+fn listens(transport: &str) -> &str {
+    match transport {
+        "ws" => "tcp",
+        "wss" => "tls",
+        other => other,
+    }
+}
