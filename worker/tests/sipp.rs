@@ -15,6 +15,7 @@ use std::time::Duration;
 use callmeter_proto::worker::{Account, Direction, Outcome, Role};
 use support::{
     gateway::TestGateway,
+    network::{self, UdpCounters},
     peer_process::{Sipp, SippTotals, program},
     ports,
     process::{Worker, environment},
@@ -41,24 +42,43 @@ fn calls_of(told: &Told, endpoint: u32) -> usize {
     ended.count()
 }
 
-/// SIPp echoes each packet once: what the worker sent is what it received.
-fn assert_echoed(told: &Told, group: &str, calls: usize, call_ms: i64) {
+/// SIPp echoes each packet once: what the worker sent is what it received. What a busy SIPp does
+/// not read, and what it echoes later than a stream stays open after its call, the kernel counts
+/// in a network of the test's own; elsewhere there must be nothing of either.
+fn assert_echoed(told: &Told, group: &str, calls: usize, call_ms: i64, counted: bool) {
     let sent = told.sum(group, "packets_sent", Direction::Send);
     let received = told.sum(group, "packets_received", Direction::Recv);
-    assert_eq!(sent, received, "packets of {group}");
+    assert_eq!(told.sum(group, "rx_socket_drops", Direction::None), 0);
+    let missed = if counted {
+        let kernel = UdpCounters::read();
+        // Reports go to a port that SIPp has not open.
+        let late = kernel.no_ports - told.sum(group, "rtcp_sent", Direction::Send);
+        eprintln!("{received} of {sent} packets in time, {late} late, {kernel:?}");
+        late + kernel.full
+    } else {
+        0
+    };
+    assert_eq!(sent, received + missed, "packets of {group}");
+    assert!(
+        (0..=sent / 100).contains(&missed),
+        "{missed} of {sent} missed"
+    );
     // 50 packets a second, less one at each end.
     let least = calls as i64 * (call_ms / 20 - 2);
     assert!(
         sent >= least,
         "{sent} packets in {calls} calls, at least {least} wanted"
     );
-    assert_eq!(told.sum(group, "packets_lost", Direction::Recv), 0);
+    if missed == 0 {
+        assert_eq!(told.sum(group, "packets_lost", Direction::Recv), 0);
+    }
 }
 
 /// R99 to R101: the worker calls, SIPp answers.
 #[tokio::test]
 async fn sipp_answers_a_thousand_calls() {
     let Some(path) = program("sipp") else { return };
+    let counted = network::enter();
     let peer_ports = ports::block();
     let folder = tempfile::tempdir().unwrap();
     let mut sipp = Sipp::spawn(&path, folder, peer_ports, &["-sn", "uas"]);
@@ -84,7 +104,7 @@ async fn sipp_answers_a_thousand_calls() {
         let own = calls_of(&told, endpoint);
         assert!(own >= CALLS, "{own} calls of endpoint {endpoint}");
     }
-    assert_echoed(&told, "callers", calls, 500);
+    assert_echoed(&told, "callers", calls, 500, counted);
     assert_eq!(told.retransmissions(), 0);
     let totals = sipp.stop().await;
     let wanted = SippTotals {
@@ -100,6 +120,7 @@ async fn sipp_answers_a_thousand_calls() {
 #[tokio::test]
 async fn sipp_places_a_thousand_calls() {
     let Some(path) = program("sipp") else { return };
+    let counted = network::enter();
     let mut gateway = TestGateway::start().await;
     let own = ports::block();
     let _worker = Worker::spawn(&environment(&gateway, own));
@@ -163,6 +184,6 @@ async fn sipp_places_a_thousand_calls() {
     for endpoint in 0..ENDPOINTS {
         assert_eq!(calls_of(&told, endpoint), CALLS, "endpoint {endpoint}");
     }
-    assert_echoed(&told, "callees", outcomes.len(), 400);
+    assert_echoed(&told, "callees", outcomes.len(), 400, counted);
     assert_eq!(told.retransmissions(), 0);
 }

@@ -1,12 +1,11 @@
-//! A network of the test's own: a namespace that ends with its last process, and packet filters
-//! that count what they drop.
+//! Packet filters that count what they drop, in a network of the test's own.
 
 use std::{
     io::Write as _,
     process::{Command, Stdio},
 };
 
-use crate::support::{peer_process::program, ports::Ports};
+use crate::support::{network, peer_process::program, ports::Ports};
 
 /// All ports of the loopback are free here.
 pub(crate) const PORTS: Ports = Ports {
@@ -26,25 +25,9 @@ pub(crate) const OTHER_PORTS: Ports = Ports {
     rtp_last: 19_999,
 };
 
-/// Moves this thread, and what it starts from now on, into a network namespace with nothing but a
-/// loopback. False, with a message, where that is not possible and nobody asked for everything.
+/// Moves this thread into a network of its own, if there is what filters its packets.
 pub(crate) fn enter() -> bool {
-    let all = std::env::var("CALLMETER_E2E").is_ok_and(|value| value == "1");
-    if !rustix::process::geteuid().is_root() {
-        assert!(!all, "a network namespace needs root");
-        eprintln!("skipped: not root");
-        return false;
-    }
-    let (Some(ip), Some(_)) = (program("ip"), program("nft")) else {
-        return false;
-    };
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    let up = Command::new(ip)
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .unwrap();
-    assert!(up.success(), "{up}");
-    true
+    program("nft").is_some() && network::enter()
 }
 
 /// Filters packets on their way in, where who sent them does not notice: `rules` of a chain that

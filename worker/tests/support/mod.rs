@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod gateway;
 pub mod inspect;
 pub mod kamailio;
+pub mod network;
 pub mod peer_process;
 pub mod ports;
 pub mod process;
