@@ -9,19 +9,25 @@
     reason = "helpers of tests, which clippy's configuration does not count as tests"
 )]
 
+mod digits;
 mod emodel;
 mod far_end;
 mod host;
 mod loss;
+mod lossy;
 mod machine;
 mod network;
 mod one_way;
 mod proof;
+mod script;
 mod signalling;
 mod starved;
+mod strays;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+mod timers;
+mod within;
 
 use std::collections::BTreeSet;
 
@@ -29,7 +35,7 @@ use std::collections::BTreeSet;
 type Claimed = (fn(), &'static [&'static str]);
 
 /// The tests, and the metrics each of them claims; it fails unless it proves exactly these.
-const CLAIMED: [Claimed; 6] = [
+const CLAIMED: [Claimed; 10] = [
     (
         signalling::signalling_and_times_are_what_the_far_end_did,
         signalling::KEYS,
@@ -45,6 +51,13 @@ const CLAIMED: [Claimed; 6] = [
         starved::KEYS,
     ),
     (host::drops_at_the_socket_are_the_generators_own, host::KEYS),
+    (
+        within::what_happens_within_calls_is_what_sipp_did,
+        within::KEYS,
+    ),
+    (timers::refreshes_are_those_that_were_accepted, timers::KEYS),
+    (strays::what_goes_astray_is_what_sipp_sent, strays::KEYS),
+    (digits::digits_are_those_baresip_speaks_of, digits::KEYS),
 ];
 
 /// R102: at least 40 metrics of the catalogue are driven to a known value by a test here, each with
