@@ -12,6 +12,7 @@ mod digest;
 mod flow;
 mod framer;
 mod limits;
+pub mod locate;
 pub mod message;
 mod own_map;
 mod password;

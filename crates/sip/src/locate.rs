@@ -1,0 +1,343 @@
+//! Finding a server by DNS (RFC 3263 §4): what to ask, and where the answers lead.
+//!
+//! [`Locate`] asks nobody itself: take [`Locate::question`], give [`Locate::answer`], until
+//! [`Locate::found`] holds the result.
+
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+pub use records::{Naptr, Srv};
+
+use crate::flow::Transport;
+use crate::message::Host;
+
+/// NAPTR services followed; a domain that offers more ways has enough of these.
+const MOST_SERVICES: usize = 8;
+/// SRV records followed of one service.
+const MOST_RECORDS: usize = 16;
+/// Addresses found in all.
+const MOST_SERVERS: usize = 32;
+
+/// A server that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host of the URI or of the outbound proxy.
+    pub host: Host,
+    /// Its port, if it names one: then there is nothing to look up but addresses (RFC 3263 §4.2).
+    pub port: Option<u16>,
+    /// Its `transport` parameter, if it has one.
+    pub transport: Option<Transport>,
+    /// A `sips` URI: TLS on every hop.
+    pub secure: bool,
+}
+
+/// Something to be asked of the DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// NAPTR records of a name (RFC 3403).
+    Naptr(String),
+    /// SRV records of a name (RFC 2782).
+    Srv(String),
+    /// Addresses of a name.
+    Addresses(String),
+}
+
+/// What the DNS said. An empty answer is one that has no such record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Question::Naptr`].
+    Naptr(Vec<Naptr>),
+    /// To [`Question::Srv`].
+    Srv(Vec<Srv>),
+    /// To [`Question::Addresses`].
+    Addresses(Vec<IpAddr>),
+}
+
+/// Where the server is: a transport and its addresses, the best one first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The transport all of `servers` have.
+    pub transport: Transport,
+    /// Addresses to try one after the other (RFC 3263 §4.3); never empty.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Why nothing was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocateError {
+    /// No name on the way has an address.
+    #[error("{host}: no address found{}", also(.asked))]
+    NoAddress {
+        /// The host looked for.
+        host: String,
+        /// Names whose records led nowhere.
+        asked: Vec<String>,
+    },
+    /// What it names is not spoken here.
+    #[error("{host}: transport {transport} is not among those that are spoken")]
+    Transport {
+        /// The host looked for.
+        host: String,
+        /// The transport it names.
+        transport: Transport,
+    },
+}
+
+fn also(asked: &[String]) -> String {
+    if asked.is_empty() {
+        String::new()
+    } else {
+        format!(" (asked for {})", asked.join(", "))
+    }
+}
+
+/// The search for one server.
+#[derive(Debug)]
+pub struct Locate {
+    host: String,
+    spoken: Vec<Transport>,
+    secure: bool,
+    /// For the choice among SRV records of one priority.
+    rng: StdRng,
+    step: Step,
+    /// Services not tried yet: a transport and the name of its SRV records.
+    services: VecDeque<(Transport, String)>,
+    /// The transport for a domain without SRV records.
+    plain: Transport,
+    asked: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Naptr,
+    Srv(Transport, String),
+    /// The hosts of a service, those before `at` are answered.
+    Hosts {
+        transport: Transport,
+        hosts: Vec<(String, u16)>,
+        at: usize,
+        servers: Vec<SocketAddr>,
+        /// There is nothing to fall back to.
+        last: bool,
+    },
+    Over(Result<Found, LocateError>),
+}
+
+impl Locate {
+    /// Begins to look for `target`, by the transports in `spoken`. `random` decides among servers of
+    /// one priority by their weight.
+    pub fn new(target: &Target, spoken: &[Transport], random: u64) -> Self {
+        let mut locate = Self {
+            host: target.host.to_string(),
+            spoken: spoken.to_vec(),
+            secure: target.secure,
+            rng: StdRng::seed_from_u64(random),
+            step: Step::Naptr,
+            services: VecDeque::new(),
+            plain: match (target.transport, target.secure) {
+                (Some(transport), secure) => secured(transport, secure),
+                (None, true) => Transport::Tls,
+                (None, false) => Transport::Udp,
+            },
+            asked: Vec::new(),
+        };
+        let (plain, port) = (locate.plain, target.port);
+        let to = port.unwrap_or(plain.default_port());
+        let is_named =
+            target.transport.is_some() || port.is_some() || matches!(target.host, Host::Ip(_));
+        if is_named && !spoken.contains(&plain) {
+            let (host, transport) = (locate.host.clone(), plain);
+            locate.step = Step::Over(Err(LocateError::Transport { host, transport }));
+            return locate;
+        }
+        match &target.host {
+            Host::Ip(ip) => {
+                locate.step = Step::Over(Ok(Found {
+                    transport: plain,
+                    servers: vec![SocketAddr::new(*ip, to)],
+                }));
+            }
+            Host::Name(_) if port.is_some() => locate.hosts(plain, vec![(locate.host.clone(), to)]),
+            Host::Name(_) if target.transport.is_some() => {
+                locate
+                    .services
+                    .push_back((plain, service(plain, &locate.host)));
+                locate.next_service();
+            }
+            Host::Name(_) => {}
+        }
+        locate
+    }
+
+    /// What is to be asked next; `None`: [`Self::found`] has the result.
+    pub fn question(&self) -> Option<Question> {
+        match &self.step {
+            Step::Naptr => Some(Question::Naptr(self.host.clone())),
+            Step::Srv(_, name) => Some(Question::Srv(name.clone())),
+            Step::Hosts { hosts, at, .. } => {
+                let (host, _) = hosts.get(*at)?;
+                Some(Question::Addresses(host.clone()))
+            }
+            Step::Over(_) => None,
+        }
+    }
+
+    /// Takes the answer to [`Self::question`]; one to something else counts as empty.
+    pub fn answer(&mut self, answer: Answer) {
+        match std::mem::replace(&mut self.step, Step::Naptr) {
+            Step::Naptr => self.take_naptr(match answer {
+                Answer::Naptr(records) => records,
+                Answer::Srv(_) | Answer::Addresses(_) => Vec::new(),
+            }),
+            Step::Srv(transport, name) => {
+                let records = match answer {
+                    Answer::Srv(records) => records,
+                    Answer::Naptr(_) | Answer::Addresses(_) => Vec::new(),
+                };
+                let hosts = records::ordered(records, &mut self.rng, MOST_RECORDS);
+                if hosts.is_empty() {
+                    self.asked.push(name);
+                    self.next_service();
+                } else {
+                    self.hosts(transport, hosts);
+                }
+            }
+            Step::Hosts {
+                transport,
+                hosts,
+                at,
+                mut servers,
+                last,
+            } => {
+                if let (Answer::Addresses(found), Some((_, port))) = (answer, hosts.get(at)) {
+                    for ip in found {
+                        let server = SocketAddr::new(ip, *port);
+                        if servers.len() < MOST_SERVERS && !servers.contains(&server) {
+                            servers.push(server);
+                        }
+                    }
+                }
+                let at = at + 1;
+                if at < hosts.len() {
+                    self.step = Step::Hosts {
+                        transport,
+                        hosts,
+                        at,
+                        servers,
+                        last,
+                    };
+                } else if !servers.is_empty() {
+                    self.step = Step::Over(Ok(Found { transport, servers }));
+                } else {
+                    let names = hosts.into_iter().map(|(host, _)| host);
+                    let names = names.filter(|name| *name != self.host);
+                    self.asked.extend(names);
+                    if last {
+                        self.fail();
+                    } else {
+                        self.next_service();
+                    }
+                }
+            }
+            over @ Step::Over(_) => self.step = over,
+        }
+    }
+
+    /// The result, once there is nothing more to ask.
+    pub fn found(&self) -> Option<&Result<Found, LocateError>> {
+        match &self.step {
+            Step::Over(result) => Some(result),
+            Step::Naptr | Step::Srv(..) | Step::Hosts { .. } => None,
+        }
+    }
+
+    /// RFC 3263 §4.1: the services of the domain that are spoken, else those every domain may have.
+    fn take_naptr(&mut self, mut records: Vec<Naptr>) {
+        records.sort_by_key(|record| (record.order, record.preference));
+        let offered = records.iter().filter_map(|record| {
+            let transport = record.transport()?;
+            let right = !self.secure || is_secure(transport);
+            (right && self.spoken.contains(&transport))
+                .then(|| (transport, record.replacement.clone()))
+        });
+        self.services = offered.take(MOST_SERVICES).collect();
+        if self.services.is_empty() {
+            let all = [Transport::Udp, Transport::Tcp, Transport::Tls];
+            let spoken = all.into_iter().filter(|transport| {
+                self.spoken.contains(transport) && (!self.secure || is_secure(*transport))
+            });
+            self.services = spoken
+                .map(|transport| (transport, service(transport, &self.host)))
+                .collect();
+        }
+        self.next_service();
+    }
+
+    /// The SRV records of the next service; after the last one, the addresses of the host itself.
+    fn next_service(&mut self) {
+        if let Some((transport, name)) = self.services.pop_front() {
+            self.step = Step::Srv(transport, name);
+            return;
+        }
+        if !self.spoken.contains(&self.plain) {
+            self.fail();
+            return;
+        }
+        let port = self.plain.default_port();
+        self.hosts(self.plain, vec![(self.host.clone(), port)]);
+        if let Step::Hosts { last, .. } = &mut self.step {
+            *last = true;
+        }
+    }
+
+    fn hosts(&mut self, transport: Transport, hosts: Vec<(String, u16)>) {
+        // The host of the URI itself is what everything else falls back to.
+        let last = hosts.len() == 1 && hosts.iter().all(|(host, _)| *host == self.host);
+        self.step = Step::Hosts {
+            transport,
+            hosts,
+            at: 0,
+            servers: Vec::new(),
+            last,
+        };
+    }
+
+    fn fail(&mut self) {
+        let host = self.host.clone();
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.dedup();
+        asked.truncate(MOST_SERVICES);
+        self.step = Step::Over(Err(LocateError::NoAddress { host, asked }));
+    }
+}
+
+fn is_secure(transport: Transport) -> bool {
+    matches!(transport, Transport::Tls | Transport::Wss)
+}
+
+/// What a transport parameter means with a `sips` URI (RFC 3261 §26.2.2, RFC 7118 §5.2).
+fn secured(transport: Transport, secure: bool) -> Transport {
+    match (transport, secure) {
+        (Transport::Tcp | Transport::Udp, true) => Transport::Tls,
+        (Transport::Ws, true) => Transport::Wss,
+        (other, _) => other,
+    }
+}
+
+/// The name of the SRV records of a transport (RFC 3263 §4.1, RFC 7118 §6).
+fn service(transport: Transport, domain: &str) -> String {
+    let service = match transport {
+        Transport::Udp => "_sip._udp",
+        Transport::Tcp => "_sip._tcp",
+        Transport::Tls => "_sips._tcp",
+        Transport::Ws => "_sip._ws",
+        Transport::Wss => "_sips._ws",
+    };
+    format!("{service}.{domain}")
+}
