@@ -7,7 +7,12 @@ mod address;
 mod labels;
 mod value;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use address::{Addresses, DetectError, detect_outbound};
 use callmeter_proto::WorkerToken;
@@ -53,6 +58,8 @@ pub struct Config {
     pub addresses: GivenAddresses,
     /// `SIP_PORT_START` to `SIP_PORT_END`, default 5060 to 5080 (R17, R18).
     pub sip_ports: PortRange,
+    /// `SIP_DNS_SERVER`; none: the system's resolver.
+    pub sip_dns_server: Option<SocketAddr>,
     /// `RTP_PORT_MIN` to `RTP_PORT_MAX`, default 10000 to 65535 (R22, R23).
     pub rtp_ports: PortRange,
     /// `POD_NAMESPACE`, `POD_NAME`, `POD_UID`, `NODE_NAME`, where the process has them.
@@ -131,6 +138,7 @@ impl Config {
             health_port,
             addresses,
             sip_ports,
+            sip_dns_server: address::server(&vars, "SIP_DNS_SERVER", 53)?,
             rtp_ports,
             pod: PodFacts {
                 namespace: vars.kubernetes_name("POD_NAMESPACE")?,

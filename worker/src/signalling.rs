@@ -13,11 +13,12 @@ mod socket;
 mod stats;
 mod transport;
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use callmeter_engine::Held;
 pub use handle::{Room, ShardHandle, Waker};
 pub use messages::{Command, Report, StopCause};
+use resolver::Resolver;
 use shard::Shard;
 use stats::Stats;
 use tokio::sync::mpsc;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub addresses: Addresses,
     /// `SIP_PORT_START` to `SIP_PORT_END`.
     pub sip_ports: PortRange,
+    /// `SIP_DNS_SERVER`: asked for names of SIP instead of the system's resolver.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// The running shard, as the rest of the process sees it.
@@ -143,11 +146,8 @@ pub fn start(
             // Nobody listens only when the process is ending anyway.
             let _ = failed_in.blocking_send(reason);
         })?;
-    tokio::spawn(resolver::run(
-        questions,
-        shard.clone(),
-        settings.addresses.sip,
-    ));
+    let resolver = Resolver::new(settings.addresses.sip, settings.dns_server)?;
+    tokio::spawn(resolver::run(questions, shard.clone(), resolver));
     Ok(Signalling {
         shard,
         reports,

@@ -3,7 +3,7 @@
 mod headers;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -142,6 +142,17 @@ pub struct Registrar {
     pub expires: Duration,
     /// How often each endpoint asks the next hop with OPTIONS while the run lasts; none: never.
     pub options_interval: Option<Duration>,
+    /// Where the next hop is, found before; without, its name is resolved.
+    pub located: Option<Located>,
+}
+
+/// The servers of a next hop, found by DNS (RFC 3263).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Addresses in the order they are tried.
+    pub servers: Vec<SocketAddr>,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// A SIP account.
@@ -310,6 +321,7 @@ impl Assign {
 
     fn validate_registrar(&self) -> Result<(), Invalid> {
         let Registrar {
+            located: _,
             domain,
             port: _,
             transport,

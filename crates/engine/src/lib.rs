@@ -24,7 +24,7 @@ pub use callmeter_sip::{
 };
 
 pub use assign::{
-    Account, Assign, Audio, CallPlan, Dtmf, Header, Invalid, Registrar, Role, ShareId,
+    Account, Assign, Audio, CallPlan, Dtmf, Header, Invalid, Located, Registrar, Role, ShareId,
 };
 pub use engine::{Engine, EngineConfig, EngineError, Held, HostFigures};
 pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};

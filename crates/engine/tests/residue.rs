@@ -21,6 +21,7 @@ fn registered(mut assign: Assign, user: &str) -> Assign {
         register: true,
         expires: secs(120),
         options_interval: Some(secs(5)),
+        located: None,
     };
     let account = |n: u32| callmeter_engine::Account {
         user: format!("{user}{n}"),

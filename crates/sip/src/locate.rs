@@ -148,7 +148,7 @@ impl Locate {
             asked: Vec::new(),
         };
         let (plain, port) = (locate.plain, target.port);
-        let to = port.unwrap_or(plain.default_port());
+        let to = port.unwrap_or_else(|| plain.default_port());
         let is_named =
             target.transport.is_some() || port.is_some() || matches!(target.host, Host::Ip(_));
         if is_named && !spoken.contains(&plain) {

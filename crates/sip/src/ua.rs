@@ -13,6 +13,7 @@ mod early;
 mod endpoint;
 mod error;
 mod event;
+mod failover;
 mod info;
 mod inspect;
 mod mid;

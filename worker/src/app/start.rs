@@ -74,6 +74,7 @@ async fn serve(config: Config) -> Result<Exit, Failure> {
     let settings = signalling::Settings {
         addresses,
         sip_ports: config.sip_ports,
+        dns_server: config.sip_dns_server,
     };
     let signalling::Signalling {
         shard,

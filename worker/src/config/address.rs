@@ -9,6 +9,8 @@ use super::{ConfigError, GivenAddresses, value::Reader};
 
 const FORM: &str = "an IPv4 or IPv6 address of one host, as 10.0.1.50";
 
+const SERVER: &str = "an IP address with or without a port, as 10.0.0.53 or [2001:db8::53]:5353";
+
 /// No local address leads anywhere.
 #[derive(Debug, thiserror::Error)]
 #[error("SIP_IP could not be detected (no route out of this host); accepted: {FORM}")]
@@ -61,6 +63,27 @@ pub(super) fn given(vars: &Reader<'_>) -> Result<GivenAddresses, ConfigError> {
         sdp: one(vars, "SDP_IP")?,
         external: one(vars, "EXTERNAL_IP")?,
     })
+}
+
+/// An address of a server, `port` where none is given.
+pub(super) fn server(
+    vars: &Reader<'_>,
+    variable: &'static str,
+    port: u16,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(text) = vars.optional(variable) else {
+        return Ok(None);
+    };
+    let with_port = text.parse::<SocketAddr>().ok().filter(|at| at.port() != 0);
+    let plain = || text.parse().ok().map(|ip| SocketAddr::new(ip, port));
+    match with_port.or_else(plain) {
+        Some(server) if !server.ip().is_unspecified() => Ok(Some(server)),
+        _ => Err(ConfigError {
+            variable,
+            problem: "is no address of a server".into(),
+            accepted: SERVER,
+        }),
+    }
 }
 
 fn one(vars: &Reader<'_>, variable: &'static str) -> Result<Option<IpAddr>, ConfigError> {

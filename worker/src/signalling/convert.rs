@@ -55,6 +55,7 @@ pub(super) fn assign(
             },
             options_interval: (registrar.options_interval_ms > 0)
                 .then(|| millis(registrar.options_interval_ms)),
+            located: None,
         },
         accounts: message.accounts.into_iter().map(account).collect(),
         peers: message.peers,

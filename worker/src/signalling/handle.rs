@@ -4,9 +4,11 @@ use std::{
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use callmeter_engine::{HostFigures, ShareId};
+use callmeter_sip::locate::Found;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
@@ -24,6 +26,12 @@ pub(super) enum ShardInput {
         share: ShareId,
         host: String,
         found: Result<IpAddr, String>,
+    },
+    /// Where the server of a waiting share is, or why it is nowhere, and how long that took.
+    Located {
+        waiting: u64,
+        found: Result<Found, String>,
+        took: Duration,
     },
 }
 

@@ -1,8 +1,10 @@
 //! One signalling shard: a plain thread that gives the engine sockets, a clock and its queues.
 
 mod shares;
+mod waiting;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +16,7 @@ use callmeter_proto::worker::EndpointEvent;
 use callmeter_sip::message::masked;
 use shares::Share;
 use tokio::sync::mpsc;
+use waiting::Waiting;
 
 use super::{
     Settings,
@@ -73,6 +76,9 @@ pub(super) struct Shard {
     streams: Streams,
     shares: OwnMap<ShareId, Share>,
     next_share: u32,
+    /// Shares whose server is being looked for.
+    waiting: BTreeMap<u64, Waiting>,
+    next_waiting: u64,
     idle: Option<Idle>,
     idle_retry: Instant,
     idle_failed: bool,
@@ -112,6 +118,8 @@ impl Shard {
             streams: Streams::default(),
             shares: OwnMap::default(),
             next_share: 0,
+            waiting: BTreeMap::new(),
+            next_waiting: 0,
             idle: None,
             idle_retry: now,
             idle_failed: false,
@@ -196,6 +204,11 @@ impl Shard {
                 let found = found.as_ref().copied().map_err(String::as_str);
                 self.engine.handle_resolved(now, share, &host, found);
             }
+            ShardInput::Located {
+                waiting,
+                found,
+                took,
+            } => self.located(now, waiting, found, took),
         }
     }
 
@@ -298,9 +311,11 @@ impl Shard {
                 }
                 Output::Media(command) => self.media.send(command),
                 Output::Resolve { share, host } => {
-                    let question = Question { share, host };
-                    if let Err(refused) = self.questions.try_send(question) {
-                        let Question { share, host } = refused.into_inner();
+                    let question = Question::Host {
+                        share,
+                        host: host.clone(),
+                    };
+                    if self.questions.try_send(question).is_err() {
                         let busy = Err("too many names wait to be resolved");
                         self.engine.handle_resolved(now, share, &host, busy);
                     }

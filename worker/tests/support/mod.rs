@@ -9,6 +9,7 @@
 
 pub mod baresip;
 pub mod certificates;
+pub mod dns;
 pub mod gateway;
 pub mod inspect;
 pub mod kamailio;

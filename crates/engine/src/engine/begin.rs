@@ -9,7 +9,7 @@ use callmeter_sip::{
 };
 
 use super::{Engine, EngineError};
-use crate::assign::{Assign, ShareId, outbound_proxy_uri};
+use crate::assign::{Assign, Located, ShareId, outbound_proxy_uri};
 use crate::endpoint::{Life, endpoint_of};
 use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
@@ -35,6 +35,14 @@ impl Engine {
         self.shares.insert(id, Share::new(assign, now));
         for index in 0..count {
             self.emit(now, id, index, 0, What::Phase(Phase::Initializing));
+        }
+        if let Some(share) = self.shares.get_mut(&id)
+            && let Some(Located { servers, took }) = &share.assign.registrar.located
+        {
+            share.set_up.dns = Some(*took);
+            let first = servers.first().copied();
+            self.open_endpoints(now, id, first);
+            return Ok(());
         }
         match next_hop {
             None => self.open_endpoints(now, id, None),
@@ -341,6 +349,11 @@ fn endpoint_config(
     Some(EndpointConfig {
         contact_user: share.assign.user(index),
         next_hop,
+        backups: registrar
+            .located
+            .iter()
+            .flat_map(|located| located.servers.iter().skip(1).copied())
+            .collect(),
         route: if registrar.outbound_proxy.is_empty() {
             Vec::new()
         } else {

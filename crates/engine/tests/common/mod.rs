@@ -130,6 +130,7 @@ impl World {
                 register: false,
                 expires: secs(300),
                 options_interval: None,
+                located: None,
             },
             accounts: Vec::new(),
             peers: Vec::new(),

@@ -98,6 +98,7 @@ impl Zone {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what was found")]
 fn found(transport: Transport, servers: &[&str]) -> Result<Found, String> {
     Ok(Found {
         transport,

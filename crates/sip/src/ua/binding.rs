@@ -44,6 +44,10 @@ pub(super) struct Attempt {
     /// Whether 423 has been obeyed.
     pub(super) longer: bool,
     pub(super) redirects: Redirects,
+    /// Where it was sent last.
+    pub(super) server: Option<SocketAddr>,
+    /// Servers of the next hop that failed it.
+    pub(super) servers_tried: usize,
     /// Where a 3xx sent it: Request-URI, address, whether by the endpoint's Route set.
     pub(super) target: Option<(Uri, SocketAddr, bool)>,
 }

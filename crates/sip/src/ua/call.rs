@@ -86,6 +86,8 @@ pub(super) struct Outgoing {
     pub(super) key: ClientKey,
     pub(super) retries: Retries,
     pub(super) redirects: Redirects,
+    /// Servers of the next hop that failed it.
+    pub(super) servers_tried: usize,
     /// The credentials it was sent with.
     pub(super) authorization: Authorization,
     /// The longest Min-SE of the 422 it got, in seconds; 0 for none.

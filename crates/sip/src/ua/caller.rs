@@ -8,6 +8,7 @@ use super::auth::{Challenged, Retries};
 use super::call::{Call, Outgoing, State};
 use super::config::{Invite, Reliable, SessionTimer};
 use super::event::{CallEvent, CallKey, EndReason};
+use super::failover::UNAVAILABLE;
 use super::redirect::Redirects;
 use super::reliable::RELIABLE;
 use super::replaces::{REPLACES, Replaces};
@@ -75,6 +76,7 @@ impl UserAgent {
             },
             retries: Retries::default(),
             redirects: Redirects::default(),
+            servers_tried: 0,
             authorization: Authorization::default(),
             min_se: 0,
             stretched: 0,
@@ -202,6 +204,7 @@ impl UserAgent {
             401 | 407 => self.on_invite_challenge(now, key, message, status),
             422 if self.stretches_session(key, message) => self.send_invite(now, key),
             _ if self.redirected(now, key, message, status) => {}
+            UNAVAILABLE if self.invite_goes_on(now, key) => {}
             _ => self.on_refusal(now, key, message, status),
         }
     }
@@ -388,10 +391,17 @@ impl UserAgent {
         reason: EndReason,
         phrase: &str,
     ) {
-        let Some(call) = self.calls.get_mut(&key) else {
+        let Some(call) = self.calls.get(&key) else {
             return;
         };
-        if matches!(&call.state, State::Calling(outgoing) if outgoing.key == client) {
+        if !matches!(&call.state, State::Calling(outgoing) if outgoing.key == client) {
+            return;
+        }
+        let failed = matches!(reason, EndReason::InviteTimeout | EndReason::FlowFailed);
+        if failed && self.invite_goes_on(now, key) {
+            return;
+        }
+        if let Some(call) = self.calls.get_mut(&key) {
             phrase.clone_into(&mut call.phrase);
             self.end(now, key, reason);
         }

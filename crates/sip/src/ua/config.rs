@@ -48,6 +48,9 @@ pub struct EndpointConfig {
     /// The configured next hop (registrar or outbound proxy); the only destination whose
     /// challenges are answered. Without one, requests go where the target URI says.
     pub next_hop: Option<SocketAddr>,
+    /// Other servers of the next hop, tried in this order by a REGISTER or INVITE that it does not
+    /// answer or refuses with 503 (RFC 3263 §4.3).
+    pub backups: Vec<SocketAddr>,
     /// Preloaded Route set of REGISTER and INVITE: the outbound proxy, if one is configured.
     pub route: Vec<Uri>,
     /// Digest credentials.
@@ -140,6 +143,7 @@ impl EndpointConfig {
             display_name: String::new(),
             contact_user: String::new(),
             next_hop: None,
+            backups: Vec::new(),
             route: Vec::new(),
             credentials: None,
             auth_in_dialog: false,

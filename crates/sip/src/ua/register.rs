@@ -6,6 +6,7 @@ use super::auth::{Challenged, Retries};
 use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, service_route};
 use super::config::Registration;
 use super::event::Failure;
+use super::failover::UNAVAILABLE;
 use super::redirect::{Redirects, redirect};
 use super::{UaError, UserAgent};
 use crate::compose::{self, Draft, tagged};
@@ -100,6 +101,8 @@ impl UserAgent {
             retries: Retries::default(),
             longer: false,
             redirects: Redirects::default(),
+            server: None,
+            servers_tried: 0,
             target: None,
         };
         let endpoint = self
@@ -161,6 +164,7 @@ impl UserAgent {
             if attempt.retries.any() {
                 attempt.authenticated = Some(now);
             }
+            attempt.server = Some(remote);
             binding.cseq += 1;
             attempt.key = ClientKey {
                 branch: self.core.token(),
@@ -268,6 +272,11 @@ impl UserAgent {
                 status,
             );
         }
+        if status == UNAVAILABLE && !again {
+            let next = endpoint.next_server(flow.remote, &mut attempt.servers_tried);
+            again = next.is_some();
+            attempt.retries = Retries::default();
+        }
         let granted = granted(message, &endpoint.contact, binding.expires);
         endpoint.binding = Some(binding);
         if again && self.send_register(now, key).is_ok() {
@@ -293,12 +302,24 @@ impl UserAgent {
         client: ClientKey,
         failure: Failure,
     ) {
-        let binding = self
-            .endpoints
-            .get(&key)
-            .and_then(|endpoint| endpoint.binding.as_ref());
-        let attempt = binding.and_then(|binding| binding.attempt.as_ref());
-        if attempt.is_some_and(|attempt| attempt.key == client) {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else {
+            return;
+        };
+        let mut binding = endpoint.binding.take();
+        let attempt = binding
+            .as_mut()
+            .and_then(|binding| binding.attempt.as_mut())
+            .filter(|attempt| attempt.key == client);
+        let mut next = None;
+        let is_ours = attempt.is_some();
+        if let Some(attempt) = attempt
+            && let Some(failed) = attempt.server
+        {
+            next = endpoint.next_server(failed, &mut attempt.servers_tried);
+            attempt.retries = Retries::default();
+        }
+        endpoint.binding = binding;
+        if is_ours && (next.is_none() || self.send_register(now, key).is_err()) {
             self.registration_failed(now, key, failure, None);
         }
     }

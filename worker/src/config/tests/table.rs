@@ -153,6 +153,18 @@ const TABLE: &[Row] = &[
         ..ROW
     },
     Row {
+        variable: "SIP_DNS_SERVER",
+        accepted: "an IP address with or without a port",
+        malformed: &[
+            "dns.example",
+            "10.0.0.53:0",
+            "10.0.0.53:",
+            "0.0.0.0",
+            "[::]:53",
+        ],
+        ..ROW
+    },
+    Row {
         variable: "SIP_PORT_START",
         accepted: PORT,
         malformed: &["sip", "5060-5080"],

@@ -2,10 +2,12 @@
 
 use std::{io, net::SocketAddr, net::UdpSocket, time::Instant};
 
-use callmeter_engine::{EndpointEvent, Listener, SampleRow, ShareId, ShareTotals};
+use callmeter_engine::{
+    EndpointEvent, Listener, Located, Registrar, SampleRow, ShareId, ShareTotals,
+};
 use callmeter_proto::worker::{Assign, GroupPeers, Role};
 
-use super::{IDLE, IDLE_RETRY, Shard};
+use super::{IDLE, IDLE_RETRY, Shard, waiting};
 use crate::signalling::{
     convert,
     idle::Idle,
@@ -32,15 +34,32 @@ pub(super) struct Share {
 
 impl Shard {
     pub(super) fn assign(&mut self, now: Instant, assign: Assign) {
-        let (run, group) = (assign.run.clone(), assign.group.clone());
-        let (first, count) = (assign.first, assign.count);
-        if let Err(reason) = self.try_assign(now, assign) {
-            tracing::warn!(run, group, first, count, "share refused: {reason}");
-            self.refuse(run, group, first, count, &reason);
+        if waiting::must_be_found(&assign) {
+            if let Err(reason) = self.find_server(assign.clone()) {
+                self.refuse_share(assign, &reason);
+            }
+            return;
+        }
+        self.place_or_refuse(now, assign, None);
+    }
+
+    pub(super) fn place_or_refuse(
+        &mut self,
+        now: Instant,
+        assign: Assign,
+        located: Option<Located>,
+    ) {
+        if let Err(reason) = self.try_assign(now, assign.clone(), located) {
+            self.refuse_share(assign, &reason);
         }
     }
 
-    fn try_assign(&mut self, now: Instant, assign: Assign) -> Result<(), String> {
+    fn try_assign(
+        &mut self,
+        now: Instant,
+        assign: Assign,
+        located: Option<Located>,
+    ) -> Result<(), String> {
         // The idle port is the first one a group gets.
         self.idle = None;
         self.idle_retry = now;
@@ -56,7 +75,7 @@ impl Shard {
             Some(settings) => self.open_streams(id, &assign, settings)?,
         };
         self.shares.insert(id, share);
-        let placed = self.place(now, id, assign, listeners);
+        let placed = self.place(now, id, assign, (listeners, located));
         if placed.is_err() {
             self.close(id);
         } else {
@@ -161,7 +180,7 @@ impl Shard {
         now: Instant,
         id: ShareId,
         assign: Assign,
-        mut listeners: Vec<Listener>,
+        (mut listeners, located): (Vec<Listener>, Option<Located>),
     ) -> Result<(), String> {
         let own = listeners.split_off(1);
         let listener = listeners.pop().ok_or("no local transport")?;
@@ -172,6 +191,10 @@ impl Shard {
         tracing::info!(run, group, port, "share placed");
         let assign = callmeter_engine::Assign {
             listeners: own,
+            registrar: Registrar {
+                located,
+                ..assign.registrar
+            },
             ..assign
         };
         self.engine
@@ -180,7 +203,15 @@ impl Shard {
     }
 
     /// Ends endpoints that never began: each is reported, and the share with them.
-    fn refuse(&mut self, run: String, group: String, first: u32, count: u32, reason: &str) {
+    pub(super) fn refuse_share(&mut self, assign: Assign, reason: &str) {
+        let Assign {
+            run,
+            group,
+            first,
+            count,
+            ..
+        } = assign;
+        tracing::warn!(run, group, first, count, "share refused: {reason}");
         let detail = format!("group {group} refused: {reason}");
         let endpoints = first..first.saturating_add(count);
         let events = endpoints
@@ -199,6 +230,11 @@ impl Shard {
     }
 
     pub(super) fn start(&mut self, now: Instant, run: &str, peers: Vec<GroupPeers>) {
+        for share in self.waiting.values_mut() {
+            if share.assign.run == run {
+                share.started = Some(peers.clone());
+            }
+        }
         let mut peers = peers;
         for id in self.shares_of(run) {
             let Some(share) = self.shares.get(&id) else {
@@ -218,6 +254,7 @@ impl Shard {
     }
 
     pub(super) fn stop(&mut self, now: Instant, run: &str, cause: &StopCause) {
+        self.stop_waiting(run);
         for id in self.shares_of(run) {
             match cause {
                 StopCause::Requested(reason) => self.engine.stop(now, id, reason),

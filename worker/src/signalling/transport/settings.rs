@@ -48,7 +48,7 @@ impl StreamSettings {
                 return Err(Invalid {
                     field: "registrar.transport".to_owned(),
                     value: other.to_owned(),
-                    accepted: "udp, tcp, tls, ws or wss",
+                    accepted: "udp, tcp, tls, ws, wss or auto",
                 });
             }
         };

@@ -1,0 +1,116 @@
+//! A next hop of several servers: when one fails, the next is tried (RFC 3263 §4.3).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
+mod pair;
+
+use callmeter_sip::{EndReason, EndpointConfig, UaEvent};
+
+use pair::account::{OURS, SERVER, account, at_raw_hop, has, next, register, registered};
+use pair::peer::US;
+use pair::{Net, addr, kind, millis, reply};
+
+const BACKUP: &str = "192.0.2.10:5060";
+const LAST: &str = "192.0.2.11:5060";
+
+fn three() -> EndpointConfig {
+    EndpointConfig {
+        backups: vec![addr(BACKUP), addr(LAST)],
+        ..account("a")
+    }
+}
+
+fn failed(net: &Net) -> usize {
+    let events = net.agents[0].events.iter();
+    let failed = events.filter(|event| matches!(event, UaEvent::RegistrationFailed(_)));
+    failed.count()
+}
+
+#[test]
+fn a_silent_registrar_gives_way_and_the_endpoint_stays_with_the_one_that_answers() {
+    let mut net = at_raw_hop(three());
+    register(&mut net, 0, 600);
+    net.run_for(millis(31_900));
+    assert!(net.take_raw(BACKUP).is_empty(), "before Timer F");
+    net.run_for(millis(200));
+    let request = net.take_raw(BACKUP).remove(0);
+    assert_eq!(kind(&request), "REGISTER");
+    // A challenge from there is answered: it is the next hop now.
+    let challenge = format!("WWW-Authenticate: {OURS}\r\n");
+    net.send_raw(BACKUP, US, &reply(&request, "401 No", "x", &challenge, ""));
+    let request = next(&mut net, BACKUP).pop().unwrap();
+    assert_eq!(has(&request), (true, false));
+    let contact = "Contact: <sip:a@192.0.2.1:5060>;expires=600\r\n";
+    net.send_raw(BACKUP, US, &reply(&request, "200 OK", "x", contact, ""));
+    net.run_for(millis(20));
+    assert_eq!((registered(&net, 0).len(), failed(&net)), (1, 0));
+    net.take_raw(SERVER);
+    net.call("sip:b@example.org");
+    assert_eq!(next(&mut net, BACKUP).len(), 1, "calls go there, too");
+    assert!(net.take_raw(SERVER).is_empty());
+}
+
+#[test]
+fn each_server_is_asked_once() {
+    let mut net = at_raw_hop(three());
+    register(&mut net, 0, 600);
+    for server in [SERVER, BACKUP, LAST] {
+        assert_eq!(failed(&net), 0);
+        let request = next(&mut net, server).remove(0);
+        net.send_raw(server, US, &reply(&request, "503 Busy", "x", "", ""));
+    }
+    net.run_for(millis(20));
+    assert_eq!(failed(&net), 1);
+    net.run_out();
+    for server in [SERVER, BACKUP] {
+        assert!(net.take_raw(server).is_empty(), "{server} is asked again");
+    }
+}
+
+/// The control: any other refusal is the domain's own word.
+#[test]
+fn a_refusal_is_not_carried_on() {
+    let mut net = at_raw_hop(three());
+    register(&mut net, 0, 600);
+    let request = next(&mut net, SERVER).remove(0);
+    net.send_raw(SERVER, US, &reply(&request, "500 No", "x", "", ""));
+    net.run_for(millis(20));
+    assert_eq!(failed(&net), 1);
+    assert!(net.take_raw(BACKUP).is_empty());
+}
+
+#[test]
+fn a_call_goes_on_to_the_next_server() {
+    let mut net = at_raw_hop(three());
+    net.call("sip:b@example.org");
+    let first = next(&mut net, SERVER).remove(0);
+    net.send_raw(SERVER, US, &reply(&first, "503 Busy", "x", "", ""));
+    let second = next(&mut net, BACKUP).remove(0);
+    assert_eq!(kind(&second), "INVITE");
+    // The next one says nothing at all: Timer B, then the last.
+    net.run_for(millis(32_100));
+    let third = net.take_raw(LAST).remove(0);
+    assert_eq!(kind(&third), "INVITE");
+    net.send_raw(LAST, US, &reply(&third, "503 Busy", "x", "", ""));
+    net.run_for(millis(20));
+    let ends: Vec<_> = net.agents[0].ends().iter().map(|end| end.reason).collect();
+    assert_eq!(ends, [EndReason::Refused]);
+}
+
+/// Who is called knows of the call once it rings: it is not placed a second time.
+#[test]
+fn a_call_that_rang_is_not_placed_again() {
+    let mut net = at_raw_hop(three());
+    net.call("sip:b@example.org");
+    let invite = next(&mut net, SERVER).remove(0);
+    net.send_raw(SERVER, US, &reply(&invite, "180 Ringing", "x", "", ""));
+    net.run_for(millis(20));
+    net.send_raw(SERVER, US, &reply(&invite, "503 Busy", "x", "", ""));
+    net.run_for(millis(20));
+    assert_eq!(net.agents[0].ends().len(), 1);
+    assert!(net.take_raw(BACKUP).is_empty());
+}

@@ -1,0 +1,131 @@
+//! Shares that wait until their server is found (transport auto, RFC 3263).
+
+use std::time::{Duration, Instant};
+
+use callmeter_engine::{Located, Transport};
+use callmeter_proto::worker::{Assign, GroupPeers, Registrar};
+use callmeter_sip::{
+    Uri,
+    locate::{Found, Target},
+};
+
+use super::Shard;
+use crate::signalling::resolver::Question;
+
+/// The transport that is to be found out.
+const AUTO: &str = "auto";
+
+/// A share that cannot be placed yet.
+pub(super) struct Waiting {
+    pub(super) assign: Assign,
+    /// The run has started meanwhile: what its callers dial.
+    pub(super) started: Option<Vec<GroupPeers>>,
+}
+
+/// Whether the server of a share has to be found first.
+pub(super) fn must_be_found(assign: &Assign) -> bool {
+    let registrar = assign.registrar.as_ref();
+    registrar.is_some_and(|registrar| registrar.transport == AUTO)
+}
+
+impl Shard {
+    /// Asks where the server of a share is; what is refused is told by its reason.
+    pub(super) fn find_server(&mut self, assign: Assign) -> Result<(), String> {
+        let registrar = assign.registrar.clone().unwrap_or_default();
+        let target = target(&registrar)?;
+        self.next_waiting += 1;
+        let waiting = self.next_waiting;
+        self.questions
+            .try_send(Question::Server { waiting, target })
+            .map_err(|_| "too many names wait to be resolved")?;
+        let share = Waiting {
+            assign,
+            started: None,
+        };
+        self.waiting.insert(waiting, share);
+        Ok(())
+    }
+
+    /// Places a share whose server is found now, or refuses it.
+    pub(super) fn located(
+        &mut self,
+        now: Instant,
+        waiting: u64,
+        found: Result<Found, String>,
+        took: Duration,
+    ) {
+        // None: its run was stopped meanwhile.
+        let Some(Waiting {
+            mut assign,
+            started,
+        }) = self.waiting.remove(&waiting)
+        else {
+            return;
+        };
+        let (run, peers) = (assign.run.clone(), started);
+        match found {
+            Ok(Found { transport, servers }) => {
+                tracing::info!(run, group = assign.group, %transport, ?servers, "server found");
+                apply(transport, &mut assign);
+                self.place_or_refuse(now, assign, Some(Located { servers, took }));
+            }
+            Err(reason) => {
+                let reason = format!("registrar.domain {reason}");
+                self.refuse_share(assign, &reason);
+            }
+        }
+        if let Some(peers) = peers {
+            self.start(now, &run, peers);
+        }
+    }
+
+    /// Refuses the shares of a run that still wait.
+    pub(super) fn stop_waiting(&mut self, run: &str) {
+        let of = |waiting: &Waiting| waiting.assign.run == run;
+        let gone: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, share)| of(share))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            if let Some(share) = self.waiting.remove(&id) {
+                self.refuse_share(share.assign, "stopped before its server was found");
+            }
+        }
+    }
+}
+
+/// What is looked for: the outbound proxy, else the domain.
+fn target(registrar: &Registrar) -> Result<Target, String> {
+    let (field, host) = if registrar.outbound_proxy.is_empty() {
+        ("domain", &registrar.domain)
+    } else {
+        ("outbound_proxy", &registrar.outbound_proxy)
+    };
+    let uri = format!("sip:{host}").parse::<Uri>();
+    let uri = uri
+        .ok()
+        .filter(|uri| !host.is_empty() && uri.user().is_empty());
+    let uri = uri.ok_or_else(|| {
+        format!("registrar.{field} is {host}; accepted: a host name or address with transport auto")
+    })?;
+    Ok(Target {
+        host: uri.host().clone(),
+        port: uri.port(),
+        transport: None,
+        secure: false,
+    })
+}
+
+/// Makes the share one of the transport that was found, without what only others have.
+fn apply(transport: Transport, assign: &mut Assign) {
+    let Some(registrar) = &mut assign.registrar else {
+        return;
+    };
+    registrar.transport = transport.as_str().to_ascii_lowercase();
+    if transport == Transport::Udp {
+        registrar.connection_per_endpoint = false;
+        registrar.keep_alive_ms = 0;
+    }
+}

@@ -1,0 +1,213 @@
+//! Transport auto: servers found by NAPTR, SRV and address records (RFC 3263), of a DNS server of
+//! the test's own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy's configuration does not count as tests"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use callmeter_metrics::by_key;
+use callmeter_proto::worker::{Direction, Registrar, Role, Tls, TlsVerify, endpoint_event::What};
+use hickory_resolver::proto::rr::RData;
+use support::{
+    certificates::certificates,
+    dns::{DnsServer, a, naptr, srv},
+    gateway::TestGateway,
+    ports,
+    process::{Worker, environment},
+    run::{Group, Told, assert_complete, begin, finish},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const CALLS: usize = 4;
+
+/// Callers that look for `pbx.example` in the zone that `zone` makes of the port the callees listen
+/// on, and of one nobody listens on.
+async fn run(
+    callees: Registrar,
+    callers: Registrar,
+    zone: impl Fn(u16, u16) -> Vec<(&'static str, RData)>,
+) -> (Told, Vec<String>) {
+    let mut gateway = TestGateway::start().await;
+    let ports = ports::block();
+    let (own, dead) = (ports.sip_first, ports::block().sip_first);
+    let dns = DnsServer::start(zone(own, dead));
+    let mut variables = environment(&gateway, ports);
+    variables.push(("SIP_DNS_SERVER".into(), dns.address.to_string()));
+    let _worker = Worker::spawn(&variables);
+    let mut peer = gateway.welcome().await;
+    let count = CALLS as u32;
+    let callees = Group {
+        registrar: Some(callees),
+        ..Group::new("callees", Role::Callee, count)
+    };
+    let callers = Group {
+        registrar: Some(Registrar {
+            domain: "pbx.example".into(),
+            transport: "auto".into(),
+            ..callers
+        }),
+        peers: (0..CALLS)
+            .map(|n| format!("sip:callees-{n}@pbx.example"))
+            .collect(),
+        ..Group::new("callers", Role::Caller, count)
+    };
+    let mut told = begin(&mut peer, "run-1", &[callees, callers]).await;
+    finish(&mut peer, &mut told, PATIENCE).await;
+    assert_complete(&told);
+    (told, dns.asked())
+}
+
+fn by(transport: &str) -> Registrar {
+    Registrar {
+        transport: transport.into(),
+        ..Registrar::default()
+    }
+}
+
+fn values(told: &Told, key: &str) -> Vec<f64> {
+    let id = by_key(key).unwrap().id.0;
+    let rows = told.rows.iter().filter(|row| row.group == "callers");
+    rows.flat_map(|row| &row.values)
+        .filter(|value| value.metric == id)
+        .map(|value| value.value)
+        .collect()
+}
+
+fn assert_called(told: &Told, transport: &str) {
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_eq!(told.calls("callers").len(), CALLS);
+    assert_eq!(told.calls("callees").len(), CALLS);
+    let sent = told.sum("callers", "packets_sent", Direction::Send);
+    assert!(sent > 0, "no media");
+    let time = values(told, "dns_time_ms");
+    assert_eq!(time.len(), 1, "{time:?}");
+    assert!(time[0] > 0.0 && time[0] < 4000.0, "{time:?}");
+    for contact in told.contacts("callers").values() {
+        let wanted = match transport {
+            "udp" => String::new(),
+            other => format!(";transport={other}"),
+        };
+        assert!(contact.ends_with(&wanted), "{contact}");
+        assert_eq!(contact.contains("transport="), transport != "udp");
+    }
+}
+
+#[tokio::test]
+async fn naptr_and_srv_records_lead_to_tcp_on_an_odd_port() {
+    let zone = |port, _| {
+        vec![
+            ("pbx.example", naptr(20, "SIP+D2U", "_sip._udp.pbx.example")),
+            ("pbx.example", naptr(10, "SIP+D2T", "_sip._tcp.pbx.example")),
+            ("_sip._tcp.pbx.example", srv(0, port, "one.pbx.example")),
+            ("one.pbx.example", a()),
+        ]
+    };
+    let (told, asked) = run(by("tcp"), Registrar::default(), zone).await;
+    assert_called(&told, "tcp");
+    let wanted = ["pbx.example NAPTR", "_sip._tcp.pbx.example SRV"];
+    assert_eq!(asked[..2], wanted, "{asked:?}");
+    assert!(
+        asked[2..].iter().all(|name| name.starts_with("one.")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_naptr_records_the_usual_services_are_tried() {
+    let zone = |port, _| {
+        vec![
+            ("_sip._udp.pbx.example", srv(0, port, "one.pbx.example")),
+            ("one.pbx.example", a()),
+            ("pbx.example", a()),
+        ]
+    };
+    let (told, _) = run(by("udp"), Registrar::default(), zone).await;
+    assert_called(&told, "udp");
+}
+
+/// The name in the certificate is that of the domain, not of the server (RFC 5922 §7.2).
+#[tokio::test]
+async fn a_service_over_tls_shows_a_certificate_of_the_domain() {
+    let own = certificates(&["pbx.example"], false);
+    let callees = Registrar {
+        tls: Some(Tls {
+            server_certificate_pem: own.certificate.clone(),
+            server_key_pem: own.key.clone(),
+            ..Tls::default()
+        }),
+        ..by("tls")
+    };
+    let callers = Registrar {
+        tls: Some(Tls {
+            verify: TlsVerify::Custom.into(),
+            ca_pem: own.ca.clone(),
+            ..Tls::default()
+        }),
+        ..Registrar::default()
+    };
+    let zone = |port, _| {
+        vec![
+            (
+                "pbx.example",
+                naptr(1, "SIPS+D2T", "_sips._tcp.pbx.example"),
+            ),
+            ("_sips._tcp.pbx.example", srv(0, port, "one.pbx.example")),
+            ("one.pbx.example", a()),
+        ]
+    };
+    let (told, _) = run(callees, callers, zone).await;
+    assert_called(&told, "tls");
+}
+
+/// RFC 3263 §4.3.
+#[tokio::test]
+async fn a_dead_server_gives_way_to_the_next() {
+    let zone = |port, dead| {
+        vec![
+            ("_sip._tcp.pbx.example", srv(1, dead, "one.pbx.example")),
+            ("_sip._tcp.pbx.example", srv(2, port, "one.pbx.example")),
+            ("one.pbx.example", a()),
+        ]
+    };
+    let (told, _) = run(by("tcp"), Registrar::default(), zone).await;
+    assert_called(&told, "tcp");
+    let errors = told.sum("callers", "transport_errors", Direction::Send);
+    assert!(errors >= 1, "the first server was not tried");
+}
+
+/// The control: with only the dead one the calls fail.
+#[tokio::test]
+async fn a_dead_server_alone_fails_the_calls() {
+    let zone = |_, dead| {
+        vec![
+            ("_sip._tcp.pbx.example", srv(1, dead, "one.pbx.example")),
+            ("one.pbx.example", a()),
+        ]
+    };
+    let (told, _) = run(by("tcp"), Registrar::default(), zone).await;
+    assert_eq!(told.failed().len(), CALLS, "{:?}", told.failed());
+}
+
+#[tokio::test]
+async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
+    let (told, _) = run(by("udp"), Registrar::default(), |_, _| Vec::new()).await;
+    let failed = told.events.iter().filter_map(|event| match &event.what {
+        Some(What::Ended(end)) if event.group == "callers" => Some(&end.detail),
+        _ => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    assert_eq!(failed.len(), CALLS, "{failed:?}");
+    for reason in failed {
+        assert!(
+            reason.contains("registrar.domain pbx.example: no address found"),
+            "{reason}"
+        );
+    }
+}
