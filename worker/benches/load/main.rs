@@ -3,8 +3,8 @@
 //!
 //! The other core holds everything else: far ends, SIPp, and the gateway's end of the protocol.
 //! What the worker sends is judged by the receiver from kernel stamps. Arguments: `media`,
-//! `sip` (both, if none is given) or its parts `calls`, `connections` and `registrations`, numbers
-//! of endpoints, and `real-time` for them.
+//! `sip` (both, if none is given) or its parts `calls`, `tcp`, `tls` and `registrations`, numbers of
+//! endpoints, and `real-time` for them.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +42,8 @@ const REAL_TIME: u32 = 2000;
 struct Plan {
     media: bool,
     calls: bool,
-    connections: bool,
+    tcp: bool,
+    tls: bool,
     registrations: bool,
     endpoints: Vec<(u32, Scheduling)>,
 }
@@ -67,12 +68,13 @@ fn plan() -> Option<Plan> {
         }
     }
     let named = |name: &str| given.iter().any(|word| word == name);
-    let parts = ["media", "sip", "calls", "connections", "registrations"];
+    let parts = ["media", "sip", "calls", "tcp", "tls", "registrations"];
     let all = !parts.into_iter().any(named);
     Some(Plan {
         media: all || named("media"),
         calls: all || named("sip") || named("calls"),
-        connections: all || named("sip") || named("connections"),
+        tcp: all || named("sip") || named("tcp"),
+        tls: all || named("sip") || named("tls"),
         registrations: all || named("sip") || named("registrations"),
         endpoints,
     })
@@ -106,11 +108,15 @@ fn main() {
             None => println!("\ncalls/s: not measured, SIPp is not installed"),
         }
     }
-    if plan.connections {
-        let tcp = runtime.block_on(calls::measure(&cores, Over::Tcp));
-        let tls = runtime.block_on(calls::measure(&cores, Over::Tls));
+    if plan.tcp
+        && let Some(figures) = runtime.block_on(calls::measure(&cores, Over::Tcp))
+    {
+        report::tcp(&figures);
+    }
+    if plan.tls {
+        let figures = runtime.block_on(calls::measure(&cores, Over::Tls));
         let connections = runtime.block_on(connections::measure(&cores));
-        report::connections(tcp.as_ref(), tls.as_ref(), &connections);
+        report::tls(figures.as_ref(), &connections);
     }
     if plan.registrations {
         let registrations = runtime.block_on(registrations::measure(&cores));

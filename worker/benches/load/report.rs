@@ -8,7 +8,7 @@ use super::{
     registrations::Registrations,
 };
 
-pub(crate) use calls::{calls, connections};
+pub(crate) use calls::{calls, tcp, tls};
 
 /// G5 counts endpoints up to this much CPU, in percent of a core.
 const MOST_CPU: f64 = 80.0;
