@@ -1,6 +1,11 @@
 //! The worker under test, and the gateway's end of its stream: everything is confirmed and counted.
 
-use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    net::{TcpListener, UdpSocket},
+    path::Path,
+    process::Command,
+};
 
 use callmeter_metrics::{MetricId, id};
 use callmeter_proto::worker::{
@@ -134,6 +139,10 @@ impl UnderTest {
     /// Starts a worker as its image does: without any capability, but the one that real-time
     /// scheduling takes if that is wanted.
     pub(crate) async fn start(cores: &Cores, scheduling: Scheduling) -> Self {
+        // The worker would take the next port, and SIPp would call nobody.
+        UdpSocket::bind((WORKER, 5060)).unwrap_or_else(|error| {
+            panic!("{WORKER}:5060: {error}; is a worker of a killed run left?")
+        });
         let mut gateway = TestGateway::start().await;
         let ports = Ports {
             health: free_port(),
