@@ -71,6 +71,7 @@ impl SignallingStats {
             received,
             sent,
             send_errors,
+            oversized,
             malformed,
             ..
         } = &*self.0;
@@ -105,6 +106,7 @@ impl SignallingStats {
             .with_label_values(&["sent"])
             .inc_by(sent.since_last());
         telemetry.sip_send_errors.inc_by(send_errors.since_last());
+        telemetry.sip_oversized.inc_by(oversized.since_last());
     }
 }
 

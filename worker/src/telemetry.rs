@@ -29,6 +29,8 @@ pub struct Telemetry {
     pub signalling_held: IntGaugeVec,
     /// SIP datagrams that could not be sent.
     pub sip_send_errors: IntCounter,
+    /// SIP messages above 1,300 bytes sent in one datagram, which the network may cut or drop.
+    pub sip_oversized: IntCounter,
     /// RTP packets by direction.
     pub rtp_packets: IntCounterVec,
     /// 99th percentile of send lateness over the last second, in milliseconds.
@@ -103,6 +105,10 @@ impl Telemetry {
             )?,
             signalling_held: held,
             sip_send_errors: counter("sip_send_errors_total", "SIP datagrams not sent.")?,
+            sip_oversized: counter(
+                "sip_oversized_total",
+                "SIP datagrams above 1300 bytes sent.",
+            )?,
             rtp_packets: family("rtp_packets_total", "RTP packets.", "direction")?,
             tx_lateness_p99_ms: lateness,
             socket_drops: counter("socket_drops_total", "Datagrams dropped at our sockets.")?,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::digest::Authorization;
-use crate::flow::Listener;
+use crate::flow::{Listener, Transport};
 use crate::message::{
     Builder, HeaderName, Message, Method, NameAddr, Uri, Via, reason_phrase, split_list,
 };
@@ -100,6 +100,23 @@ impl Draft<'_> {
         }
         builder.finish(self.content_type, self.body)
     }
+}
+
+/// The same request by another transport: its topmost Via, which we wrote, names it.
+pub(crate) fn over(request: Bytes, transport: Transport) -> Bytes {
+    const LEAD: &[u8] = b"\r\nVia: SIP/2.0/";
+    let line = request.iter().position(|&byte| byte == b'\r');
+    let Some(start) = line.filter(|&at| request[at..].starts_with(LEAD)) else {
+        return request;
+    };
+    let start = start + LEAD.len();
+    let length = request[start..].iter().position(|&byte| byte == b' ');
+    let end = start + length.unwrap_or(0);
+    let token = transport.as_str().as_bytes();
+    if request[start..end] == *token {
+        return request;
+    }
+    Bytes::from([&request[..start], token, &request[end..]].concat())
 }
 
 /// The ACK to a refusal, over the same branch as the INVITE (RFC 3261 §17.1.1.3). Empty if the

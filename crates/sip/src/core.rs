@@ -1,13 +1,14 @@
 //! What all parts of a user agent share: randomness, timers, counters and the output queue.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 
 use crate::counters::{EndpointKey, Ledger};
-use crate::flow::Flow;
+use crate::flow::{Flow, LocalId};
 use crate::timers::Timers;
 use crate::transaction::{ClientKey, ServerId};
 use crate::ua::{CallKey, Output, Transmit, UaEvent};
@@ -19,6 +20,7 @@ pub(crate) enum TimerKey {
     Server(ServerId),
     Call(CallKey),
     Registration(EndpointKey),
+    KeepAlive(LocalId),
 }
 
 #[derive(Debug)]
@@ -48,11 +50,26 @@ impl Core {
     pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes, endpoint: Option<EndpointKey>) {
         self.ledger
             .count(endpoint, |counters| counters.messages_sent += 1);
+        self.transmit(flow, bytes, endpoint);
+    }
+
+    /// Sends what is no SIP message.
+    pub(crate) fn send_uncounted(&mut self, flow: Flow, bytes: Bytes) {
+        self.transmit(flow, bytes, None);
+    }
+
+    fn transmit(&mut self, flow: Flow, bytes: Bytes, endpoint: Option<EndpointKey>) {
         self.outputs.push_back(Output::Transmit(Transmit {
             flow,
             bytes,
             endpoint,
         }));
+    }
+
+    /// A random 80 to 100 % of an interval, so that those who began together do not stay together
+    /// (RFC 5626 §4.4.1).
+    pub(crate) fn spread(&mut self, interval: Duration) -> Duration {
+        interval.mul_f64(self.rng.random_range(0.8..=1.0))
     }
 
     /// Sends a message again.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::flow::Flow;
+use crate::flow::{Flow, Transport};
 use crate::message::{Essentials, HeaderName, Message, ParseError, Uri};
 
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Dialog {
     pub(crate) remote_cseq: Option<u32>,
     target: Uri,
     routes: Vec<Uri>,
-    /// The flow the dialog was set up over.
+    /// The peer's address, and the transport of our own Contact.
     flow: Flow,
 }
 
@@ -115,10 +115,18 @@ impl Dialog {
         }
     }
 
-    /// The flow of the dialog's requests.
+    /// The flow of the dialog's requests: what came by UDP goes on by TCP where the next hop asks
+    /// for it, as a proxy does that was reached by TCP for the size of an INVITE.
     pub(crate) fn request_flow(&self) -> Flow {
+        let next = self.routes.first().unwrap_or(&self.target);
+        let named = next.param("transport").and_then(Transport::parse);
+        let transport = match (self.flow.transport, named) {
+            (Transport::Udp, Some(Transport::Tcp)) => Transport::Tcp,
+            (own, _) => own,
+        };
         Flow {
             remote: self.routing().destination,
+            transport,
             ..self.flow
         }
     }
@@ -140,7 +148,7 @@ fn uris(message: &Message, header: HeaderName) -> Result<Vec<Uri>, ParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{LocalId, Transport};
+    use crate::flow::LocalId;
 
     fn dialog(record_route: &str, contact: &str) -> Dialog {
         let text = format!(

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::message::Host;
 
-/// The caller's key of one local transport: a bound UDP socket, or the connections over TCP, TLS
-/// or WebSocket of those who share them.
+/// The caller's key of one local transport: a bound UDP socket and the TCP connections beside it
+/// (RFC 3261 §18.1.1), or the connections over TCP, TLS or WebSocket of those who share them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalId(pub u64);
 
@@ -110,6 +111,10 @@ pub struct Listener {
     /// Whether peers can open connections to it; without, a registration lives and dies with the
     /// connection it was made over. UDP: true.
     pub accepts: bool,
+    /// UDP: requests above 1,300 bytes go by TCP first (RFC 3261 §18.1.1).
+    pub large_by_tcp: bool,
+    /// UDP: how often the next hop of its endpoints gets a keep-alive, less up to a fifth.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Listener {
@@ -144,6 +149,8 @@ impl Listener {
             advertised_host: Host::Ip(external.unwrap_or_else(|| bound.ip())),
             advertised_port: bound.port(),
             accepts: true,
+            large_by_tcp: false,
+            keep_alive: None,
         }
     }
 }

@@ -24,7 +24,7 @@ mod ua;
 pub use counters::{EndpointKey, UaCounters};
 pub use flow::{Flow, Listener, LocalId, Transport};
 pub use framer::{Frame, FrameError, Framer, PING, PONG};
-pub use limits::MESSAGE as LARGEST_MESSAGE;
+pub use limits::{BY_UDP as LARGEST_BY_UDP, MESSAGE as LARGEST_MESSAGE};
 pub use message::{Host, Uri, UriError};
 pub use own_map::{OwnHasher, OwnMap};
 pub use password::{Credentials, Password};

@@ -5,6 +5,8 @@
 
 /// Bytes of a message: what a UDP datagram can hold.
 pub const MESSAGE: usize = 65_535;
+/// Bytes of a request by UDP while nothing is known of the path's MTU (RFC 3261 §18.1.1).
+pub const BY_UDP: usize = 1300;
 /// Bytes of start line and header fields of a message on a stream; the rest of [`MESSAGE`] is its
 /// body's.
 pub(crate) const STREAM_HEAD: usize = 32_768;

@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod event;
 mod failover;
+mod flows;
 mod info;
 mod inspect;
 mod mid;
@@ -33,20 +34,21 @@ mod session;
 mod stray;
 mod within;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::core::Core;
 use crate::counters::EndpointKey;
-use crate::flow::{Flow, Listener, LocalId};
+use crate::flow::{Flow, Listener, LocalId, Transport};
 use crate::message::{Malformed, Message, ParseError, Uri};
 use crate::own_map::OwnMap;
 use crate::transaction::Transactions;
 
 use call::Call;
 use endpoint::Endpoint;
+use flows::{KeepAlive, is_keep_alive};
 
 pub use config::{
     EndpointConfig, Held, Invite, Refresher, Registration, Reliable, SessionTimer,
@@ -95,7 +97,8 @@ pub struct UserAgent {
 #[derive(Debug)]
 struct Bound {
     listener: Listener,
-    endpoints: usize,
+    endpoints: BTreeSet<EndpointKey>,
+    keep_alive: KeepAlive,
     /// When the last endpoint went.
     emptied: Option<Instant>,
 }
@@ -126,9 +129,13 @@ impl UserAgent {
         if self.listeners.contains_key(&listener.id) {
             return Err(UaError::ListenerExists(listener.id));
         }
+        if listener.transport == Transport::Udp && listener.large_by_tcp {
+            self.transactions.large_by_tcp(listener.id);
+        }
         let bound = Bound {
             listener,
-            endpoints: 0,
+            endpoints: BTreeSet::new(),
+            keep_alive: KeepAlive::default(),
             emptied: None,
         };
         self.listeners.insert(bound.listener.id, bound);
@@ -178,7 +185,7 @@ impl UserAgent {
         if self.by_user.contains_key(&user) {
             return Err(UaError::ContactUserTaken(key));
         }
-        bound.endpoints += 1;
+        bound.endpoints.insert(key);
         self.by_user.insert(user, key);
         self.endpoints.insert(key, endpoint);
         self.core.ledger.open(key);
@@ -195,8 +202,8 @@ impl UserAgent {
         self.drop_calls(now, |call| call.endpoint == Some(key));
         if let Some(Endpoint { config, user, .. }) = self.endpoints.remove(&key) {
             if let Some(bound) = self.listeners.get_mut(&config.local) {
-                bound.endpoints -= 1;
-                bound.emptied = (bound.endpoints == 0).then_some(now);
+                bound.endpoints.remove(&key);
+                bound.emptied = bound.endpoints.is_empty().then_some(now);
             }
             self.by_user.remove(&(config.local, user));
         }
@@ -310,7 +317,7 @@ impl UserAgent {
     /// Takes one received message. What arrives for an unknown listener is ignored.
     pub fn handle_input(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         let now = self.clock(now);
-        if !self.listeners.contains_key(&flow.local) {
+        if !self.listeners.contains_key(&flow.local) || is_keep_alive(&bytes) {
             return;
         }
         let read = match Message::read(bytes) {
@@ -356,42 +363,11 @@ impl UserAgent {
         self.core.poll()
     }
 
-    /// Counts a message that the transport could not send; retransmission and the transaction
-    /// timeouts deal with the loss.
-    pub fn transport_error(&mut self, endpoint: Option<EndpointKey>) {
-        self.core
-            .ledger
-            .count(endpoint, |counters| counters.transport_errors += 1);
-    }
-
-    /// A flow broke: its connection was refused, reset or closed. Requests that wait for an answer
-    /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint;
-    /// calls that stand go on. Where peers cannot connect to us, the endpoints registered by it
-    /// register again, which makes another connection. `reason` is for people.
-    pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {
-        let now = self.clock(now);
-        self.fail_flow(now, flow, reason);
-        self.register_after_loss(now, flow);
-    }
-
     /// The latest time seen; time never goes back.
     fn clock(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);
         self.core.timers.tick(now);
         now
-    }
-
-    fn drop_calls(&mut self, now: Instant, wanted: impl Fn(&Call) -> bool) {
-        let mut keys: Vec<_> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| wanted(call))
-            .map(|(key, _)| *key)
-            .collect();
-        keys.sort_unstable();
-        for key in keys {
-            self.drop_call(now, key);
-        }
     }
 }

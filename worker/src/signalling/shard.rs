@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use callmeter_engine::{Engine, EngineConfig, Flow, Output, OwnMap, ShareId, Transport};
 use callmeter_proto::worker::EndpointEvent;
-use callmeter_sip::message::masked;
+use callmeter_sip::{LARGEST_BY_UDP, PING, message::masked};
 use shares::Share;
 use tokio::sync::mpsc;
 use waiting::Waiting;
@@ -340,14 +340,17 @@ impl Shard {
         if tracing::enabled!(tracing::Level::TRACE) {
             tracing::trace!(%remote, port = share.port, "SIP sent\n{}", masked(&bytes));
         }
-        let Some(socket) = &share.socket else {
+        let socket = share.socket.as_ref();
+        let Some(socket) = socket.filter(|_| flow.transport == Transport::Udp) else {
             self.stats.sent.add(1);
             self.streams.send(now, &self.poller, flow, bytes);
             return true;
         };
         match socket.send_to(&bytes, remote) {
             Ok(_) => {
-                self.stats.sent.add(1);
+                self.stats.sent.add(u64::from(*bytes != *PING));
+                let oversized = bytes.len() > LARGEST_BY_UDP;
+                self.stats.oversized.add(u64::from(oversized));
                 true
             }
             Err(error) => {

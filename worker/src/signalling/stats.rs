@@ -32,6 +32,8 @@ pub(super) struct Stats {
     pub(super) received: Count,
     pub(super) sent: Count,
     pub(super) send_errors: Count,
+    /// Messages above 1,300 bytes in one datagram.
+    pub(super) oversized: Count,
     pub(super) malformed: Count,
     held: Mutex<Held>,
     trouble: Mutex<Option<String>>,

@@ -14,5 +14,5 @@ mod wire;
 
 pub(super) use connect::{any_port, listen};
 pub(super) use limits::check as check_connections;
-pub(super) use settings::StreamSettings;
+pub(super) use settings::{StreamSettings, keep_alive};
 pub(super) use streams::{StreamEvent, Streams};

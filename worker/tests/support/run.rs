@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use callmeter_metrics::by_key;
 use callmeter_proto::worker::{
-    Account, Assign, Audio, Call, Direction, EndpointEvent, GroupPeers, Load, Outcome, Registrar,
-    Role, RunEnded, SampleRow, Start, endpoint_event::What, from_worker::Message as Up,
+    Account, Assign, Audio, Call, Direction, EndpointEvent, GroupPeers, Header, Load, Outcome,
+    Registrar, Role, RunEnded, SampleRow, Start, endpoint_event::What, from_worker::Message as Up,
     to_worker::Message as Down,
 };
 
@@ -27,6 +27,8 @@ pub struct Group {
     pub registrar: Option<Registrar>,
     pub accounts: Vec<Account>,
     pub peers: Vec<String>,
+    /// Header fields of a hundred bytes that its INVITEs have more.
+    pub fill: usize,
     pub accept_external: bool,
     /// Marking of its RTP.
     pub dscp: u32,
@@ -51,6 +53,7 @@ impl Group {
             registrar: None,
             accounts: Vec::new(),
             peers: Vec::new(),
+            fill: 0,
             accept_external: false,
             dscp: 46,
             dials: None,
@@ -75,6 +78,7 @@ impl Group {
             registrar: self.registrar.clone(),
             accounts: self.accounts.clone(),
             peers: self.peers.clone(),
+            headers: (0..self.fill).map(filling).collect(),
             audio: Some(Audio {
                 codec: self.codec.into(),
                 payload_type,
@@ -96,6 +100,13 @@ impl Group {
             start_within_ms: 20_000,
             ..self.more.clone()
         }
+    }
+}
+
+fn filling(number: usize) -> Header {
+    Header {
+        name: format!("X-Fill-{number}"),
+        value: "x".repeat(88),
     }
 }
 

@@ -68,6 +68,11 @@ impl ClientMachine {
         }
     }
 
+    /// The same from the beginning, over another transport.
+    pub(crate) fn again(&self, now: Instant, reliable: bool) -> Self {
+        Self::new(now, self.invite, reliable)
+    }
+
     pub(crate) fn on_response(&mut self, now: Instant, status: u16) -> OnResponse {
         use ClientState::{Accepted, Calling, Completed, Proceeding};
         match (self.state, status / 100) {

@@ -6,6 +6,7 @@
 //! [`Transactions::open`] and is then answered with [`Transactions::respond`]. Each timer entry of
 //! a transaction goes to [`Transactions::client_timer`] or [`Transactions::server_timer`].
 
+mod large;
 mod servers;
 
 use std::collections::HashMap;
@@ -13,13 +14,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::large::Large;
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
 use super::key::ClientKey;
 use super::server::ServerMachine;
 use crate::compose;
 use crate::core::{Core, TimerKey};
 use crate::counters::{EndpointKey, class_index};
-use crate::flow::{Flow, LocalId};
+use crate::flow::{Flow, LocalId, Transport};
 use crate::message::{Essentials, Message, Method};
 use crate::own_map::OwnMap;
 use crate::timers::Deadline;
@@ -103,6 +105,7 @@ pub(crate) struct Transactions {
     servers: OwnMap<ServerId, Server>,
     by_key: HashMap<Bytes, ServerId>,
     last_server: u64,
+    large: Large,
 }
 
 #[derive(Debug)]
@@ -115,6 +118,8 @@ struct Client {
     message: Bytes,
     /// The ACKs to the 2xx of an INVITE, by To tag.
     acks: Vec<(Bytes, Flow, Bytes)>,
+    /// It goes by TCP for its size alone, and by UDP where there is no TCP.
+    large: bool,
     deadline: Deadline,
 }
 
@@ -142,6 +147,14 @@ impl Transactions {
     ) {
         let (method, message) = request;
         let (owner, endpoint) = owner;
+        let large = self.large.by_tcp(now, flow, &message);
+        let transport = if large {
+            Transport::Tcp
+        } else {
+            flow.transport
+        };
+        let flow = Flow { transport, ..flow };
+        let message = compose::over(message, transport);
         core.send(flow, message.clone(), endpoint);
         let reliable = flow.transport.is_reliable();
         let machine = ClientMachine::new(now, method == Method::Invite, reliable);
@@ -152,6 +165,7 @@ impl Transactions {
             flow,
             message,
             acks: Vec::new(),
+            large,
             deadline: Deadline::default(),
         };
         client
@@ -291,8 +305,15 @@ impl Transactions {
     }
 
     /// Ends the requests on a flow that wait for their final response and names them, in an order
-    /// that depends on them alone: nobody can answer them any more (RFC 3261 §17.1.4).
-    pub(crate) fn fail_flow(&mut self, core: &mut Core, flow: Flow) -> Vec<(ClientKey, Owner)> {
+    /// that depends on them alone: nobody can answer them any more (RFC 3261 §17.1.4). Those that
+    /// went by TCP for their size go by UDP now.
+    pub(crate) fn fail_flow(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        flow: Flow,
+    ) -> Vec<(ClientKey, Owner)> {
+        self.fall_back(core, now, flow);
         let waits = |client: &Client| {
             let state = client.machine.state();
             matches!(state, ClientState::Calling | ClientState::Proceeding)
@@ -323,5 +344,11 @@ impl Transactions {
         self.clients.retain(|_, client| client.flow.local != local);
         self.servers.retain(|_, server| server.flow.local != local);
         self.by_key.retain(|_, id| self.servers.contains_key(id));
+        self.large.remove(local);
+    }
+
+    /// Whether requests of a local transport that are too large for UDP go by TCP.
+    pub(crate) fn large_by_tcp(&mut self, local: LocalId) {
+        self.large.add(local);
     }
 }

@@ -255,6 +255,8 @@ mod tests {
             advertised_host: Host::Ip("203.0.113.10".parse().unwrap()),
             advertised_port: 5060,
             accepts: true,
+            large_by_tcp: false,
+            keep_alive: None,
         };
         let config = EndpointConfig {
             next_hop: Some(NEXT_HOP.parse().unwrap()),

@@ -317,7 +317,14 @@ impl UserAgent {
             content_type: SDP,
             body: b"",
         };
-        Some(draft.compose())
+        Some(compose::over(draft.compose(), flow.transport))
+    }
+
+    /// A flow with the transport that its local transport names in Contact.
+    pub(super) fn contact_flow(&self, flow: Flow) -> Flow {
+        let bound = self.listeners.get(&flow.local);
+        let transport = bound.map_or(flow.transport, |bound| bound.listener.transport);
+        Flow { transport, ..flow }
     }
 
     /// Refuses the peer's offer, if one waits.

@@ -60,7 +60,8 @@ impl UserAgent {
         }
         let tag = self.core.token();
         let local = Bytes::from(tagged(essentials.to.as_bytes(), tag));
-        let Ok(dialog) = Dialog::of_request(&message, essentials, local, flow) else {
+        let Ok(dialog) = Dialog::of_request(&message, essentials, local, self.contact_flow(flow))
+        else {
             return self.refuse_malformed(now, flow, &message, essentials, key);
         };
         let call_key = CallKey(self.last_call + 1);

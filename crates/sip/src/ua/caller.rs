@@ -95,6 +95,7 @@ impl UserAgent {
             .ledger
             .count(Some(key), |counters| counters.invites_sent += 1);
         self.send_invite(now, call);
+        self.keep_alive(now, key);
         self.arm(call);
         Ok(call)
     }
@@ -341,8 +342,7 @@ impl UserAgent {
         self.send_invite(now, key);
     }
 
-    /// A 422 to the INVITE: whether it is sent again with what the peer demands, which has to be
-    /// more than before (RFC 4028 §7.3).
+    /// A 422 to the INVITE: whether it is sent again with what the peer demands now (RFC 4028 §7.3).
     fn stretches_session(&mut self, key: CallKey, message: &Message) -> bool {
         let Some(call) = self.calls.get_mut(&key) else {
             return false;

@@ -82,7 +82,7 @@ impl UserAgent {
             branch: self.core.token(),
             cancel: false,
         };
-        let dialog = Dialog::of_response(message, essentials, flow);
+        let dialog = Dialog::of_response(message, essentials, self.contact_flow(flow));
         let number = essentials.cseq.number;
         let flow = dialog.request_flow();
         let none = Authorization::default();

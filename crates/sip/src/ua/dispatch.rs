@@ -134,6 +134,10 @@ impl UserAgent {
                     self.on_call_timer(now, key, entry);
                     Expired::Nothing
                 }
+                TimerKey::KeepAlive(local) => {
+                    self.on_keep_alive_timer(now, local, entry);
+                    Expired::Nothing
+                }
                 TimerKey::Registration(key) => {
                     self.on_refresh_timer(now, key, entry);
                     Expired::Nothing
@@ -155,7 +159,7 @@ impl UserAgent {
 
     /// Ends all requests that wait for an answer by a flow that broke.
     pub(super) fn fail_flow(&mut self, now: Instant, flow: Flow, reason: &str) {
-        for (client, owner) in self.transactions.fail_flow(&mut self.core, flow) {
+        for (client, owner) in self.transactions.fail_flow(&mut self.core, now, flow) {
             self.on_unanswered(now, client, owner, Unanswered::FlowFailed(reason));
         }
     }

@@ -90,6 +90,8 @@ mod tests {
             advertised_host: Host::Ip("203.0.113.10".parse().unwrap()),
             advertised_port: 5060,
             accepts: true,
+            large_by_tcp: false,
+            keep_alive: None,
         };
         let config = EndpointConfig {
             display_name: "A \"quoted\" name".to_owned(),

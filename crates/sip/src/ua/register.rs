@@ -118,6 +118,7 @@ impl UserAgent {
         binding.refresh.set(&mut self.core.timers, timer, None);
         let sent = self.send_register(now, key);
         if sent.is_ok() {
+            self.keep_alive(now, key);
             self.core
                 .ledger
                 .count(Some(key), |counters| counters.reg_attempts += 1);

@@ -183,7 +183,7 @@ impl UserAgent {
     pub(super) fn in_use(&self, local: LocalId) -> bool {
         self.listeners
             .get(&local)
-            .is_some_and(|bound| bound.endpoints > 0)
+            .is_some_and(|bound| !bound.endpoints.is_empty())
     }
 
     fn send_stateless(&mut self, to: Flow, code: u16, response: Bytes) {

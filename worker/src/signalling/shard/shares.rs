@@ -2,10 +2,8 @@
 
 use std::{io, net::SocketAddr, net::UdpSocket, time::Instant};
 
-use callmeter_engine::{
-    EndpointEvent, Listener, Located, Registrar, SampleRow, ShareId, ShareTotals,
-};
-use callmeter_proto::worker::{Assign, GroupPeers, Role};
+use callmeter_engine::{EndpointEvent, Listener, Located, SampleRow, ShareId, ShareTotals};
+use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 
 use super::{IDLE, IDLE_RETRY, Shard, waiting};
 use crate::signalling::{
@@ -25,7 +23,7 @@ pub(super) struct Share {
     pub(super) port: u16,
     /// The port is one of the range, to be given back.
     of_range: bool,
-    /// None: it uses connections.
+    /// None: it uses connections only.
     pub(super) socket: Option<UdpSocket>,
     /// Endpoints with connections of their own.
     own: u32,
@@ -64,14 +62,12 @@ impl Shard {
         self.idle = None;
         self.idle_retry = now;
         let answers = matches!(assign.role(), Role::Callee | Role::Both);
-        let settings = match &assign.registrar {
-            Some(registrar) => StreamSettings::read(registrar, answers),
-            None => Ok(None),
-        };
+        let registrar = assign.registrar.clone().unwrap_or_default();
+        let settings = StreamSettings::read(&registrar, answers);
         let settings = settings.map_err(|invalid| invalid.to_string())?;
         let id = ShareId(self.next_share);
         let (share, listeners) = match settings {
-            None => self.bind_udp(id, &assign)?,
+            None => self.bind_udp(id, &assign, &registrar)?,
             Some(settings) => self.open_streams(id, &assign, settings)?,
         };
         self.shares.insert(id, share);
@@ -97,11 +93,26 @@ impl Shard {
         }
     }
 
-    fn bind_udp(&mut self, id: ShareId, assign: &Assign) -> Result<(Share, Vec<Listener>), String> {
+    /// Opens a port of UDP and of TCP: who sends large requests by TCP gets its answers, and requests
+    /// of peers who do the same, there (RFC 3261 §18.1.1, §18.2.1).
+    fn bind_udp(
+        &mut self,
+        id: ShareId,
+        assign: &Assign,
+        registrar: &Registrar,
+    ) -> Result<(Share, Vec<Listener>), String> {
         let own = self.advertised();
-        let taken = self.ports.take(|port| socket::bind(own.bound, port));
-        let (port, socket) = taken.map_err(|error| error.to_string())?;
-        if let Err(error) = self.poller.watch(&socket, id.0.into()) {
+        let open = |port| {
+            let socket = socket::bind(own.bound, port)?;
+            Ok((socket, transport::listen(SocketAddr::new(own.bound, port))?))
+        };
+        let (port, (socket, beside)) = self.ports.take(open).map_err(|error| error.to_string())?;
+        let settings = StreamSettings::beside_udp(registrar);
+        let watched = self.poller.watch(&socket, id.0.into()).and_then(|()| {
+            let streams = &mut self.streams;
+            streams.listen(&self.poller, id.local(), settings, beside)
+        });
+        if let Err(error) = watched {
             self.ports.release(port);
             return Err(format!("SIP port {port} cannot be watched: {error}"));
         }
@@ -110,7 +121,11 @@ impl Shard {
             ..Self::share(assign, port)
         };
         let bound = SocketAddr::new(own.bound, port);
-        let listener = Listener::udp(id.local(), bound, Some(own.external));
+        let listener = Listener {
+            large_by_tcp: !registrar.sip_over_udp_always,
+            keep_alive: transport::keep_alive(registrar),
+            ..Listener::udp(id.local(), bound, Some(own.external))
+        };
         Ok((share, vec![listener]))
     }
 
@@ -191,7 +206,7 @@ impl Shard {
         tracing::info!(run, group, port, "share placed");
         let assign = callmeter_engine::Assign {
             listeners: own,
-            registrar: Registrar {
+            registrar: callmeter_engine::Registrar {
                 located,
                 ..assign.registrar
             },

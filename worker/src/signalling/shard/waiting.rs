@@ -126,6 +126,5 @@ fn apply(transport: Transport, assign: &mut Assign) {
     registrar.transport = transport.as_str().to_ascii_lowercase();
     if transport == Transport::Udp {
         registrar.connection_per_endpoint = false;
-        registrar.keep_alive_ms = 0;
     }
 }

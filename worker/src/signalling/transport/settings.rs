@@ -67,10 +67,22 @@ impl StreamSettings {
             path: web.then(|| path(&registrar.ws_path)).transpose()?,
             listens: wanted && with_key && !registrar.connection_per_endpoint,
             name: ServerName::try_from(registrar.domain.clone()).ok(),
-            keep_alive: (registrar.keep_alive_ms > 0)
-                .then(|| Duration::from_millis(registrar.keep_alive_ms.into())),
+            keep_alive: keep_alive(registrar),
             per_endpoint: registrar.connection_per_endpoint,
         }))
+    }
+
+    /// Those of the TCP beside a UDP socket (RFC 3261 §18.1.1).
+    pub(in crate::signalling) fn beside_udp(registrar: &Registrar) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            tls: None,
+            path: None,
+            listens: true,
+            name: None,
+            keep_alive: keep_alive(registrar),
+            per_endpoint: false,
+        }
     }
 
     /// Whether peers can connect to us: TLS needs a certificate for it.
@@ -132,25 +144,20 @@ fn path(given: &str) -> Result<String, Invalid> {
     }
 }
 
+/// The interval of keep-alives, if there are any.
+pub(in crate::signalling) fn keep_alive(registrar: &Registrar) -> Option<Duration> {
+    let interval = Duration::from_millis(registrar.keep_alive_ms.into());
+    (!interval.is_zero()).then_some(interval)
+}
+
 /// UDP has no connections: what only those have is refused by name.
 fn refuse_stream_fields(registrar: &Registrar) -> Result<(), Invalid> {
-    let refuse = |field: &str, value: String, accepted| {
-        Err(Invalid {
-            field: format!("registrar.{field}"),
-            value,
-            accepted,
-        })
-    };
     if registrar.connection_per_endpoint {
-        return refuse(
-            "connection_per_endpoint",
-            "true".to_owned(),
-            "false with transport udp",
-        );
-    }
-    if registrar.keep_alive_ms > 0 {
-        let value = registrar.keep_alive_ms.to_string();
-        return refuse("keep_alive_ms", value, "0 with transport udp");
+        return Err(Invalid {
+            field: "registrar.connection_per_endpoint".to_owned(),
+            value: "true".to_owned(),
+            accepted: "false with transport udp",
+        });
     }
     Ok(())
 }
