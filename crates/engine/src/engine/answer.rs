@@ -221,13 +221,15 @@ impl Engine {
         self.script_event(now, stream, event);
     }
 
-    /// The far end offers a change: hold, resume, another address.
+    /// The far end offers a change: hold, resume, another address. Before the answer, by UPDATE,
+    /// the caller hears by it and says nothing yet.
     pub(super) fn offered(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
         };
         let Some(key) = call.key else { return };
-        if call.stage != CallStage::Established {
+        let stands = call.stage == CallStage::Established;
+        if !(stands || call.stage == CallStage::Inviting) {
             // It crosses our own end of the call.
             self.refuse(now, key, 491);
             return;
@@ -248,7 +250,7 @@ impl Engine {
             Ok((answer, agreed)) => {
                 let was_held = call.negotiated.is_some_and(|before| before.held);
                 if self.ua.answer(now, key, answer).is_ok() {
-                    self.start_stream(stream, agreed, true);
+                    self.start_stream(stream, agreed, stands);
                     self.held_by_peer(now, stream, was_held, agreed.held);
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::UserAgent;
 use super::auth::{Challenged, Retries};
-use super::call::State;
+use super::call::{Call, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use crate::flow::Flow;
 use crate::message::{Message, Method};
@@ -49,7 +49,8 @@ impl UserAgent {
         };
         dialog.local_cseq += 1;
         let cseq = dialog.local_cseq;
-        let authorization = self.authorization_within(key, Method::Bye, b"");
+        let peer = dialog.remote_tag.clone();
+        let authorization = self.authorization_within(key, &peer, Method::Bye, b"");
         if let Some((flow, bye)) =
             self.compose_within(key, Method::Bye, client, cseq, &authorization)
         {
@@ -82,7 +83,9 @@ impl UserAgent {
                 Some(State::Ending { retries }) => *retries,
                 _ => return,
             };
-            if self.challenged_within(key, &challenged, &mut retries) {
+            let peer = self.calls.get(&key).and_then(Call::peer_tag);
+            let peer = peer.unwrap_or_default();
+            if self.challenged_within(key, &peer, &challenged, &mut retries) {
                 if let Some(call) = self.calls.get_mut(&key) {
                     call.state = State::Ending { retries };
                 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::UserAgent;
 use super::auth::{Retries, Sessions};
+use super::early::EarlyDialog;
 use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
 use super::mid::Mid;
-use super::prack::EarlyDialog;
 use super::redirect::Redirects;
 use super::replaces::Replaces;
 use crate::compose::{self, Draft, SDP};
@@ -98,7 +98,7 @@ pub(super) struct Outgoing {
     pub(super) early: Vec<(Bytes, Bytes)>,
     /// The call at the other end that it replaces.
     pub(super) replaces: Option<Replaces>,
-    /// Early dialogs with reliable provisional responses.
+    /// Early dialogs that more than an answer is heard of.
     pub(super) branches: Vec<EarlyDialog>,
     /// Whether a provisional response came, so that CANCEL may be sent (RFC 3261 §9.1).
     pub(super) provisional: bool,
@@ -216,6 +216,7 @@ impl UserAgent {
 
     /// Removes a call and reports its end; `reason` counts unless one was set before.
     pub(super) fn end(&mut self, now: Instant, key: CallKey, reason: EndReason) {
+        self.refuse_offer(now, key, 487);
         let Some(call) = self.calls.remove(&key) else {
             return;
         };

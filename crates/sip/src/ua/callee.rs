@@ -164,7 +164,8 @@ impl UserAgent {
         let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
         let ringing = matches!(call.state, State::Ringing(_));
         let first = ringing && call.offer.is_none();
-        let offered = (ringing || matches!(call.state, State::Up)) && call.offer.is_some();
+        let ending = matches!(call.state, State::Ending { .. });
+        let offered = !ending && call.offer.is_some();
         if !(first || offered) {
             return Err(UaError::WrongState(key));
         }
@@ -199,7 +200,15 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        call.offer = None;
+        if let Some(offer) = call.offer.take()
+            && let Some(tag) = offer
+                .request
+                .essentials()
+                .ok()
+                .and_then(|found| found.from.tag())
+        {
+            call.change_early(&tag, body.clone(), &offer.request.body());
+        }
         if !(first && body.is_empty()) {
             call.local_sdp = body;
         }
@@ -246,7 +255,7 @@ impl UserAgent {
         let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
         match (&call.state, &call.offer) {
             (State::Ringing(_), None) => self.refuse_call(now, key, code),
-            (State::Ringing(_), Some(_)) => self.refuse_offer(now, key, code),
+            (State::Ringing(_) | State::Calling(_), Some(_)) => self.refuse_offer(now, key, code),
             (State::Up, Some(_)) => {
                 call.give_up_at = None;
                 self.refuse_offer(now, key, code);

@@ -106,6 +106,7 @@ impl UserAgent {
             branch: self.core.token(),
             cancel: false,
         };
+        self.leave_branches(now, key, None);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
@@ -210,45 +211,6 @@ impl UserAgent {
         }
     }
 
-    fn on_progress(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        message: &Message,
-        essentials: &Essentials,
-        code: u16,
-    ) {
-        if self.passes_over(now, key, message, essentials) {
-            return;
-        }
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let body = message.body();
-        if let State::Calling(outgoing) = &mut call.state
-            && let Some(tag) = essentials.to.tag()
-            && !outgoing.hear(tag, &body, code)
-        {
-            self.core
-                .ledger
-                .count(call.endpoint, |counters| counters.unexpected += 1);
-            return;
-        }
-        if code == 180 {
-            call.times.ringing.get_or_insert(now);
-        }
-        if code == 183 && !body.is_empty() {
-            call.times.early_media.get_or_insert(now);
-        }
-        if let State::Calling(outgoing) = &mut call.state {
-            let first = !std::mem::replace(&mut outgoing.provisional, true);
-            if first && outgoing.cancelled {
-                self.send_cancel(now, key);
-            }
-        }
-        self.call_event(now, key, CallEvent::Progress { code, body });
-    }
-
     fn on_answer(
         &mut self,
         now: Instant,
@@ -270,9 +232,13 @@ impl UserAgent {
         };
         let body = outgoing.agreed(essentials.to.tag().as_ref(), message.body());
         let mut dialog = Dialog::of_response(message, essentials, outgoing.flow);
-        let mut branches = outgoing.branches.iter().map(|branch| &branch.dialog);
-        if let Some(early) = branches.find(|early| early.remote_tag == dialog.remote_tag) {
-            dialog.local_cseq = early.local_cseq;
+        let mut branches = outgoing.branches.into_iter();
+        let won = branches.find(|branch| branch.dialog.remote_tag == dialog.remote_tag);
+        let mut local_sdp = outgoing.body;
+        if let Some(branch) = won {
+            dialog.local_cseq = branch.dialog.local_cseq;
+            dialog.remote_cseq = branch.dialog.remote_cseq;
+            local_sdp = branch.changed.unwrap_or(local_sdp);
         }
         dialog.local = Bytes::from(outgoing.from);
         let (flow, cseq) = (dialog.request_flow(), outgoing.cseq);
@@ -283,9 +249,9 @@ impl UserAgent {
         } else {
             Authorization::default()
         };
-        let endpoint = call.endpoint;
+        let (endpoint, tag) = (call.endpoint, dialog.remote_tag.clone());
         call.dialog = Some(dialog);
-        call.local_sdp = outgoing.body;
+        call.local_sdp = local_sdp;
         call.updates = names_option(message, HeaderName::Allow, Method::Update.as_str());
         if outgoing.min_se > 0 {
             call.mid.get_or_insert_default().min_se = outgoing.min_se;
@@ -293,14 +259,16 @@ impl UserAgent {
         call.status = Some(status);
         call.times.answered = Some(now);
         call.times.ack = Some(now);
-        call.give_up_at = None;
+        // An offer of theirs may still wait for our answer.
+        let patience = self.config.ring_timeout;
+        call.give_up_at = call.offer.as_ref().map(|_| now + patience);
         self.accepted_within(key, Method::Invite, outgoing.flow.remote, message);
         let ack = self.compose_within(key, Method::Ack, ack_key, cseq, &authorization);
         if let Some((flow, ack)) = ack {
             self.core.send(flow, ack.clone(), endpoint);
-            let tag = essentials.to.tag().unwrap_or_default();
-            self.transactions.keep_ack(client, tag, flow, ack);
+            self.transactions.keep_ack(client, tag.clone(), flow, ack);
         }
+        self.leave_branches(now, key, Some(&tag));
         self.call_event(now, key, CallEvent::Answered { body });
         self.session_of_2xx(now, key, message, true);
         if outgoing.cancelled {

@@ -53,7 +53,9 @@ impl UserAgent {
                     self.on_invite_response(now, call, found, message, essentials, status);
                 }
                 Owner::Bye(call) => self.on_bye_response(now, call, flow, message, status),
-                Owner::Prack(call) => self.on_prack_response(now, call, status),
+                Owner::Prack(call) => {
+                    self.on_prack_response(now, call, (key, flow), message, essentials, status);
+                }
                 Owner::Within(call) => {
                     self.on_asked_response(now, call, (key, flow), message, essentials, status);
                 }

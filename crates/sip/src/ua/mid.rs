@@ -46,7 +46,9 @@ pub(super) struct Mid {
 /// A request of ours within a dialog.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    key: ClientKey,
+    pub(super) key: ClientKey,
+    /// The tag of whom it goes to.
+    pub(super) peer: Bytes,
     pub(super) method: Method,
     pub(super) purpose: Purpose,
     cseq: u32,
@@ -83,6 +85,7 @@ impl Asked {
                 branch: 0,
                 cancel: false,
             },
+            peer: Bytes::new(),
             method,
             purpose,
             cseq: 0,
@@ -119,6 +122,12 @@ impl Mid {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Takes the offer that was put off, if it is a wanted one.
+    pub(super) fn take_glare(&mut self, wanted: impl Fn(&Asked) -> bool) -> Option<Asked> {
+        let glare = self.glare.take_if(|glare| wanted(&glare.asked));
+        glare.map(|glare| glare.asked)
     }
 
     pub(super) fn provisionals_mut(&mut self) -> &mut Provisionals {
@@ -167,17 +176,22 @@ impl UserAgent {
             cancel: false,
         };
         asked.key = client;
-        asked.authorization = self.authorization_within(key, asked.method, &asked.body);
+        if asked.peer.is_empty() {
+            let call = self.calls.get(&key);
+            asked.peer = call.and_then(Call::peer_tag).unwrap_or_default();
+        }
+        asked.authorization =
+            self.authorization_within(key, &asked.peer, asked.method, &asked.body);
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let Some(dialog) = &mut call.dialog else {
+        let endpoint = call.endpoint;
+        let Some(dialog) = call.dialog_with_mut(&asked.peer) else {
             return;
         };
         dialog.local_cseq += 1;
         asked.cseq = dialog.local_cseq;
         let flow = dialog.request_flow();
-        let endpoint = call.endpoint;
         if let Some(message) = self.compose_asked(key, &asked) {
             let owner = (Owner::Within(key), endpoint);
             let request = (asked.method, message);
@@ -191,7 +205,7 @@ impl UserAgent {
 
     fn compose_asked(&self, key: CallKey, asked: &Asked) -> Option<Bytes> {
         let call = self.calls.get(&key)?;
-        let dialog = call.dialog.as_ref()?;
+        let dialog = call.dialog_with(&asked.peer)?;
         let routing = dialog.routing();
         let endpoint = call.endpoint.and_then(|key| self.endpoints.get(&key));
         let more = |builder: &mut Builder| {
@@ -252,11 +266,8 @@ impl UserAgent {
         };
         let is_ok = status < 300;
         if is_ok && asked.is_offer() {
-            if let Some(dialog) = self
-                .calls
-                .get_mut(&key)
-                .and_then(|call| call.dialog.as_mut())
-            {
+            let call = self.calls.get_mut(&key);
+            if let Some(dialog) = call.and_then(|call| call.dialog_with_mut(&asked.peer)) {
                 dialog.refresh_target(message);
             }
             if asked.method == Method::Invite {
@@ -276,7 +287,7 @@ impl UserAgent {
                 method: asked.method,
                 destination: flow.remote,
             };
-            if self.challenged_within(key, &challenged, &mut asked.retries) {
+            if self.challenged_within(key, &asked.peer, &challenged, &mut asked.retries) {
                 self.ask(now, key, asked);
                 return;
             }
@@ -329,7 +340,7 @@ impl UserAgent {
     }
 
     /// The final response, or none in time, to whom it is for.
-    fn on_asked_end(
+    pub(super) fn on_asked_end(
         &mut self,
         now: Instant,
         key: CallKey,

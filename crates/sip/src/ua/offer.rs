@@ -26,7 +26,7 @@ pub enum OfferBy {
 #[derive(Debug)]
 pub(super) struct Glare {
     pub(super) at: Instant,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 impl OfferBy {
@@ -39,11 +39,13 @@ impl OfferBy {
 }
 
 impl UserAgent {
-    /// Checks that an offer may be made: in a call that stands, or by UPDATE in a call that rings
-    /// once a reliable provisional response and its PRACK have agreed on a session (RFC 3311 §5.1).
+    /// Checks that an offer may be made: in a call that stands, or by UPDATE before the answer once
+    /// a reliable provisional response and its PRACK have agreed on a session (RFC 3311 §5.1).
     fn open_to(&mut self, key: CallKey, by: OfferBy) -> Result<&mut Call, UaError> {
         let call = self.calls.get(&key).ok_or(UaError::UnknownCall(key))?;
-        let early = by == OfferBy::Update && call.updates && call.is_agreed_early();
+        let agreed = call.updates && call.is_agreed_early();
+        let calls = matches!(call.state, State::Calling(_)) && call.peer_tag().is_some();
+        let early = by == OfferBy::Update && (agreed || calls);
         if early {
             self.with_room(key)
         } else {
@@ -89,6 +91,7 @@ impl UserAgent {
             Some((message, 200..=299)) => {
                 if let Some(call) = self.calls.get_mut(&key) {
                     call.mid.get_or_insert_default().times.offer_answered = Some(now);
+                    call.change_early(&asked.peer, asked.body.clone(), &message.body());
                     call.local_sdp = asked.body;
                     call.note_early_change();
                 }
@@ -144,8 +147,7 @@ impl UserAgent {
             .mid
             .as_mut()
             .and_then(|mid| mid.glare.take_if(|glare| glare.at <= now));
-        let Some(Glare { asked, .. }) =
-            due.filter(|_| matches!(call.state, State::Up | State::Ringing(_)))
+        let Some(Glare { asked, .. }) = due.filter(|_| !matches!(call.state, State::Ending { .. }))
         else {
             return;
         };

@@ -9,12 +9,13 @@ use super::refer::Refer;
 use super::{CallKey, UaError, UserAgent};
 
 impl UserAgent {
-    /// Offers a change of a call that stands, by re-INVITE or UPDATE, or by UPDATE of an incoming
-    /// call that rings once SDP in a reliable [`Self::progress`] has been acknowledged and if the
-    /// peer's Allow has UPDATE (RFC 3311 §5.1). Ends in [`super::CallEvent::OfferAnswered`] or
+    /// Offers a change of a call that stands, by re-INVITE or UPDATE, or by UPDATE before the
+    /// answer once SDP in a reliable provisional response has been acknowledged and if the peer's
+    /// Allow has UPDATE (RFC 3311 §5.1); a call that forked offers to the branch whose early dialog
+    /// is the last of these. Ends in [`super::CallEvent::OfferAnswered`] or
     /// [`super::CallEvent::OfferRefused`], unless the call ends first; an [`Self::answer`] of the
-    /// call waits for that. An offer that meets one of the peer (491) is sent again by itself, later (RFC
-    /// 3261 §14.1).
+    /// call waits for that. An offer that meets one of the peer (491) is sent again by itself,
+    /// later (RFC 3261 §14.1).
     pub fn offer(
         &mut self,
         now: Instant,

@@ -5,26 +5,28 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::UserAgent;
+use super::auth::{Challenged, Retries};
 use super::call::{Outgoing, State};
 use super::config::Reliable;
+use super::early::EarlyDialog;
 use super::event::CallKey;
 use super::reliable::RELIABLE;
 use super::screen::names_option;
 use crate::compose::{self, Draft};
 use crate::dialog::Dialog;
-use crate::digest::Authorization;
+use crate::flow::Flow;
 use crate::message::{Builder, Essentials, HeaderName, Message, Method, scan};
 use crate::transaction::{ClientKey, Owner};
 
-/// Most branches of one INVITE whose reliable responses are acknowledged.
+/// Most early dialogs of one INVITE.
 const MAX_BRANCHES: usize = 16;
 
-/// An early dialog with reliable responses.
+/// A PRACK of ours that waits for its response.
 #[derive(Debug)]
-pub(super) struct EarlyDialog {
-    pub(super) dialog: Dialog,
-    /// RSeq of the last response taken.
+pub(super) struct Prack {
+    key: ClientKey,
     rseq: u32,
+    retries: Retries,
 }
 
 /// What a provisional response is.
@@ -39,36 +41,49 @@ pub(super) enum Sequence {
 }
 
 impl Outgoing {
-    /// Places a provisional response in the order of its early dialog.
-    fn sequence(&mut self, message: &Message, essentials: &Essentials) -> Sequence {
+    /// Places a provisional response in the order of its early dialog; `on` is whether reliable
+    /// ones are taken. One that is not reliable makes a dialog only for a peer that takes UPDATE,
+    /// as nothing else comes in it.
+    fn sequence(&mut self, message: &Message, essentials: &Essentials, on: bool) -> Sequence {
         let rseq = message
             .value(HeaderName::RSeq)
             .and_then(scan::number::<u32>)
-            .filter(|rseq| *rseq > 0);
-        let required = names_option(message, HeaderName::Require, RELIABLE);
-        let (Some(rseq), true, Some(tag)) = (rseq, required, essentials.to.tag()) else {
+            .filter(|rseq| on && *rseq > 0)
+            .filter(|_| names_option(message, HeaderName::Require, RELIABLE));
+        let updates = names_option(message, HeaderName::Allow, Method::Update.as_str());
+        let Some(tag) = essentials.to.tag().filter(|_| updates || rseq.is_some()) else {
             return Sequence::Unreliable;
         };
-        let full = self.branches.len() >= MAX_BRANCHES;
         let known = self
             .branches
-            .iter_mut()
-            .find(|branch| branch.dialog.remote_tag == tag);
-        match known {
-            Some(branch) if branch.rseq.checked_add(1) == Some(rseq) => {
-                branch.rseq = rseq;
-                branch.dialog.refresh_target(message);
-                Sequence::Next(rseq)
+            .iter()
+            .position(|branch| branch.dialog.remote_tag == tag);
+        if known.is_none() {
+            if self.branches.len() >= MAX_BRANCHES {
+                return rseq.map_or(Sequence::Unreliable, |_| Sequence::Ignored);
             }
-            Some(_) => Sequence::Ignored,
-            None if full => Sequence::Ignored,
-            None => {
-                let mut dialog = Dialog::of_response(message, essentials, self.flow);
-                dialog.local = Bytes::copy_from_slice(&self.from);
-                self.branches.push(EarlyDialog { dialog, rseq });
-                Sequence::Next(rseq)
-            }
+            let mut dialog = Dialog::of_response(message, essentials, self.flow);
+            dialog.local = Bytes::copy_from_slice(&self.from);
+            self.branches.push(EarlyDialog::new(dialog));
         }
+        let Some(branch) = self.branch_mut(&tag) else {
+            return Sequence::Unreliable;
+        };
+        let Some(rseq) = rseq else {
+            branch.updates = true;
+            return Sequence::Unreliable;
+        };
+        if branch
+            .rseq
+            .is_some_and(|last| last.checked_add(1) != Some(rseq))
+        {
+            return Sequence::Ignored;
+        }
+        branch.rseq = Some(rseq);
+        branch.updates |= updates;
+        branch.answered |= !message.body().is_empty();
+        branch.dialog.refresh_target(message);
+        Sequence::Next(rseq)
     }
 }
 
@@ -89,10 +104,7 @@ impl UserAgent {
         let State::Calling(outgoing) = &mut call.state else {
             return false;
         };
-        if !on {
-            return false;
-        }
-        match outgoing.sequence(message, essentials) {
+        match outgoing.sequence(message, essentials, on) {
             Sequence::Unreliable => false,
             Sequence::Ignored => {
                 self.core.ledger.count(call.endpoint, |counters| {
@@ -104,45 +116,40 @@ impl UserAgent {
                 let times = &mut call.mid.get_or_insert_default().times;
                 times.reliable.get_or_insert(now);
                 let tag = essentials.to.tag().unwrap_or_default();
-                self.send_prack(now, key, &tag, rseq);
+                self.send_prack(now, key, &tag, rseq, Retries::default());
                 false
             }
         }
     }
 
-    fn send_prack(&mut self, now: Instant, key: CallKey, tag: &Bytes, rseq: u32) {
+    fn send_prack(&mut self, now: Instant, key: CallKey, tag: &Bytes, rseq: u32, retries: Retries) {
         let client = ClientKey {
             branch: self.core.token(),
             cancel: false,
         };
+        let authorization = self.authorization_within(key, tag, Method::Prack, b"");
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         let State::Calling(outgoing) = &mut call.state else {
             return;
         };
-        let mut branches = outgoing.branches.iter_mut();
-        let Some(branch) = branches.find(|branch| branch.dialog.remote_tag == *tag) else {
+        let invite = outgoing.cseq;
+        let Some(branch) = outgoing.branch_mut(tag) else {
             return;
         };
+        branch.pracked = false;
+        branch.prack = Some(Prack {
+            key: client,
+            rseq,
+            retries,
+        });
         let dialog = &mut branch.dialog;
         dialog.local_cseq += 1;
         let (routing, flow) = (dialog.routing(), dialog.request_flow());
-        let endpoint = call.endpoint.and_then(|key| self.endpoints.get_mut(&key));
-        // For the eyes of the proxy only, as within dialogs that stand.
-        let authorization = match endpoint {
-            Some(endpoint) if dialog.is_routed() => endpoint.authorization(
-                Method::Prack,
-                flow.remote,
-                routing.request_uri.as_bytes(),
-                b"",
-            ),
-            _ => Authorization::default(),
-        };
         let Some(listener) = self.listeners.get(&flow.local) else {
             return;
         };
-        let invite = outgoing.cseq;
         let more = |builder: &mut Builder| {
             builder.header_fmt(
                 HeaderName::RAck,
@@ -174,13 +181,53 @@ impl UserAgent {
             .start(&mut self.core, now, client, flow, request, owner);
     }
 
-    /// The final response to a PRACK of ours. A PRACK that fails is left alone: the INVITE is what
-    /// ends the call.
-    pub(super) fn on_prack_response(&mut self, now: Instant, key: CallKey, status: u16) {
-        if (200..300).contains(&status)
-            && let Some(mid) = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut())
+    /// The response to a PRACK of ours. A challenge is answered as within dialogs that stand. A
+    /// PRACK that is refused, like one without a response, leaves the session of its early dialog
+    /// open, so that no UPDATE of ours follows; the peer, which keeps waiting for its PRACK, ends
+    /// the INVITE with a 5xx (§3), or answers it from another branch.
+    pub(super) fn on_prack_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        found: (ClientKey, Flow),
+        message: &Message,
+        essentials: &Essentials,
+        status: u16,
+    ) {
+        let (client, flow) = found;
+        let Some(call) = self.calls.get_mut(&key).filter(|_| status >= 200) else {
+            return;
+        };
+        if status < 300
+            && let Some(mid) = &mut call.mid
         {
             mid.times.pracked.get_or_insert(now);
+        }
+        let tag = essentials.to.tag().unwrap_or_default();
+        let State::Calling(outgoing) = &mut call.state else {
+            return;
+        };
+        let branch = outgoing.branch_mut(&tag);
+        let last = branch.and_then(|branch| {
+            let prack = branch.prack.take_if(|prack| prack.key == client)?;
+            branch.pracked = status < 300;
+            Some(prack)
+        });
+        let Some(mut prack) = last else {
+            return;
+        };
+        if status < 300 {
+            self.accepted_within(key, Method::Prack, flow.remote, message);
+        }
+        if status == 401 || status == 407 {
+            let challenged = Challenged {
+                response: message,
+                method: Method::Prack,
+                destination: flow.remote,
+            };
+            if self.challenged_within(key, &tag, &challenged, &mut prack.retries) {
+                self.send_prack(now, key, &tag, prack.rseq, prack.retries);
+            }
         }
     }
 }

@@ -88,7 +88,10 @@ impl Call {
 
     /// Whether an offer that was put off may be sent now.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Up) || self.is_agreed_early()
+        match self.state {
+            State::Calling(_) => self.peer_tag().is_some(),
+            _ => matches!(self.state, State::Up) || self.is_agreed_early(),
+        }
     }
 
     /// An UPDATE has changed the session, before the final response if the call rings.

@@ -20,10 +20,9 @@ impl UserAgent {
     pub(super) fn call_within(&self, essentials: &Essentials) -> Option<CallKey> {
         let tag = parse_token(&essentials.to.tag()?)?;
         let key = *self.by_tag.get(&tag)?;
-        let dialog = self.calls.get(&key)?.dialog.as_ref()?;
-        let matches = dialog.call_id == essentials.call_id
-            && dialog.remote_tag == essentials.from.tag().unwrap_or_default();
-        matches.then_some(key)
+        let peer = essentials.from.tag().unwrap_or_default();
+        let dialog = self.calls.get(&key)?.dialog_with(&peer)?;
+        (dialog.call_id == essentials.call_id).then_some(key)
     }
 
     /// A request with a To tag, other than ACK and CANCEL.
@@ -53,16 +52,19 @@ impl UserAgent {
             .transactions
             .open(&mut self.core, now, key, to, method, owner);
         let cseq = essentials.cseq.number;
+        let peer = essentials.from.tag().unwrap_or_default();
         let in_order = call
-            .dialog
-            .as_mut()
+            .dialog_with_mut(&peer)
             .is_some_and(|dialog| dialog.accept_cseq(cseq));
         let ringing = matches!(call.state, State::Ringing(_));
         let ending = matches!(call.state, State::Ending { .. });
-        let busy = (ringing && !call.is_agreed_early())
+        let calling = matches!(call.state, State::Calling(_));
+        let (awaited, unoffered) = call.awaits(&peer);
+        let busy = unoffered
+            || (ringing && !call.is_agreed_early())
             || call.offer.is_some()
             || call.unacknowledged.is_some();
-        let offering = call.is_offering();
+        let offering = awaited || call.is_offering();
         let config = endpoint
             .and_then(|key| self.endpoints.get(&key))
             .map(|endpoint| &endpoint.config);
@@ -80,6 +82,8 @@ impl UserAgent {
         // `None`: an offer for the caller of this stack.
         let code = match method {
             _ if !in_order => Some(500),
+            // Early dialogs are ended by the final response (RFC 3261 §15).
+            Method::Bye if calling => Some(481),
             Method::Bye => Some(200),
             _ if ending => Some(481),
             _ if requires_more(&message, config) => Some(420),
@@ -94,6 +98,7 @@ impl UserAgent {
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
             Method::Invite | Method::Update if offering => Some(491),
+            Method::Invite if calling => Some(491),
             Method::Invite if ringing => Some(500),
             Method::Invite | Method::Update if busy => Some(500),
             Method::Invite | Method::Update | Method::Refer => None,
@@ -106,7 +111,7 @@ impl UserAgent {
         }
         if matches!(method, Method::Invite | Method::Update)
             && code.is_none_or(|code| code == 200)
-            && let Some(dialog) = &mut call.dialog
+            && let Some(dialog) = call.dialog_with_mut(&peer)
         {
             dialog.refresh_target(&message);
         }
@@ -122,7 +127,7 @@ impl UserAgent {
             if method == Method::Refer {
                 return self.on_refer(now, call_key, offered);
             }
-            if !ringing {
+            if stands {
                 call.give_up_at = Some(now + self.config.ring_timeout);
             }
             self.core

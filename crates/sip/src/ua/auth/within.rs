@@ -9,20 +9,23 @@ use crate::message::{Message, Method};
 use crate::ua::{CallKey, UserAgent};
 
 impl UserAgent {
-    /// The credentials of a request within the dialog of a call: of challenges answered before.
+    /// The credentials of a request within the dialog of a call with `peer`, a tag: of challenges
+    /// answered before.
     pub(in crate::ua) fn authorization_within(
         &mut self,
         key: CallKey,
+        peer: &[u8],
         method: Method,
         body: &[u8],
     ) -> Authorization {
-        self.credentials_within(key, method, body)
+        self.credentials_within(key, peer, method, body)
             .unwrap_or_default()
     }
 
     fn credentials_within(
         &mut self,
         key: CallKey,
+        peer: &[u8],
         method: Method,
         body: &[u8],
     ) -> Option<Authorization> {
@@ -32,8 +35,8 @@ impl UserAgent {
         if endpoint.sessions.is_empty() && call.sessions.is_none() {
             return None;
         }
-        let dialog = call.dialog.as_ref()?;
-        let routing = dialog.routing();
+        let dialog = call.dialog_with(peer)?;
+        let (routing, routed) = (dialog.routing(), dialog.is_routed());
         let request = Request {
             method: method.as_str(),
             uri: routing.request_uri.as_bytes(),
@@ -41,7 +44,7 @@ impl UserAgent {
         };
         let free = endpoint.config.auth_in_dialog;
         if endpoint.config.next_hop == Some(routing.destination) {
-            (free || (call.caller && dialog.is_routed())).then(|| {
+            (free || (call.caller && routed)).then(|| {
                 endpoint
                     .sessions
                     .authorization(credentials, method, request)
@@ -58,6 +61,7 @@ impl UserAgent {
     pub(in crate::ua) fn challenged_within(
         &mut self,
         key: CallKey,
+        peer: &[u8],
         request: &Challenged<'_>,
         retries: &mut Retries,
     ) -> bool {
@@ -77,7 +81,7 @@ impl UserAgent {
             return false;
         };
         let free = endpoint.config.auth_in_dialog;
-        let ours = call.caller && call.dialog.as_ref().is_some_and(Dialog::is_routed);
+        let ours = call.caller && call.dialog_with(peer).is_some_and(Dialog::is_routed);
         let sessions = match endpoint.config.next_hop == Some(request.destination) {
             true if free || ours => &mut endpoint.sessions,
             false if free => &mut **call.sessions.get_or_insert_default(),
