@@ -27,12 +27,12 @@ const CALLERS: u32 = 4;
 const FILL: usize = 14;
 const OVERSIZED: &str = "sip_oversized_total";
 
-fn by_udp(always: bool) -> Option<Registrar> {
-    Some(Registrar {
+fn by_udp(always: bool) -> Registrar {
+    Registrar {
         transport: "udp".into(),
         sip_over_udp_always: always,
         ..Registrar::default()
-    })
+    }
 }
 
 async fn traced(gateway: &mut TestGateway, ports: Ports) -> (Worker, Peer) {
@@ -82,11 +82,11 @@ async fn large_invites_go_by_tcp_unless_told_otherwise() {
         let (worker, mut peer) = traced(&mut gateway, ports).await;
         let groups = [
             Group {
-                registrar: by_udp(always),
+                registrar: Some(by_udp(always)),
                 ..Group::new("callees", Role::Callee, CALLERS)
             },
             Group {
-                registrar: by_udp(always),
+                registrar: Some(by_udp(always)),
                 fill: FILL,
                 ..Group::new("callers", Role::Caller, CALLERS)
             },

@@ -223,12 +223,12 @@ fn a_peer_without_tcp_is_asked_again_after_five_minutes() {
 #[test]
 fn what_the_peer_has_taken_fails_with_its_connection() {
     let mut one = One::new(true, 1400);
-    let call = one.call();
+    one.call();
     let (_, invite) = one.one();
     one.hear(Transport::Tcp, &reply(&invite, "180 Ringing", "p", "", ""));
     one.fail(Transport::Tcp);
     assert_eq!(one.sent().len(), 0);
-    assert_eq!(one.ua.call_times(call), None, "the call has ended");
+    assert_eq!(one.ua.held().calls, 0, "the call has ended");
     assert_eq!(one.transport_errors(), 1);
 }
 
