@@ -1,5 +1,6 @@
 //! One signalling shard: a plain thread that gives the engine sockets, a clock and its queues.
 
+mod idle_port;
 mod shares;
 mod waiting;
 

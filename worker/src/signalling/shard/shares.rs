@@ -1,14 +1,13 @@
 //! Shares of runs on a shard: their ports, and what the engine says of them to the control task.
 
-use std::{io, net::SocketAddr, net::UdpSocket, time::Instant};
+use std::{net::SocketAddr, net::UdpSocket, time::Instant};
 
 use callmeter_engine::{EndpointEvent, Listener, Located, SampleRow, ShareId, ShareTotals};
 use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 
-use super::{IDLE, IDLE_RETRY, Shard, waiting};
+use super::{Shard, waiting};
 use crate::signalling::{
     convert,
-    idle::Idle,
     messages::{Report, StopCause},
     socket,
     transport::{self, StreamSettings},
@@ -41,14 +40,19 @@ impl Shard {
         self.place_or_refuse(now, assign, None);
     }
 
+    /// Answers the share's id if it was placed.
     pub(super) fn place_or_refuse(
         &mut self,
         now: Instant,
         assign: Assign,
         located: Option<Located>,
-    ) {
-        if let Err(reason) = self.try_assign(now, assign.clone(), located) {
-            self.refuse_share(assign, &reason);
+    ) -> Option<ShareId> {
+        match self.try_assign(now, assign.clone(), located) {
+            Ok(id) => Some(id),
+            Err(reason) => {
+                self.refuse_share(assign, &reason);
+                None
+            }
         }
     }
 
@@ -57,7 +61,7 @@ impl Shard {
         now: Instant,
         assign: Assign,
         located: Option<Located>,
-    ) -> Result<(), String> {
+    ) -> Result<ShareId, String> {
         // The idle port is the first one a group gets.
         self.idle = None;
         self.idle_retry = now;
@@ -77,7 +81,7 @@ impl Shard {
         } else {
             self.next_share = self.next_share.wrapping_add(1);
         }
-        placed
+        placed.map(|()| id)
     }
 
     fn share(assign: &Assign, port: u16) -> Share {
@@ -252,19 +256,23 @@ impl Shard {
         }
         let mut peers = peers;
         for id in self.shares_of(run) {
-            let Some(share) = self.shares.get(&id) else {
-                continue;
-            };
-            let mine =
-                |given: &GroupPeers| given.group == share.group && given.first == share.first;
-            let given = peers
-                .iter()
-                .position(mine)
-                .map(|at| peers.swap_remove(at).peers);
-            if let Err(error) = self.engine.start(now, id, given.unwrap_or_default()) {
-                tracing::warn!(run, group = share.group, %error, "share not started");
-                self.engine.stop(now, id, &error.to_string());
-            }
+            self.start_share(now, id, &mut peers);
+        }
+    }
+
+    /// Starts one share with those of `peers` that are its own.
+    pub(super) fn start_share(&mut self, now: Instant, id: ShareId, peers: &mut Vec<GroupPeers>) {
+        let Some(share) = self.shares.get(&id) else {
+            return;
+        };
+        let mine = |given: &GroupPeers| given.group == share.group && given.first == share.first;
+        let given = peers
+            .iter()
+            .position(mine)
+            .map(|at| peers.swap_remove(at).peers);
+        if let Err(error) = self.engine.start(now, id, given.unwrap_or_default()) {
+            tracing::warn!(run = share.run, group = share.group, %error, "share not started");
+            self.engine.stop(now, id, &error.to_string());
         }
     }
 
@@ -363,44 +371,5 @@ impl Shard {
                 "port free"
             );
         }
-    }
-
-    /// Holds `SIP_PORT_START` for OPTIONS while no group uses it.
-    pub(super) fn hold_idle_port(&mut self, now: Instant) {
-        let port = self.settings.sip_ports.first;
-        if self.idle.is_some() || self.ports.is_taken(port) || now < self.idle_retry {
-            return;
-        }
-        self.idle_retry = now + IDLE_RETRY;
-        match self.open_idle(port) {
-            Ok(idle) => {
-                self.idle = Some(idle);
-                self.idle_failed = false;
-                self.stats.set_trouble(None);
-            }
-            Err(error) => {
-                if !self.idle_failed {
-                    tracing::warn!("{error:#}; tried again every {IDLE_RETRY:?}");
-                }
-                self.idle_failed = true;
-                self.stats.set_trouble(self.no_port_at_all());
-            }
-        }
-    }
-
-    fn open_idle(&self, port: u16) -> anyhow::Result<Idle> {
-        let idle = Idle::open(self.advertised(), port, self.seed)?;
-        self.poller.watch(idle.socket(), IDLE)?;
-        Ok(idle)
-    }
-
-    /// Why no group could get a SIP port now; none: one could.
-    fn no_port_at_all(&self) -> Option<String> {
-        let range = self.settings.sip_ports;
-        let usable = |port: u16| -> io::Result<()> {
-            UdpSocket::bind((self.settings.addresses.sip, port)).map(drop)
-        };
-        let any = (range.first..=range.last).any(|p| self.ports.is_taken(p) || usable(p).is_ok());
-        (!any).then(|| format!("no SIP port of {range} can be bound"))
     }
 }

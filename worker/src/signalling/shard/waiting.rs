@@ -18,6 +18,8 @@ const AUTO: &str = "auto";
 /// A share that cannot be placed yet.
 pub(super) struct Waiting {
     pub(super) assign: Assign,
+    /// The field that names what is looked for.
+    field: &'static str,
     /// The run has started meanwhile: what its callers dial.
     pub(super) started: Option<Vec<GroupPeers>>,
 }
@@ -32,7 +34,7 @@ impl Shard {
     /// Asks where the server of a share is; what is refused is told by its reason.
     pub(super) fn find_server(&mut self, assign: Assign) -> Result<(), String> {
         let registrar = assign.registrar.clone().unwrap_or_default();
-        let target = target(&registrar)?;
+        let (field, target) = target(&registrar)?;
         self.next_waiting += 1;
         let waiting = self.next_waiting;
         self.questions
@@ -40,6 +42,7 @@ impl Shard {
             .map_err(|_| "too many names wait to be resolved")?;
         let share = Waiting {
             assign,
+            field,
             started: None,
         };
         self.waiting.insert(waiting, share);
@@ -57,25 +60,24 @@ impl Shard {
         // None: its run was stopped meanwhile.
         let Some(Waiting {
             mut assign,
+            field,
             started,
         }) = self.waiting.remove(&waiting)
         else {
             return;
         };
-        let (run, peers) = (assign.run.clone(), started);
-        match found {
-            Ok(Found { transport, servers }) => {
-                tracing::info!(run, group = assign.group, %transport, ?servers, "server found");
-                apply(transport, &mut assign);
-                self.place_or_refuse(now, assign, Some(Located { servers, took }));
-            }
+        let Found { transport, servers } = match found {
+            Ok(found) => found,
             Err(reason) => {
-                let reason = format!("registrar.domain {reason}");
-                self.refuse_share(assign, &reason);
+                self.refuse_share(assign, &format!("registrar.{field} {reason}"));
+                return;
             }
-        }
-        if let Some(peers) = peers {
-            self.start(now, &run, peers);
+        };
+        tracing::info!(run = assign.run, group = assign.group, %transport, ?servers, "server found");
+        apply(transport, &mut assign);
+        let placed = self.place_or_refuse(now, assign, Some(Located { servers, took }));
+        if let (Some(id), Some(mut peers)) = (placed, started) {
+            self.start_share(now, id, &mut peers);
         }
     }
 
@@ -97,7 +99,7 @@ impl Shard {
 }
 
 /// What is looked for: the outbound proxy, else the domain.
-fn target(registrar: &Registrar) -> Result<Target, String> {
+fn target(registrar: &Registrar) -> Result<(&'static str, Target), String> {
     let (field, host) = if registrar.outbound_proxy.is_empty() {
         ("domain", &registrar.domain)
     } else {
@@ -110,12 +112,13 @@ fn target(registrar: &Registrar) -> Result<Target, String> {
     let uri = uri.ok_or_else(|| {
         format!("registrar.{field} is {host}; accepted: a host name or address with transport auto")
     })?;
-    Ok(Target {
+    let target = Target {
         host: uri.host().clone(),
         port: uri.port(),
         transport: None,
         secure: false,
-    })
+    };
+    Ok((field, target))
 }
 
 /// Makes the share one of the transport that was found, without what only others have.
