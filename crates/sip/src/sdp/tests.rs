@@ -161,6 +161,31 @@ fn hold_in_both_styles() {
     );
 }
 
+/// What we hold stays held, whatever the far end offers: to one who holds us, too, nobody sends
+/// (RFC 3264 §6.1).
+#[test]
+fn the_answer_of_who_holds() {
+    let local = LocalAudio {
+        direction: Direction::answered(true),
+        ..both()
+    };
+    for (offered, answered) in [
+        ("sendrecv", Direction::SendOnly),
+        ("recvonly", Direction::SendOnly),
+        ("sendonly", Direction::Inactive),
+        ("inactive", Direction::Inactive),
+    ] {
+        let offer = remote(&format!("m=audio 4000 RTP/AVP 8\na={offered}"));
+        let (text, negotiated) = answer(&offer, &local).unwrap();
+        assert_eq!(negotiated.direction, answered, "to {offered}");
+        let line = format!("a={}\r\n", answered.as_str());
+        assert!(
+            String::from_utf8_lossy(&text).contains(&line),
+            "to {offered}"
+        );
+    }
+}
+
 #[test]
 fn refusals_say_why() {
     let refused = |lines: &str| {
