@@ -258,4 +258,11 @@ fn limits_of_a_description() {
     assert!(attributes(limits::SDP_ATTRIBUTES).is_ok());
     let error = attributes(limits::SDP_ATTRIBUTES + 1).unwrap_err();
     assert_eq!(error.status(), 513);
+    // Ours at the last place that is looked at, and past it.
+    let formats = |others: usize| {
+        let others = " 18".repeat(others);
+        answer(&remote(&format!("m=audio 4000 RTP/AVP{others} 8")), &both())
+    };
+    assert!(formats(limits::SDP_FORMATS - 1).is_ok());
+    assert!(formats(limits::SDP_FORMATS).is_err());
 }
