@@ -5,7 +5,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use callmeter_engine::media::MediaCommand;
-use callmeter_engine::{Outcome, Phase, Role, ShareId};
+use callmeter_engine::{Assign, Outcome, Phase, Reliable, Role, ShareId};
 use callmeter_metrics::id;
 use common::{World, ms, secs};
 
@@ -53,6 +53,33 @@ fn respond(world: &mut World, status: &str, body: &str) {
     world.run_for(ms(20));
 }
 
+/// The text of what we sent last to the peer.
+fn last(world: &World) -> String {
+    let mut sent = world.raw.iter().rev();
+    let found = sent.find(|(to, _)| *to == PEER);
+    found.map(|(_, text)| text.clone()).unwrap_or_default()
+}
+
+fn header_of(text: &str, name: &str) -> String {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.unwrap_or_default().to_owned()
+}
+
+/// The peer answers a request of ours that need not be the last.
+fn reply(world: &mut World, request: &str, status: &str, lines: &str, body: &str) {
+    let [via, from, to, id, cseq] =
+        ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| header_of(request, name));
+    let tag = if to.contains("tag=") { "" } else { ";tag=peer" };
+    let head = format!(
+        "SIP/2.0 {status}\nVia: {via}\nFrom: {from}\nTo: {to}{tag}\nCall-ID: {id}\nCSeq: {cseq}\n\
+         Contact: <sip:peer@{PEER}>\n{lines}"
+    );
+    let to = world.sites[0].ports[&ShareId(1)];
+    world.inject(PEER, to, &with_body(&head, body));
+    world.run_for(ms(20));
+}
+
 /// The peer sends a request of its own to the endpoint.
 fn request(world: &mut World, method: &str, cseq: u32, to_tag: &str, body: &str) {
     let to = world.sites[0].ports[&ShareId(1)];
@@ -80,6 +107,20 @@ fn starts(world: &World) -> Vec<bool> {
             _ => None,
         });
     sending.collect()
+}
+
+/// The ports the stream was told to send to, and whether to send yet.
+fn remotes(world: &World) -> Vec<(u16, bool)> {
+    let commands = world.media.commands.iter();
+    let told = commands.filter_map(|(_, _, command)| match command {
+        MediaCommand::Start {
+            remote,
+            start_sending,
+            ..
+        } => Some((remote.port(), *start_sending)),
+        _ => None,
+    });
+    told.collect()
 }
 
 fn stops(world: &World) -> usize {
@@ -124,6 +165,48 @@ fn early_media_is_heard_before_the_answer() {
     assert_eq!(site.values(1, id::POST_DIAL_DELAY_MS).len(), 1);
     assert_eq!(site.values(1, id::MISSING_AUDIO), [1.0]);
     assert_eq!(site.totals(1).calls, [(Outcome::CompletedWithWarnings, 1)]);
+}
+
+/// An offer by UPDATE before the answer, once a reliable 183 has agreed on a first session
+/// (RFC 3311 §5.2): answered, and heard from the new address; the 200 makes us speak to it.
+#[test]
+fn an_offer_before_the_answer_is_answered() {
+    let mut world = World::new(1, 7);
+    let plan = Assign {
+        reliable: Reliable::Supported,
+        ..world.plan(0, 1, Role::Caller, 1)
+    };
+    world.assign(0, plan);
+    world.start(0, 1, &[format!("sip:peer@{PEER}")]);
+    world.run_for(ms(20));
+    let invite = last(&world);
+    let reliable = "Require: 100rel\nRSeq: 1\n";
+    reply(&mut world, &invite, "183 Session Progress", reliable, SDP);
+    let prack = last(&world);
+    assert!(prack.starts_with("PRACK "), "{prack}");
+    reply(&mut world, &prack, "200 OK", "", "");
+    assert_eq!(remotes(&world), [(4000, false)]);
+
+    let moved = SDP
+        .replace("1 1 IN", "1 2 IN")
+        .replace("audio 4000", "audio 4002");
+    let [from, to, id] = ["To", "From", "Call-ID"].map(|name| header_of(&invite, name));
+    let at = world.sites[0].ports[&ShareId(1)];
+    let head = format!(
+        "UPDATE sip:group-1-0@{at} SIP/2.0\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bKu1\n\
+         From: {from};tag=peer\nTo: {to}\nCall-ID: {id}\nCSeq: 1 UPDATE\nMax-Forwards: 70\n\
+         Contact: <sip:peer@{PEER}>\n"
+    );
+    world.inject(PEER, at, &with_body(&head, &moved));
+    world.run_for(ms(20));
+    let answer = last(&world);
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    assert!(answer.contains("m=audio "), "{answer}");
+    assert_eq!(remotes(&world).last(), Some(&(4002, false)));
+
+    reply(&mut world, &invite, "200 OK", "", "");
+    assert_eq!(remotes(&world).last(), Some(&(4002, true)));
+    assert_eq!(world.sites[0].phases(1, 0, 1).last(), Some(&Phase::InCall));
 }
 
 /// An answer we cannot use: acknowledged, ended by BYE, `NEGOTIATION_FAILED`.
