@@ -1,14 +1,18 @@
 //! What an engine is given to do; the plain form of `Assign` of the worker protocol.
 
 mod headers;
+mod registrar;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use callmeter_sip::sdp::Codec;
-use callmeter_sip::{Host, Listener, LocalId, Password, Reliable, SessionTimer, Transport, Uri};
+use callmeter_sip::{Listener, LocalId, Password, Reliable, SessionTimer};
+
+pub(crate) use registrar::outbound_proxy_uri;
+pub use registrar::{Located, Registrar};
 
 use crate::load::Load;
 use crate::scenario::{Action, Scenario};
@@ -20,9 +24,6 @@ const MOST_NAME: usize = 253;
 /// Session intervals asked for; below 90 s none is allowed (RFC 4028 §5).
 const SESSION_INTERVALS: RangeInclusive<Duration> =
     Duration::from_secs(90)..=Duration::from_secs(7200);
-/// Intervals of OPTIONS to the next hop.
-const OPTIONS_INTERVALS: RangeInclusive<Duration> =
-    Duration::from_secs(5)..=Duration::from_secs(3600);
 
 /// A share on one engine: part of one group of one run, with a SIP port of its own. The [`LocalId`]
 /// of that port, and those of connections of single endpoints, name the share.
@@ -122,37 +123,6 @@ pub struct Assign {
     pub listeners: Vec<Listener>,
     /// Address written into SDP.
     pub sdp_address: IpAddr,
-}
-
-/// Where and how endpoints register.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registrar {
-    /// Domain of the addresses of record and Request-URI of REGISTER; empty: no registrar, the
-    /// domain is the endpoint's own address.
-    pub domain: String,
-    /// Port of the registrar; 0: the transport's default.
-    pub port: u16,
-    /// What all requests of the endpoints go by.
-    pub transport: Transport,
-    /// `host:port` or `host` sent as Route and used as next hop; empty: none.
-    pub outbound_proxy: String,
-    /// Whether endpoints register; needs a domain.
-    pub register: bool,
-    /// Lifetime asked for.
-    pub expires: Duration,
-    /// How often each endpoint asks the next hop with OPTIONS while the run lasts; none: never.
-    pub options_interval: Option<Duration>,
-    /// Where the next hop is, found before; without, its name is resolved.
-    pub located: Option<Located>,
-}
-
-/// The servers of a next hop, found by DNS (RFC 3263).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
-    /// Addresses in the order they are tried.
-    pub servers: Vec<SocketAddr>,
-    /// How long that took.
-    pub took: Duration,
 }
 
 /// A SIP account.
@@ -319,72 +289,9 @@ impl Assign {
         Ok(())
     }
 
-    fn validate_registrar(&self) -> Result<(), Invalid> {
-        let Registrar {
-            located: _,
-            domain,
-            port: _,
-            transport,
-            outbound_proxy,
-            register,
-            expires,
-            options_interval,
-        } = &self.registrar;
-        check(
-            "registrar.domain",
-            domain,
-            !register || !domain.is_empty(),
-            "a host name or address, since the endpoints register",
-        )?;
-        let readable = domain.is_empty() || format!("sip:{domain}").parse::<Uri>().is_ok();
-        check(
-            "registrar.domain",
-            domain,
-            readable,
-            "a host name or address",
-        )?;
-        let proxy =
-            outbound_proxy.is_empty() || outbound_proxy_uri(outbound_proxy, *transport).is_some();
-        check(
-            "registrar.outbound_proxy",
-            outbound_proxy,
-            proxy,
-            "host or host:port",
-        )?;
-        check(
-            "registrar.expires_s",
-            expires.as_secs(),
-            expires.as_secs() >= 1 || !register,
-            "1 or more",
-        )?;
-        let Some(interval) = options_interval else {
-            return Ok(());
-        };
-        check(
-            "registrar.options_interval_ms",
-            interval.as_millis(),
-            OPTIONS_INTERVALS.contains(interval) && self.next_hop().is_some(),
-            "5000 to 3600000, with a domain or an outbound proxy",
-        )
-    }
-
     /// What endpoint `index` of the share sends from and is called on.
     pub(crate) fn listener_of(&self, index: u32) -> &Listener {
         self.listeners.get(index as usize).unwrap_or(&self.listener)
-    }
-
-    /// What OPTIONS ask: the registrar, or the outbound proxy where there is none.
-    pub(crate) fn server(&self) -> Option<Uri> {
-        let Registrar {
-            domain,
-            outbound_proxy,
-            transport,
-            ..
-        } = &self.registrar;
-        if domain.is_empty() {
-            return outbound_proxy_uri(outbound_proxy, *transport);
-        }
-        format!("sip:{domain}").parse().ok()
     }
 
     /// User part of endpoint `index` of the share.
@@ -404,34 +311,6 @@ impl Assign {
             .copied()
             .unwrap_or_default()
     }
-
-    /// Host and port all requests of the endpoints go to first, if one is configured.
-    pub(crate) fn next_hop(&self) -> Option<(Host, u16)> {
-        let default = self.registrar.transport.default_port();
-        let (text, port) = if self.registrar.outbound_proxy.is_empty() {
-            let port = self.registrar.port;
-            (
-                format!("sip:{}", self.registrar.domain),
-                (port != 0).then_some(port),
-            )
-        } else {
-            (format!("sip:{}", self.registrar.outbound_proxy), None)
-        };
-        let uri: Uri = text.parse().ok()?;
-        Some((
-            uri.host().clone(),
-            port.or_else(|| uri.port()).unwrap_or(default),
-        ))
-    }
-}
-
-/// The Route URI of an outbound proxy given as `host` or `host:port`.
-pub(crate) fn outbound_proxy_uri(proxy: &str, transport: Transport) -> Option<Uri> {
-    if proxy.contains(['@', ';', '?', '/']) {
-        return None;
-    }
-    let transport = transport.uri_param();
-    format!("sip:{proxy}{transport};lr").parse().ok()
 }
 
 /// RFC 3261 §25.1 `user` without escapes.

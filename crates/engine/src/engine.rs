@@ -8,6 +8,7 @@ mod dial;
 mod dtmf;
 mod ending;
 mod finish;
+mod inspect;
 mod measure;
 mod names;
 mod options;
@@ -28,7 +29,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::assign::{Assign, ShareId};
 use crate::call::Call;
-use crate::endpoint::{Endpoint, Life, endpoint_of};
+use crate::endpoint::{Endpoint, endpoint_of};
 use crate::event::{EndpointEvent, Outcome, Output, Phase, What};
 use crate::media::{MediaEvent, StreamId};
 use crate::scenario::Event;
@@ -236,40 +237,6 @@ impl Engine {
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
-    }
-
-    /// Endpoints that have not ended.
-    pub fn active_endpoints(&self) -> usize {
-        let active = |share: &Share| {
-            share
-                .endpoints
-                .iter()
-                .filter(|e| e.life != Life::Ended)
-                .count()
-        };
-        self.shares.values().map(active).sum()
-    }
-
-    /// What the engine holds now (R105).
-    pub fn held(&self) -> Held {
-        Held {
-            shares: self.shares.len(),
-            calls: self.calls.len().max(self.by_key.len()),
-            timers: self.timers.len(),
-            sip: self.ua.held(),
-        }
-    }
-
-    /// Whether nothing of any share is left but SIP timers that have no owner.
-    pub fn is_empty(&self) -> bool {
-        let mut held = self.held();
-        held.sip.timers = 0;
-        held == Held::default() && self.outputs.is_empty()
-    }
-
-    /// SIP messages that could not be read, since the engine was made.
-    pub fn malformed(&self) -> u64 {
-        self.ua.counters().malformed
     }
 
     fn fire(&mut self, now: Instant, share: ShareId, timer: Timer) {
