@@ -25,6 +25,9 @@ use support::{
 const ENDPOINTS: u32 = 10;
 const PASSWORD: &str = "planted-sip-password";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// With it an INVITE has more than 1,300 bytes.
+const FILL: usize = 14;
+
 fn accounts(prefix: &str, password: &str) -> Vec<Account> {
     let account = |n: u32| Account {
         user: format!("{prefix}{n}"),
@@ -88,12 +91,23 @@ fn worker(gateway: &TestGateway, ip: &str) -> Worker {
 }
 
 async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
+    run_as(algorithm, transport, caller_password, |callers| callers).await
+}
+
+/// The same with callers that are changed.
+async fn run_as(
+    algorithm: &str,
+    transport: &str,
+    caller_password: &str,
+    change: impl FnOnce(Group) -> Group,
+) -> Option<(Told, String)> {
     let own = certificates(&["pbx.test"], false);
     let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD).await?;
     let mut gateway = TestGateway::start().await;
     let worker = worker(&gateway, "127.0.0.1");
     let mut peer = gateway.welcome().await;
-    let groups = groups(port, transport, &own, caller_password);
+    let [callees, callers] = groups(port, transport, &own, caller_password);
+    let groups = [callees, change(callers)];
     let mut told = begin(&mut peer, "run-1", &groups).await;
     finish(&mut peer, &mut told, PATIENCE).await;
     assert_complete(&told);
@@ -322,4 +336,48 @@ async fn two_workers_call_each_other() {
 #[tokio::test]
 async fn two_workers_call_each_other_over_tls() {
     calls_apart("tls").await;
+}
+
+/// How often the worker has sent a request of a call, by the transport in Via.
+fn sent(log: &str, method: &str, transport: &str) -> usize {
+    let request = format!("{method} sip:b");
+    let via = format!("Via: SIP/2.0/{transport} ");
+    let messages = log.split("SIP sent").skip(1);
+    let mine = |sent: &&str| {
+        let head = &sent[..sent.len().min(300)];
+        head.contains(&request) && head.contains(&via)
+    };
+    messages.filter(mine).count()
+}
+
+/// RFC 3261 §18.1.1. Kamailio's Record-Route asks for the rest of the call by TCP as well.
+#[tokio::test]
+async fn large_invites_of_udp_groups_go_by_tcp_unless_told_otherwise() {
+    for always in [false, true] {
+        let large = |callers: Group| Group {
+            fill: FILL,
+            registrar: callers.registrar.map(|registrar| Registrar {
+                sip_over_udp_always: always,
+                ..registrar
+            }),
+            ..callers
+        };
+        let Some((told, log)) = run_as("MD5", "udp", PASSWORD, large).await else {
+            return;
+        };
+        assert_eq!(told.failed(), Vec::<String>::new());
+        let calls = told.calls("callers").len();
+        assert_eq!(calls, 2 * ENDPOINTS as usize);
+        let (by, other) = if always {
+            ("UDP", "TCP")
+        } else {
+            ("TCP", "UDP")
+        };
+        // Of each caller the first one is challenged.
+        let invites = calls + ENDPOINTS as usize;
+        for (method, count) in [("INVITE", invites), ("ACK", invites), ("BYE", calls)] {
+            assert_eq!(sent(&log, method, by), count, "{method} by {by}");
+            assert_eq!(sent(&log, method, other), 0, "{method} by {other}");
+        }
+    }
 }

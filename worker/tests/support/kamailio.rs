@@ -27,6 +27,9 @@ event_route[xhttp:request] {
   xhttp_reply("404", "Not Found", "text/plain", "no such path");
 }"#;
 
+/// Where it takes large requests of those who use UDP.
+const LARGE: &str = "listen=tcp:127.0.0.1:@PORT@";
+
 /// Kamailio as registrar and proxy of `pbx.test` on a loopback port, with one password for all
 /// users; none if it is not installed.
 pub async fn kamailio(
@@ -40,6 +43,7 @@ pub async fn kamailio(
     let folder = tempfile::tempdir().unwrap();
     let template = include_str!("../peers/kamailio.cfg");
     let config = template
+        .replace("@LARGE@", if transport == "udp" { LARGE } else { "" })
         .replace("@PORT@", &port.to_string())
         .replace("@ALGORITHM@", algorithm)
         .replace("@LISTEN@", listens(transport))
