@@ -130,13 +130,13 @@ async fn sockets_stay_in_their_ranges_and_go_with_the_run() {
         assert!(sip || rtp, "{port}");
     }
     tokio::time::timeout(Duration::from_secs(45), async {
-        while udp_ports(&worker) != [ports.sip_first] {
+        // The group that has the idle port may be the last to leave it, with its port of TCP.
+        while udp_ports(&worker) != [ports.sip_first] || open_descriptors(&worker) != before {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await
-    .expect("32 s after the run only the idle SIP port is open");
-    assert_eq!(open_descriptors(&worker), before);
+    .expect("32 s after the run only the idle SIP port is open, and no descriptor more than before");
     let metrics = get(ports.health, "/metrics").await.unwrap().1;
     for zero in [
         "endpoints_active 0",
