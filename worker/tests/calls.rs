@@ -136,7 +136,7 @@ async fn sockets_stay_in_their_ranges_and_go_with_the_run() {
         }
     })
     .await
-    .expect("32 s after the run only the idle SIP port is open, and no descriptor more than before");
+    .expect("32 s after the run only the idle SIP port is open, no descriptor more");
     let metrics = get(ports.health, "/metrics").await.unwrap().1;
     for zero in [
         "endpoints_active 0",
