@@ -63,6 +63,15 @@ async fn calls_are_secured_with_certificates_from_secrets() -> Result<()> {
 
 /// The Secrets of two authorities; the first certificate is for the workers' addresses.
 async fn secrets(case: &Case) -> Result<(String, String)> {
+    // A worker is online at the gateway before its kubelet has written its address.
+    let ready = [
+        "wait",
+        "pods",
+        "--selector=callmeter.io/pool=fra",
+        "--for=condition=Ready",
+        "--timeout=60s",
+    ];
+    case.kubectl(&ready).await?;
     let addresses = [
         "get",
         "pods",
