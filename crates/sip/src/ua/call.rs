@@ -1,5 +1,7 @@
 //! The state of a call, and what its ends share.
 
+mod compose;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,13 +13,12 @@ use super::event::{CallEnd, CallEvent, CallKey, CallTimes, EndReason, UaEvent};
 use super::mid::Mid;
 use super::redirect::Redirects;
 use super::replaces::Replaces;
-use crate::compose::{self, Draft, SDP};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
 use crate::digest::Authorization;
 use crate::flow::{Flow, LocalId};
-use crate::message::{Builder, Message, Method, Uri};
+use crate::message::{Message, Uri};
 use crate::timers::Deadline;
 use crate::transaction::{ClientKey, LIFETIME, ServerId, T1, T2};
 
@@ -271,63 +272,6 @@ impl UserAgent {
         self.end(now, key, EndReason::Dropped);
     }
 
-    /// Composes a request within the dialog of a call and says where it goes.
-    pub(super) fn compose_within(
-        &self,
-        key: CallKey,
-        method: Method,
-        client: ClientKey,
-        cseq: u32,
-        authorization: &Authorization,
-    ) -> Option<(Flow, Bytes)> {
-        let call = self.calls.get(&key)?;
-        let dialog = call.dialog.as_ref()?;
-        let flow = dialog.request_flow();
-        Some((
-            flow,
-            self.compose_in_dialog(dialog, method, client, cseq, authorization)?,
-        ))
-    }
-
-    /// Composes a request within a dialog.
-    pub(super) fn compose_in_dialog(
-        &self,
-        dialog: &Dialog,
-        method: Method,
-        client: ClientKey,
-        cseq: u32,
-        authorization: &Authorization,
-    ) -> Option<Bytes> {
-        let flow = dialog.request_flow();
-        let routing = dialog.routing();
-        let draft = Draft {
-            method,
-            uri: &routing.request_uri,
-            listener: &self.listeners.get(&flow.local)?.listener,
-            key: client,
-            routes: &routing.routes,
-            from: &dialog.local,
-            to: &dialog.remote,
-            call_id: &dialog.call_id,
-            cseq,
-            contact: None,
-            expires: None,
-            authorization,
-            more: &compose::no_more,
-            product: &self.config.product,
-            content_type: SDP,
-            body: b"",
-        };
-        Some(compose::over(draft.compose(), flow.transport))
-    }
-
-    /// A flow with the transport that its local transport names in Contact.
-    pub(super) fn contact_flow(&self, flow: Flow) -> Flow {
-        let bound = self.listeners.get(&flow.local);
-        let transport = bound.map_or(flow.transport, |bound| bound.listener.transport);
-        Flow { transport, ..flow }
-    }
-
     /// Refuses the peer's offer, if one waits.
     pub(super) fn refuse_offer(&mut self, now: Instant, key: CallKey, code: u16) {
         let Some(offer) = self.calls.get_mut(&key).and_then(|call| call.offer.take()) else {
@@ -389,13 +333,5 @@ impl UserAgent {
             }
             State::Up | State::Ending { .. } => self.refuse_offer(now, key, 488),
         }
-    }
-
-    /// Finishes a response with our product name and a body.
-    pub(super) fn finish_response(&self, mut builder: Builder, body: &[u8]) -> Bytes {
-        if !self.config.product.is_empty() {
-            builder.named("Server", self.config.product.as_bytes());
-        }
-        builder.finish(SDP, body)
     }
 }
