@@ -11,6 +11,8 @@ use crate::password::Credentials;
 
 /// Bytes of an answer, which repeats most of its challenge: one header field with its name.
 const LONGEST: usize = limits::HEADER - 32;
+/// Bytes of the longest hash, in hexadecimal.
+const LONGEST_HASH: usize = 64;
 
 /// A request that credentials are made for.
 #[derive(Clone, Copy)]
@@ -112,27 +114,43 @@ impl Session {
         credentials: &Credentials,
         request: Request<'_>,
     ) -> Option<Vec<u8>> {
-        let algorithm = self.challenge.algorithm?;
+        let (algorithm, qop) = self.asked()?;
+        // Ends after four billion requests with one nonce; then the server asks anew.
+        self.count = self.count.checked_add(1)?;
+        let count = format!("{:08x}", self.count);
+        let response = self.response(algorithm, qop, &count, credentials, request);
+        self.value(credentials, request.uri, response.as_bytes())
+    }
+
+    /// Whether a request to `uri` can be answered for: the value would be no longer than a header
+    /// field may be.
+    pub(crate) fn fits(&self, credentials: &Credentials, uri: &[u8]) -> bool {
+        self.value(credentials, uri, &[b'0'; LONGEST_HASH])
+            .is_some()
+    }
+
+    fn asked(&self) -> Option<(Algorithm, Option<&'static str>)> {
         let qop = match self.challenge.qop {
             Qop::None => None,
             Qop::Auth => Some("auth"),
             Qop::AuthInt => Some("auth-int"),
             Qop::Unknown => return None,
         };
-        // Ends after four billion requests with one nonce; then the server asks anew.
-        self.count = self.count.checked_add(1)?;
-        let count = format!("{:08x}", self.count);
-        let response = self.response(algorithm, qop, &count, credentials, request);
+        Some((self.challenge.algorithm?, qop))
+    }
+
+    fn value(&self, credentials: &Credentials, uri: &[u8], response: &[u8]) -> Option<Vec<u8>> {
+        let (algorithm, qop) = self.asked()?;
         let mut value = b"Digest ".to_vec();
         quoted(&mut value, "username", credentials.username.as_bytes());
         quoted(&mut value, ", realm", &self.challenge.realm);
         quoted(&mut value, ", nonce", self.nonce());
-        quoted(&mut value, ", uri", request.uri);
-        quoted(&mut value, ", response", response.as_bytes());
+        quoted(&mut value, ", uri", uri);
+        quoted(&mut value, ", response", response);
         value.extend_from_slice(b", algorithm=");
         value.extend_from_slice(algorithm.as_str().as_bytes());
         if let Some(qop) = qop {
-            value.extend_from_slice(format!(", qop={qop}, nc={count}").as_bytes());
+            value.extend_from_slice(format!(", qop={qop}, nc={:08x}", self.count).as_bytes());
         }
         if qop.is_some() || algorithm.session {
             quoted(&mut value, ", cnonce", self.cnonce.as_bytes());

@@ -248,19 +248,40 @@ fn a_redirected_registration() {
 }
 
 /// What goes back repeats most of the challenge; where that would be longer than a header field may
-/// be, nothing goes back, and the registration ends as refused (found by fuzzing).
+/// be, nothing goes back, and the registration or call ends as refused at once (found by fuzzing).
 #[test]
 fn a_challenge_too_long_to_be_answered() {
+    const WHY: &str = "Unauthorized (the challenge is too long to be answered in a header field)";
     for (length, answered) in [(10, true), (7900, true), (8100, false)] {
-        let mut net = net(account("a"));
-        register(&mut net, 0, 120);
         let nonce = "n".repeat(length);
         let line = format!("WWW-Authenticate: Digest realm=\"r\", nonce=\"{nonce}\"\r\n");
+
+        let mut net = net(account("a"));
+        register(&mut net, 0, 120);
         answer(&mut net, SERVER, "401 Unauthorized", &line);
-        let second = answer(&mut net, SERVER, "401 Unauthorized", &line);
-        let value = second.value(HeaderName::Authorization);
-        assert_eq!(value.is_some(), answered, "{length}");
-        assert_eq!(codes(&net), [Some(401)], "{length}");
+        if answered {
+            assert!(failures(&net).is_empty(), "{length}");
+            let second = answer(&mut net, SERVER, "401 Unauthorized", &line);
+            assert!(second.value(HeaderName::Authorization).is_some());
+        } else {
+            assert!(net.take_raw(SERVER).is_empty(), "nothing goes again");
+        }
+        let reason = if answered { "Unauthorized" } else { WHY };
+        let refused = Failure::Status {
+            code: 401,
+            reason: reason.to_owned(),
+        };
+        assert_eq!(failures(&net)[0].failure, refused, "{length}");
+
+        net.call("sip:b@example.org");
+        answer(&mut net, SERVER, "401 Unauthorized", &line);
+        if answered {
+            let second = answer(&mut net, SERVER, "401 Unauthorized", &line);
+            assert!(second.value(HeaderName::Authorization).is_some());
+        }
+        let end = net.agents[0].ends()[0];
+        assert_eq!((end.status, &end.phrase[..]), (Some(401), reason));
+        assert!(net.take_raw(SERVER).iter().all(|last| kind(last) == "ACK"));
     }
 }
 

@@ -56,6 +56,30 @@ pub(super) struct Challenged<'a> {
     pub(super) destination: SocketAddr,
 }
 
+/// What follows from a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The request goes again, with its authorization.
+    Again,
+    /// It is a refusal.
+    Refused,
+    /// It is a refusal, since what would answer it is longer than a header field may be.
+    TooLong,
+}
+
+impl Verdict {
+    /// The reason phrase of the refusal: the peer's, and what kept us from answering.
+    pub(super) fn phrase(self, response: &Message) -> String {
+        let phrase = response.reason();
+        match self {
+            Self::Again | Self::Refused => phrase,
+            Self::TooLong => {
+                format!("{phrase} (the challenge is too long to be answered in a header field)")
+            }
+        }
+    }
+}
+
 impl Retries {
     /// Whether a challenge has been answered.
     pub(super) fn any(self) -> bool {
@@ -108,27 +132,33 @@ impl Sessions {
 
     /// Takes the challenges of a response, the topmost usable one of each kind (RFC 8760 §2.4; a
     /// forking proxy collects those of its branches, RFC 3261 §22.3). Says whether one may be
-    /// answered; `realm` is the only one that is, and the one to be learnt if there is none yet.
+    /// answered for a request to `uri`; `realm` is the only one that is, and the one to be learnt if
+    /// there is none yet.
     fn challenged(
         &mut self,
         core: &mut Core,
         request: &Challenged<'_>,
+        (credentials, uri): (&Credentials, &[u8]),
         retries: &mut Retries,
         realm: &mut Option<Vec<u8>>,
-    ) -> bool {
+    ) -> Verdict {
         let mut take = |header, session: &mut Option<Session>, tries: &mut Tries| {
             let challenges = request.response.challenges(header);
             let Some(challenge) = digest::select(challenges, realm.as_deref()) else {
-                return false;
+                return Verdict::Refused;
             };
             // What was answered before is out of date, or wrong.
             *session = None;
             if !tries.take(challenge.stale) {
-                return false;
+                return Verdict::Refused;
             }
-            realm.get_or_insert_with(|| challenge.realm.clone());
-            *session = Some(Session::new(challenge, core.token()));
-            true
+            let next = Session::new(challenge, core.token());
+            if !next.fits(credentials, uri) {
+                return Verdict::TooLong;
+            }
+            realm.get_or_insert_with(|| next.realm().to_vec());
+            *session = Some(next);
+            Verdict::Again
         };
         let Retries { origin, proxy } = retries;
         let origin = take(
@@ -137,7 +167,12 @@ impl Sessions {
             origin,
         );
         let proxy = take(HeaderName::ProxyAuthenticate, &mut self.proxy, proxy);
-        origin || proxy
+        match [origin, proxy] {
+            // With one answer of two the request would be challenged once more.
+            [Verdict::TooLong, _] | [_, Verdict::TooLong] => Verdict::TooLong,
+            [Verdict::Again, _] | [_, Verdict::Again] => Verdict::Again,
+            [Verdict::Refused, Verdict::Refused] => Verdict::Refused,
+        }
     }
 
     /// Takes the nonce a response wants next, if one of our answers led to it (RFC 7616 §3.5).
@@ -176,25 +211,32 @@ impl Endpoint {
         self.sessions.authorization(credentials, method, request)
     }
 
-    /// Whether a challenge to a request outside of dialogs is answered: by sending it again with
-    /// its [`Self::authorization`]. An account without a realm learns it from the first REGISTER,
+    /// Whether a challenge to a request to `uri` outside of dialogs is answered: by sending it again
+    /// with its [`Self::authorization`]. An account without a realm learns it from the first REGISTER,
     /// else INVITE, that is challenged.
     pub(super) fn challenged(
         &mut self,
         core: &mut Core,
         request: &Challenged<'_>,
+        uri: &[u8],
         retries: &mut Retries,
-    ) -> bool {
-        if self.config.credentials.is_none() || self.config.next_hop != Some(request.destination) {
-            return false;
+    ) -> Verdict {
+        if self.config.next_hop != Some(request.destination) {
+            return Verdict::Refused;
         }
         let registers = request.method == Method::Register;
         let known = self.realm(registers);
         if known.is_none() && !registers && request.method != Method::Invite {
-            return false;
+            return Verdict::Refused;
         }
+        let Some(credentials) = &self.config.credentials else {
+            return Verdict::Refused;
+        };
         let mut realm = known.clone();
-        let again = self.sessions.challenged(core, request, retries, &mut realm);
+        let by = (credentials, uri);
+        let verdict = self
+            .sessions
+            .challenged(core, request, by, retries, &mut realm);
         if let (None, Some(realm)) = (known, realm) {
             // Sessions of a realm learnt before are none of the account's any more.
             let of = |session: &Session| session.realm() == realm;
@@ -211,7 +253,7 @@ impl Endpoint {
                 by_register: registers,
             });
         }
-        again
+        verdict
     }
 
     /// Takes the next nonce of a 2xx to a request outside of dialogs.
@@ -288,7 +330,8 @@ mod tests {
             method,
             destination,
         };
-        endpoint.challenged(&mut Core::new(1), &challenged, retries)
+        let verdict = endpoint.challenged(&mut Core::new(1), &challenged, b"sip:x", retries);
+        verdict == Verdict::Again
     }
 
     #[test]

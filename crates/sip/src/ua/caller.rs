@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::auth::{Challenged, Retries};
+use super::auth::{Challenged, Retries, Verdict};
 use super::call::{Call, Outgoing, State};
 use super::config::{Invite, Reliable, SessionTimer};
 use super::event::{CallEvent, CallKey, EndReason};
@@ -207,7 +207,7 @@ impl UserAgent {
             422 if self.stretches_session(key, message) => self.send_invite(now, key),
             _ if self.redirected(now, key, message, status) => {}
             UNAVAILABLE if self.invite_goes_on(now, key) => {}
-            _ => self.on_refusal(now, key, message, status),
+            _ => self.on_refusal(now, key, message, status, message.reason()),
         }
     }
 
@@ -296,14 +296,13 @@ impl UserAgent {
             method: Method::Invite,
             destination: outgoing.flow.remote,
         };
-        let again = call
-            .endpoint
-            .and_then(|key| self.endpoints.get_mut(&key))
-            .is_some_and(|endpoint| {
-                endpoint.challenged(&mut self.core, &challenged, &mut outgoing.retries)
-            });
-        if !again {
-            self.on_refusal(now, key, message, status);
+        let endpoint = call.endpoint.and_then(|key| self.endpoints.get_mut(&key));
+        let verdict = endpoint.map_or(Verdict::Refused, |endpoint| {
+            let (uri, retries) = (outgoing.target.as_bytes(), &mut outgoing.retries);
+            endpoint.challenged(&mut self.core, &challenged, uri, retries)
+        });
+        if verdict != Verdict::Again {
+            self.on_refusal(now, key, message, status, verdict.phrase(message));
             return;
         }
         call.times.invite_authenticated = Some(now);
@@ -335,12 +334,19 @@ impl UserAgent {
     }
 
     /// A final response other than 2xx.
-    fn on_refusal(&mut self, now: Instant, key: CallKey, message: &Message, status: u16) {
+    fn on_refusal(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        message: &Message,
+        status: u16,
+        phrase: String,
+    ) {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
         call.status = Some(status);
-        call.phrase = message.reason();
+        call.phrase = phrase;
         call.retry_after = message.seconds(HeaderName::RetryAfter);
         call.times.failed = Some(now);
         if status != 487 {

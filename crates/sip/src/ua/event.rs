@@ -120,7 +120,8 @@ pub enum Failure {
     Status {
         /// Status code, 300 to 699.
         code: u16,
-        /// Reason phrase as sent by the peer.
+        /// Reason phrase as sent by the peer, with what kept us from answering its challenge if it
+        /// was too long.
         reason: String,
     },
     /// No final response (Timer B or F).
@@ -259,7 +260,7 @@ pub struct CallEnd {
     pub caller: bool,
     /// Final status of the first INVITE: received (caller) or sent (callee).
     pub status: Option<u16>,
-    /// Reason phrase of a refusal received, or how the flow broke; else empty.
+    /// Reason phrase of a refusal received, as in [`Failure::Status`], or how the flow broke; else empty.
     pub phrase: String,
     /// The peer's Retry-After with a refusal.
     pub retry_after: Option<Duration>,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::auth::{Challenged, Retries};
+use super::auth::{Challenged, Retries, Verdict};
 use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, service_route};
 use super::config::Registration;
 use super::event::Failure;
@@ -240,6 +240,7 @@ impl UserAgent {
             return;
         };
         let mut again = false;
+        let mut reason = message.reason();
         if status == 401 || status == 407 {
             self.core
                 .ledger
@@ -249,7 +250,12 @@ impl UserAgent {
                 method: Method::Register,
                 destination: flow.remote,
             };
-            again = endpoint.challenged(&mut self.core, &request, &mut attempt.retries);
+            let target = attempt.target.as_ref();
+            let uri = target.map_or(&binding.registrar, |(uri, ..)| uri);
+            let retries = &mut attempt.retries;
+            let verdict = endpoint.challenged(&mut self.core, &request, uri.as_bytes(), retries);
+            again = verdict == Verdict::Again;
+            reason = verdict.phrase(message);
         } else if status == 423 && !attempt.longer && attempt.purpose != Purpose::Unregister {
             attempt.longer = true;
             let wanted = message
@@ -287,7 +293,6 @@ impl UserAgent {
             self.registered(now, key, granted);
             return;
         }
-        let reason = message.reason();
         let retry_after = message.seconds(HeaderName::RetryAfter);
         let failure = Failure::Status {
             code: status,

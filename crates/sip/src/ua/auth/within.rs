@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Challenged, Retries};
-use crate::dialog::Dialog;
+use super::{Challenged, Retries, Verdict};
 use crate::digest::{Authorization, Request};
 use crate::message::{Message, Method};
 use crate::ua::{CallKey, UserAgent};
@@ -74,20 +73,25 @@ impl UserAgent {
         let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
             return false;
         };
-        if endpoint.config.credentials.is_none() {
-            return false;
-        }
         let Some(realm) = endpoint.realm(false) else {
             return false;
         };
+        let (Some(credentials), Some(dialog)) =
+            (&endpoint.config.credentials, call.dialog_with(peer))
+        else {
+            return false;
+        };
+        let uri = dialog.routing().request_uri;
         let free = endpoint.config.auth_in_dialog;
-        let ours = call.caller && call.dialog_with(peer).is_some_and(Dialog::is_routed);
+        let ours = call.caller && dialog.is_routed();
         let sessions = match endpoint.config.next_hop == Some(request.destination) {
             true if free || ours => &mut endpoint.sessions,
             false if free => &mut **call.sessions.get_or_insert_default(),
             _ => return false,
         };
-        sessions.challenged(&mut self.core, request, retries, &mut Some(realm))
+        let by = (credentials, uri.as_bytes());
+        let verdict = sessions.challenged(&mut self.core, request, by, retries, &mut Some(realm));
+        verdict == Verdict::Again
     }
 
     /// Takes the next nonce of a 2xx to a request of a call.
