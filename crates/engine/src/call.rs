@@ -172,6 +172,8 @@ pub(crate) struct Call {
     pub(crate) offer: Bytes,
     /// Callee: it was refused because the test says so.
     pub(crate) refuses: bool,
+    /// Callee: the caller was told that it rings.
+    pub(crate) rang: bool,
     /// Callee: rung long enough.
     pub(crate) ring_over: bool,
     pub(crate) negotiated: Option<Negotiated>,
@@ -212,6 +214,7 @@ impl Call {
             target: None,
             offer: Bytes::new(),
             refuses: false,
+            rang: false,
             ring_over: false,
             negotiated: None,
             holds: false,

@@ -304,7 +304,7 @@ impl Engine {
                     CallEvent::SessionRefreshed { .. } => {
                         self.script_event(now, stream, Event::SessionRefreshed);
                     }
-                    CallEvent::Pracked { .. } => {}
+                    CallEvent::Pracked { body } => self.pracked(now, stream, &body),
                     CallEvent::Referred { to, replaces } => {
                         self.referred(now, stream, to, replaces);
                     }

@@ -82,11 +82,16 @@ fn reply(world: &mut World, request: &str, status: &str, lines: &str, body: &str
 
 /// The peer sends a request of its own to the endpoint.
 fn request(world: &mut World, method: &str, cseq: u32, to_tag: &str, body: &str) {
+    request_with(world, method, cseq, to_tag, "", body);
+}
+
+/// The same with further header fields.
+fn request_with(world: &mut World, method: &str, cseq: u32, to_tag: &str, lines: &str, body: &str) {
     let to = world.sites[0].ports[&ShareId(1)];
     let head = format!(
         "{method} sip:group-1-0@{to} SIP/2.0\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bK{method}{cseq}\n\
          From: <sip:peer@{PEER}>;tag=p1\nTo: <sip:group-1-0@{to}>{to_tag}\nCall-ID: c1@{PEER}\n\
-         CSeq: {cseq} {method}\nMax-Forwards: 70\nContact: <sip:peer@{PEER}>\n"
+         CSeq: {cseq} {method}\nMax-Forwards: 70\nContact: <sip:peer@{PEER}>\n{lines}"
     );
     world.inject(PEER, to, &with_body(&head, body));
     world.run_for(ms(20));
@@ -310,4 +315,84 @@ fn an_answer_that_is_never_acknowledged_times_out() {
     assert!(sent(&world, "CSeq").ends_with("BYE"));
     world.run_until_ended(secs(120));
     assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Timeout, 1)]);
+}
+
+/// A callee that sends provisional responses reliably, and the 180 it sends to an INVITE without
+/// SDP: its text and the tag of ours.
+fn rings_with_an_offer(world: &mut World) -> (String, String) {
+    let plan = Assign {
+        reliable: Reliable::Supported,
+        ..world.plan(0, 1, Role::Callee, 1)
+    };
+    world.assign(0, plan);
+    world.start(0, 1, &[]);
+    request_with(world, "INVITE", 1, "", "Supported: 100rel\n", "");
+    let ringing = last(world);
+    assert!(ringing.starts_with("SIP/2.0 180 "), "{ringing}");
+    assert!(ringing.contains("m=audio "), "{ringing}");
+    let tag = tag_of_ours(world);
+    (ringing, tag)
+}
+
+/// The PRACK of a response.
+fn prack(world: &mut World, response: &str, tag: &str, body: &str) {
+    let rack = format!("RAck: {} 1 INVITE\n", header_of(response, "RSeq"));
+    request_with(world, "PRACK", 2, tag, &rack, body);
+}
+
+/// An INVITE without SDP from a peer that takes reliable responses: our 180 offers, the PRACK
+/// answers (RFC 3262 §5). Heard by that before the answer, spoken after it.
+#[test]
+fn an_offer_in_180_is_answered_by_the_prack() {
+    let mut world = World::new(1, 8);
+    let (ringing, tag) = rings_with_an_offer(&mut world);
+    prack(&mut world, &ringing, &tag, SDP);
+    assert_eq!(remotes(&world), [(4000, false)]);
+    // The peer moves before the answer.
+    let moved = SDP
+        .replace("1 1 IN", "1 2 IN")
+        .replace("audio 4000", "audio 4002");
+    request(&mut world, "UPDATE", 3, &tag, &moved);
+    assert!(last(&world).starts_with("SIP/2.0 200 "));
+    assert_eq!(remotes(&world).last(), Some(&(4002, false)));
+    world.run_for(secs(1));
+    let answer = last(&world);
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    assert!(header_of(&answer, "CSeq").ends_with("INVITE"));
+    assert!(!answer.contains("m=audio "), "{answer}");
+    assert_eq!(remotes(&world).last(), Some(&(4002, true)));
+    request(&mut world, "ACK", 1, &tag, "");
+    assert_eq!(world.sites[0].phases(1, 0, 1).last(), Some(&Phase::InCall));
+    request(&mut world, "BYE", 4, &tag, "");
+    world.run_for(secs(1));
+    assert_eq!(world.sites[0].calls(1)[0].0, Outcome::Success);
+}
+
+/// An answer in the PRACK that is missing or that we cannot use: the call is refused.
+#[test]
+fn a_prack_without_an_answer_fails_the_negotiation() {
+    let unusable = SDP.replace("RTP/AVP 8", "RTP/AVP 18");
+    for (body, code) in [("", "400"), (&unusable[..], "488")] {
+        for answered in [false, true] {
+            let mut world = World::new(1, 9);
+            let (ringing, tag) = rings_with_an_offer(&mut world);
+            if answered {
+                world.run_for(secs(1));
+            }
+            prack(&mut world, &ringing, &tag, body);
+            let bye = answered && code == "488";
+            let end = last(&world);
+            if bye {
+                // The 200 that waited for the PRACK has gone: acknowledged, then ended.
+                request(&mut world, "ACK", 1, &tag, "");
+                assert!(sent(&world, "CSeq").ends_with("BYE"));
+                respond(&mut world, "200 OK", "");
+            } else {
+                assert!(end.starts_with(&format!("SIP/2.0 {code} ")), "{end}");
+            }
+            world.run_for(secs(2));
+            assert_eq!(world.sites[0].calls(1)[0].0, Outcome::NegotiationFailed);
+            assert_eq!(starts(&world), Vec::<bool>::new());
+        }
+    }
 }

@@ -267,7 +267,8 @@ impl UserAgent {
         self.attach_call(call, key)
     }
 
-    /// Sends 180 for an incoming call; [`Self::progress`] without SDP.
+    /// Sends 180 for an incoming call; [`Self::progress`] without SDP, so not for one that
+    /// [`Self::must_offer_early`].
     pub fn ring(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
         let now = self.clock(now);
         self.send_progress(now, call, 180, Bytes::new())
@@ -276,7 +277,9 @@ impl UserAgent {
     /// Sends a provisional response of 101 to 199 for an incoming call, reliably if both sides
     /// want that (RFC 3262): sent again until its PRACK comes, one after the other, and an
     /// [`Self::answer`] waits for the PRACK of one with SDP. Without PRACK for 32 s the call is
-    /// refused with 504. [`CallEvent::Pracked`] tells of each PRACK.
+    /// refused with 504. [`CallEvent::Pracked`] tells of each PRACK. To an INVITE without SDP the
+    /// first reliable one has to offer ([`Self::must_offer_early`]), and its PRACK answers; the 200
+    /// then brings no SDP.
     pub fn progress(
         &mut self,
         now: Instant,

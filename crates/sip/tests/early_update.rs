@@ -191,7 +191,7 @@ fn an_offer_is_given_up_once_a_session_is_agreed_on() {
 /// The INVITE has no SDP: the PRACK must bring the answer.
 #[test]
 fn an_offer_of_ours_without_answer_agrees_on_nothing() {
-    for (body, expected) in [("", "500 UPDATE"), ("v=0 early", "200 UPDATE")] {
+    for (body, expected) in [("", "481 UPDATE"), ("v=0 early", "200 UPDATE")] {
         let mut early = Early::new(&Ask { body: "", ..OPEN });
         let lines = format!("RAck: {} 1 INVITE\r\n", early.rseq);
         early.within("PRACK", 2, &lines, body);

@@ -73,9 +73,61 @@ impl Engine {
         }
         self.by_key.insert(incoming.call, stream);
         self.enter(now, stream, Phase::Ringing);
-        // Refused only if the caller cancelled meanwhile: its end is reported next.
-        let _ = self.ua.ring(now, incoming.call);
+        self.ring(now, stream);
         self.set_call_timer(stream, Some(now + ring));
+    }
+
+    /// Tells the caller once that the phone rings; with our offer, so not before a port is bound,
+    /// if that has to come first.
+    pub(super) fn ring(&mut self, now: Instant, stream: StreamId) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let Some(key) = call.key.filter(|_| call.stage == CallStage::Ringing) else {
+            return;
+        };
+        if call.rang {
+            return;
+        }
+        let mut offer = Bytes::new();
+        if self.ua.must_offer_early(key) {
+            let share = self.shares.get(&call.share);
+            let Some(local) = share.and_then(|share| call.local_audio(&share.assign)) else {
+                return;
+            };
+            offer = sdp::offer(&local);
+        }
+        call.rang = true;
+        // Refused only if the caller cancelled meanwhile: its end is reported next.
+        let _ = self.ua.progress(now, key, 180, offer);
+    }
+
+    /// Callee: a PRACK came; with the answer, if our 180 offered. What comes before the answer is
+    /// heard.
+    pub(super) fn pracked(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
+        let Some(call) = self.calls.get_mut(&stream) else {
+            return;
+        };
+        let answered = call.stage == CallStage::Established;
+        if body.is_empty() || !(answered || call.stage == CallStage::Ringing) {
+            return;
+        }
+        let Some(share) = self.shares.get(&call.share) else {
+            return;
+        };
+        let (Some(key), Some(local)) = (call.key, call.local_audio(&share.assign)) else {
+            return;
+        };
+        match sdp::accept(body, &local) {
+            Ok(agreed) => self.start_stream(stream, agreed, answered),
+            Err(error) => {
+                self.raise(stream, Outcome::NegotiationFailed, &error.to_string());
+                // An answer that waited for the PRACK has gone out with it: that ends by BYE.
+                if self.ua.reject(now, key, error.status()).is_err() {
+                    self.hang_up(now, stream);
+                }
+            }
+        }
     }
 
     fn choose_replaced(&self, id: ShareId, index: Option<u32>) -> Result<u32, u16> {
@@ -150,7 +202,7 @@ impl Engine {
             return;
         };
         let (body, agreed) = if call.offer.is_empty() {
-            (sdp::offer(&local), None)
+            (sdp::offer(&local), call.negotiated)
         } else {
             match sdp::answer(&call.offer, &local) {
                 Ok((body, agreed)) => (body, Some(agreed)),
@@ -222,14 +274,14 @@ impl Engine {
     }
 
     /// The far end offers a change: hold, resume, another address. Before the answer, by UPDATE,
-    /// the caller hears by it and says nothing yet.
+    /// we hear by it and say nothing yet.
     pub(super) fn offered(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
         };
         let Some(key) = call.key else { return };
         let stands = call.stage == CallStage::Established;
-        if !(stands || call.stage == CallStage::Inviting) {
+        if !(stands || matches!(call.stage, CallStage::Inviting | CallStage::Ringing)) {
             // It crosses our own end of the call.
             self.refuse(now, key, 491);
             return;

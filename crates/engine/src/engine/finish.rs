@@ -290,6 +290,10 @@ fn judge_end(end: &CallEnd) -> (Outcome, String) {
         EndReason::Rejected => (Outcome::CallFailed, format!("refused by us: {status}")),
         EndReason::AckTimeout => (Outcome::Timeout, "no ACK to the answer".to_owned()),
         EndReason::PrackTimeout => (Outcome::Timeout, "no PRACK".to_owned()),
+        EndReason::AnswerMissing => (
+            Outcome::NegotiationFailed,
+            "no answer to our offer in PRACK".to_owned(),
+        ),
         EndReason::SessionExpired => (
             Outcome::Timeout,
             "the session was not refreshed in time".to_owned(),

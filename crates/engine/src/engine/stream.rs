@@ -46,6 +46,7 @@ impl Engine {
                 } else if call.outgoing {
                     self.try_invite(now, stream);
                 } else {
+                    self.ring(now, stream);
                     self.try_answer(now, stream);
                 }
             }

@@ -106,7 +106,7 @@ pub(super) struct Outgoing {
     pub(super) cancelled: bool,
 }
 
-/// An INVITE, re-INVITE or UPDATE that waits for our final response.
+/// An INVITE, re-INVITE, UPDATE, or PRACK with an offer, that waits for our final response.
 #[derive(Debug)]
 pub(super) struct Offered {
     pub(super) server: ServerId,

@@ -172,10 +172,13 @@ impl UserAgent {
         if !(first && self.holds_answer(key, &body)) {
             self.send_answer(now, key, body);
         }
+        if !first {
+            self.release_answer(now, key);
+        }
         Ok(())
     }
 
-    /// Sends 200 to the INVITE, re-INVITE or UPDATE that waits.
+    /// Sends 200 to the INVITE, re-INVITE, UPDATE or PRACK that waits.
     pub(super) fn send_answer(&mut self, now: Instant, key: CallKey, body: Bytes) {
         let Some(call) = self.calls.get(&key) else {
             return;
@@ -185,15 +188,21 @@ impl UserAgent {
             (State::Ringing(offered), None) => (&**offered, true),
             _ => return,
         };
-        let body = if first && call.was_changed_early() {
+        let body = if first && call.is_settled_early() {
             Bytes::new()
         } else {
             body
         };
         let (server, cseq) = (offered.server, offered.cseq);
-        let is_invite = offered.request.method() == Some(Method::Invite);
-        let response = self.dialog_response(call, offered, 200, &body, None);
-        let granted = self.granted(call, &offered.request);
+        let method = offered.request.method();
+        let is_invite = method == Some(Method::Invite);
+        let is_prack = method == Some(Method::Prack);
+        let (response, granted) = if is_prack {
+            (self.prack_response(offered, &body), None)
+        } else {
+            let response = self.dialog_response(call, offered, 200, &body, None);
+            (response, self.granted(call, &offered.request))
+        };
         let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, 200, response.clone());
@@ -215,6 +224,9 @@ impl UserAgent {
         if !first {
             call.note_early_change();
         }
+        if is_prack && let Some(mid) = &mut call.mid {
+            mid.times.pracked.get_or_insert(now);
+        }
         if first || matches!(call.state, State::Up) {
             call.give_up_at = None;
         }
@@ -234,7 +246,9 @@ impl UserAgent {
         if let Some(flow) = flow.filter(|_| is_invite) {
             call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
         }
-        self.session_granted(now, key, granted, first);
+        if !is_prack {
+            self.session_granted(now, key, granted, first);
+        }
         let call = self.calls.get_mut(&key).filter(|_| first);
         let replaced = call.and_then(|call| call.mid.as_mut()?.replaces.take());
         if let Some(replaced) = replaced {
@@ -255,7 +269,10 @@ impl UserAgent {
         let call = self.calls.get_mut(&key).ok_or(UaError::UnknownCall(key))?;
         match (&call.state, &call.offer) {
             (State::Ringing(_), None) => self.refuse_call(now, key, code),
-            (State::Ringing(_) | State::Calling(_), Some(_)) => self.refuse_offer(now, key, code),
+            (State::Ringing(_) | State::Calling(_), Some(_)) => {
+                self.refuse_offer(now, key, code);
+                self.release_answer(now, key);
+            }
             (State::Up, Some(_)) => {
                 call.give_up_at = None;
                 self.refuse_offer(now, key, code);

@@ -46,7 +46,7 @@ pub enum UaError {
     /// A transfer of this call is under way.
     #[error("a transfer of call {0:?} is under way; wait for its end")]
     TransferPending(CallKey),
-    /// An offer without SDP.
+    /// An offer without SDP, or a provisional response without it that has to offer.
     #[error("an offer within call {0:?} needs SDP")]
     NoOffer(CallKey),
     /// An INFO body beyond 8,192 bytes, or a Content-Type beyond 256.

@@ -178,10 +178,11 @@ pub enum CallEvent {
     },
     /// Callee: the PRACK of a reliable provisional response came.
     Pracked {
-        /// The SDP answer if our response offered, the INVITE having none; else empty.
+        /// The SDP answer if our response offered, the INVITE having none; without one then, the
+        /// call is refused. Else empty; an offer of the PRACK is told by [`CallEvent::Offer`].
         body: Bytes,
     },
-    /// The peer offers a change within the call (re-INVITE or UPDATE), to be answered with
+    /// The peer offers a change within the call (re-INVITE, UPDATE or PRACK), to be answered with
     /// [`super::UserAgent::answer`] or [`super::UserAgent::reject`].
     Offer {
         /// The offer; empty if our answer has to offer.
@@ -300,6 +301,9 @@ pub enum EndReason {
     AckTimeout,
     /// Callee: a reliable provisional response was never acknowledged; refused with 504.
     PrackTimeout,
+    /// Callee: the PRACK of a provisional response that offered brought no answer (RFC 3262 §5);
+    /// refused with 400.
+    AnswerMissing,
     /// A request of ours within the call was answered 408 or 481, or not at all; then ended by
     /// our BYE (RFC 3261 §12.2.1.2).
     DialogLost,
@@ -325,6 +329,7 @@ impl EndReason {
             Self::ByeTimeout => "bye_timeout",
             Self::AckTimeout => "ack_timeout",
             Self::PrackTimeout => "prack_timeout",
+            Self::AnswerMissing => "answer_missing",
             Self::DialogLost => "dialog_lost",
             Self::SessionExpired => "session_expired",
             Self::Dropped => "dropped",

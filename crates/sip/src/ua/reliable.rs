@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::call::{Call, State};
 use super::config::Reliable;
 use super::event::{CallEvent, CallKey, EndReason};
-use super::screen::names_option;
+use super::screen::{is_sdp, names_option};
 use super::{UaError, UserAgent};
 use crate::flow::Flow;
 use crate::message::{HeaderName, Message, Method, scan};
@@ -49,7 +49,7 @@ pub(super) struct Provisionals {
     answer: Option<Bytes>,
     /// Whether a response and its PRACK have agreed on a session, so that UPDATE may change it.
     agreed: bool,
-    /// Whether an UPDATE changed it.
+    /// Whether an UPDATE, or the offer of a PRACK, changed it.
     changed: bool,
 }
 
@@ -94,7 +94,72 @@ impl Call {
         }
     }
 
-    /// An UPDATE has changed the session, before the final response if the call rings.
+    /// Callee: whether the INVITE had no offer, so that ours comes first.
+    fn offers_first(&self) -> bool {
+        matches!(&self.state, State::Ringing(invite) if invite.request.body().is_empty())
+    }
+
+    /// Callee: whether a reliable response of ours, sent or waiting, has SDP.
+    fn has_early_sdp(&self) -> bool {
+        self.provisionals().is_some_and(|waits| {
+            waits.agreed
+                || waits.waiting.iter().any(|(_, body)| !body.is_empty())
+                || waits.unpracked.as_ref().is_some_and(|sent| sent.has_sdp)
+        })
+    }
+
+    /// Callee: the code of a PRACK, and whether it is for the reliable response that waits for it,
+    /// which it is whatever becomes of its body; `None` for an offer (RFC 3262 §5), which comes once
+    /// an exchange is over (RFC 3264 §4).
+    pub(super) fn prack_code(&self, prack: &Message) -> (bool, Option<u16>) {
+        let waits = self.provisionals();
+        let Some(sent) = waits.and_then(|waits| waits.unpracked.as_ref()) else {
+            return (false, Some(481));
+        };
+        if !self.pracks(sent, prack) {
+            return (false, Some(481));
+        }
+        let agreed = sent.has_sdp || waits.is_some_and(|waits| waits.agreed);
+        let open = matches!(self.state, State::Ringing(_)) && agreed && self.offer.is_none();
+        let code = if prack.body().is_empty() || self.is_answered_by_prack() {
+            Some(200)
+        } else if !is_sdp(prack) {
+            Some(415)
+        } else if self.is_offering() {
+            Some(491)
+        } else if open {
+            None
+        } else {
+            Some(488)
+        };
+        (true, code)
+    }
+
+    /// Callee: whether the response that waits for its PRACK offers, so that the PRACK answers.
+    fn is_answered_by_prack(&self) -> bool {
+        let waits = self.provisionals();
+        let sent = waits.and_then(|waits| waits.unpracked.as_ref());
+        self.offers_first() && sent.is_some_and(|sent| sent.has_sdp)
+    }
+
+    /// Whether a PRACK is for this response: RAck holds its RSeq and the CSeq of the INVITE.
+    fn pracks(&self, sent: &Unpracked, prack: &Message) -> bool {
+        let Some(rack) = prack.value(HeaderName::RAck) else {
+            return false;
+        };
+        let mut parts = rack
+            .split(u8::is_ascii_whitespace)
+            .filter(|part| !part.is_empty());
+        let mut number = || parts.next().and_then(scan::number::<u32>);
+        let (rseq, cseq) = (number(), number());
+        rseq == Some(sent.rseq)
+            && cseq == self.invite_cseq
+            && parts.next() == Some(Method::Invite.as_str().as_bytes())
+            && parts.next().is_none()
+    }
+
+    /// An UPDATE or the offer of a PRACK has changed the session, before the final response if the
+    /// call rings.
     pub(super) fn note_early_change(&mut self) {
         if matches!(self.state, State::Ringing(_))
             && let Some(mid) = &mut self.mid
@@ -103,9 +168,12 @@ impl Call {
         }
     }
 
-    /// Whether an UPDATE changed the session before the final response, which so brings no SDP.
-    pub(super) fn was_changed_early(&self) -> bool {
-        self.provisionals().is_some_and(|waits| waits.changed)
+    /// Whether the final response brings no SDP: the session was changed before it, or our offer in
+    /// a provisional response has its answer (RFC 3261 §13.2.1).
+    pub(super) fn is_settled_early(&self) -> bool {
+        let first = self.offers_first();
+        self.provisionals()
+            .is_some_and(|waits| waits.changed || (first && waits.agreed))
     }
 }
 
@@ -135,6 +203,13 @@ impl UserAgent {
             }
             return Ok(());
         }
+        if self.must_offer_early(key) && body.is_empty() {
+            return Err(UaError::NoOffer(key));
+        }
+        if call.offers_first() && call.has_early_sdp() && !body.is_empty() {
+            // Only UPDATE may offer once more.
+            return Err(UaError::WrongState(key));
+        }
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
@@ -145,6 +220,17 @@ impl UserAgent {
         waits.waiting.push((code, body));
         self.next_provisional(now, key);
         Ok(())
+    }
+
+    /// Whether the next provisional response to an incoming call has to bring our offer, as its
+    /// INVITE has none and it is sent reliably (RFC 3262 §5).
+    pub fn must_offer_early(&self, call: CallKey) -> bool {
+        self.calls.get(&call).is_some_and(|call| {
+            matches!(&call.state, State::Ringing(offered)
+                if self.is_reliable(call, &offered.request))
+                && call.offers_first()
+                && !call.has_early_sdp()
+        })
     }
 
     /// Whether provisional responses to an INVITE are sent reliably: both sides want it.
@@ -173,7 +259,7 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        let offering = call.is_offering();
+        let offering = call.is_offering() || call.offer.is_some();
         let mid = call.mid.as_mut();
         let Some(waits) = mid.and_then(|mid| mid.provisionals.as_mut()) else {
             return;
@@ -217,11 +303,15 @@ impl UserAgent {
                 give_up_at: now + LIFETIME,
             }),
         };
-        if let Some(mid) = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut()) {
+        self.note_progress(now, key, code, !body.is_empty());
+        if let Some(call) = self.calls.get_mut(&key) {
+            let mid = call.mid.get_or_insert_default();
             mid.times.reliable.get_or_insert(now);
             mid.provisionals_mut().unpracked = Some(unpracked);
+            if !body.is_empty() {
+                call.local_sdp = body;
+            }
         }
-        self.note_progress(now, key, code, !body.is_empty());
         self.arm(key);
     }
 
@@ -248,44 +338,33 @@ impl UserAgent {
         holds
     }
 
-    /// Whether a PRACK is for the reliable response that waits for it: RAck holds its RSeq and the
-    /// CSeq of the INVITE.
-    pub(super) fn pracks(call: &Call, prack: &Message) -> bool {
-        let waits = call.mid.as_ref().and_then(|mid| mid.provisionals.as_ref());
-        let Some(unpracked) = waits.and_then(|waits| waits.unpracked.as_ref()) else {
-            return false;
-        };
-        let Some(rack) = prack.value(HeaderName::RAck) else {
-            return false;
-        };
-        let mut parts = rack
-            .split(u8::is_ascii_whitespace)
-            .filter(|part| !part.is_empty());
-        let mut number = || parts.next().and_then(scan::number::<u32>);
-        let (rseq, cseq) = (number(), number());
-        rseq == Some(unpracked.rseq)
-            && cseq == call.invite_cseq
-            && parts.next() == Some(Method::Invite.as_str().as_bytes())
-            && parts.next().is_none()
-    }
-
-    /// A PRACK was answered: what waits goes on.
+    /// A PRACK was answered, or its offer waits for our answer: what waits goes on. One without the
+    /// answer to our offer leaves no session to agree on, so the call is refused.
     pub(super) fn on_pracked(&mut self, now: Instant, key: CallKey, body: Bytes) {
-        if let Some(call) = self.calls.get_mut(&key) {
-            let offered = matches!(&call.state, State::Ringing(invite)
-                if !invite.request.body().is_empty());
-            let mid = call.mid.get_or_insert_default();
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let missing = call.is_answered_by_prack() && body.is_empty();
+        let offers = call.offer.is_some();
+        let mid = call.mid.get_or_insert_default();
+        if !offers {
             mid.times.pracked.get_or_insert(now);
-            let waits = mid.provisionals_mut();
-            let had_sdp = waits.unpracked.take().is_some_and(|sent| sent.has_sdp);
-            waits.agreed |= had_sdp && (offered || !body.is_empty());
         }
+        let waits = mid.provisionals_mut();
+        let had_sdp = waits.unpracked.take().is_some_and(|sent| sent.has_sdp);
+        waits.agreed |= had_sdp && !missing;
         self.call_event(now, key, CallEvent::Pracked { body });
+        if missing {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.reason = Some(EndReason::AnswerMissing);
+            }
+            return self.refuse_call(now, key, 400);
+        }
         self.next_provisional(now, key);
         self.arm(key);
     }
 
-    /// An UPDATE of ours has its answer: the 2xx that waited for it goes.
+    /// An offer before the final response has its answer: the 2xx that waited for it goes.
     pub(super) fn release_answer(&mut self, now: Instant, key: CallKey) {
         let call = self.calls.get(&key);
         if call.is_some_and(|call| matches!(call.state, State::Ringing(_))) {

@@ -55,6 +55,12 @@ impl UserAgent {
         self.finish_response(builder, body)
     }
 
+    /// The 200 of a PRACK with SDP; a PRACK keeps the target (RFC 3262 table 1: no Contact).
+    pub(super) fn prack_response(&self, offered: &Offered, body: &[u8]) -> Bytes {
+        let builder = compose::response(&offered.request, offered.source.remote, 200, None);
+        self.finish_response(builder, body)
+    }
+
     /// A response without Contact; codes that must name what is accepted do.
     pub(super) fn plain_response(
         &self,

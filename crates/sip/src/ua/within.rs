@@ -69,10 +69,10 @@ impl UserAgent {
             .and_then(|key| self.endpoints.get(&key))
             .map(|endpoint| &endpoint.config);
         let short = config.is_some_and(|config| config.session_timer.is_too_short(&message));
-        let acknowledges = method == Method::Prack && Self::pracks(call, &message);
-        // An offer in a PRACK is not asked for, as our INVITEs and theirs bring one before.
-        let reoffers = matches!(&call.state, State::Ringing(offered)
-            if !offered.request.body().is_empty());
+        let (acknowledges, prack_code) = match method {
+            Method::Prack => call.prack_code(&message),
+            _ => (false, None),
+        };
         let mid = call.mid.as_ref();
         let (transfers, referred) = mid.map_or((false, false), |mid| {
             (mid.transfer.is_some(), mid.referral.is_some())
@@ -88,13 +88,12 @@ impl UserAgent {
             _ if ending => Some(481),
             _ if requires_more(&message, config) => Some(420),
             Method::Invite | Method::Update if short => Some(422),
-            Method::Prack if !acknowledges => Some(481),
-            Method::Prack if has_body && (reoffers || !is_sdp(&message)) => Some(488),
+            Method::Prack => prack_code,
             Method::Notify => Some(Self::notify_code(transfers, &message)),
             Method::Refer if !has_refer_to(&message) => Some(400),
             Method::Refer if referred || !stands => Some(491),
             Method::Info => Some(info_code(&message)),
-            Method::Options | Method::Prack => Some(200),
+            Method::Options => Some(200),
             Method::Invite | Method::Update if !is_sdp(&message) => Some(415),
             Method::Update if !has_body => Some(200),
             Method::Invite | Method::Update if offering => Some(491),
@@ -130,11 +129,15 @@ impl UserAgent {
             if stands {
                 call.give_up_at = Some(now + self.config.ring_timeout);
             }
-            self.core
-                .ledger
-                .count(endpoint, |counters| counters.reinvites_received += 1);
             let body = offered.request.body();
             call.offer = Some(offered);
+            if method == Method::Prack {
+                self.on_pracked(now, call_key, Bytes::new());
+            } else {
+                self.core
+                    .ledger
+                    .count(endpoint, |counters| counters.reinvites_received += 1);
+            }
             self.arm(call_key);
             self.call_event(now, call_key, CallEvent::Offer { body });
             return;
@@ -152,8 +155,8 @@ impl UserAgent {
             let granted = call.and_then(|call| self.granted(call, &offered.request));
             self.session_granted(now, call_key, granted, false);
         }
-        if acknowledges && (code == 200 || code == 488) {
-            let body = if code == 200 {
+        if acknowledges && prack_code == Some(code) {
+            let body = if code == 200 && is_sdp(&offered.request) {
                 offered.request.body()
             } else {
                 Bytes::new()
