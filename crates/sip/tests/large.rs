@@ -170,6 +170,80 @@ fn the_rest_of_the_call_goes_where_its_next_hop_says() {
     }
 }
 
+/// A route set that makes the requests of a dialog too large for UDP, by the peer or another.
+fn far(host: &str) -> String {
+    let fill = "x".repeat(400);
+    let route = |n| format!("Record-Route: <sip:192.0.2.{n};lr;fill={fill}>\r\n");
+    let routes: String = (60..63).map(route).collect();
+    format!("{routes}Record-Route: <sip:{host};lr>\r\n")
+}
+
+/// The ACK to a 2xx is a request of its own, without a transaction that would notice its loss: one
+/// that is too large for UDP goes by the connection that the INVITE was answered by.
+#[test]
+fn a_large_ack_goes_by_the_connection_of_its_invite() {
+    for (size, lines, transport) in [
+        (1400, far("192.0.2.50"), Transport::Tcp),
+        (1400, String::new(), Transport::Udp),
+        // Nothing is known of a connection.
+        (1300, far("192.0.2.50"), Transport::Udp),
+    ] {
+        let mut one = One::new(true, size);
+        one.call();
+        let (by, invite) = one.one();
+        one.hear(by, &ok(&invite, &lines));
+        let (by, ack) = one.one();
+        assert_eq!(by, transport, "{size} {lines}");
+        assert_eq!(via(&ack).0, transport.as_str());
+        assert_eq!(ack.as_bytes().len() > 1300, !lines.is_empty());
+        // Each 2xx that asks for it gets it by the same way.
+        one.hear(Transport::Tcp, &ok(&invite, &lines));
+        let (by, again) = one.one();
+        assert_eq!((by, again.as_bytes()), (transport, ack.as_bytes()));
+    }
+}
+
+#[test]
+fn a_large_ack_goes_by_udp_once_the_connection_is_gone() {
+    let lines = far("192.0.2.50");
+    let mut one = One::new(true, 1400);
+    one.call();
+    let (_, invite) = one.one();
+    one.hear(Transport::Tcp, &ok(&invite, &lines));
+    let (_, ack) = one.one();
+    one.fail(Transport::Tcp);
+    assert_eq!(one.sent().len(), 0, "the peer may have it");
+    one.hear(Transport::Udp, &ok(&invite, &lines));
+    let (by, again) = one.one();
+    assert_eq!((by, &*via(&again).0), (Transport::Udp, "UDP"));
+    assert_eq!(via(&again).1, via(&ack).1);
+    // The next call does not take it for open.
+    one.call();
+    let (by, invite) = one.one();
+    assert_eq!(by, Transport::Tcp);
+    one.fail(Transport::Tcp);
+    one.sent();
+    one.hear(Transport::Udp, &ok(&invite, &lines));
+    assert_eq!(kinds(&one.sent()), [(Transport::Udp, "ACK".to_owned())]);
+}
+
+#[test]
+fn a_large_ack_to_a_next_hop_without_connection_goes_by_udp() {
+    let lines = far("192.0.2.50:5070");
+    let mut one = One::new(true, 1400);
+    one.call();
+    let (_, invite) = one.one();
+    one.hear(Transport::Tcp, &ok(&invite, &lines));
+    let Some(Output::Transmit(transmit)) = std::iter::from_fn(|| one.ua.poll_output())
+        .find(|output| matches!(output, Output::Transmit(_)))
+    else {
+        panic!("no ACK");
+    };
+    assert!(transmit.bytes.starts_with(b"ACK ") && transmit.bytes.len() > 1300);
+    assert_eq!(transmit.flow.transport, Transport::Udp);
+    assert_eq!(transmit.flow.remote, addr("192.0.2.50:5070"));
+}
+
 #[test]
 fn a_refusal_is_acknowledged_and_an_invite_cancelled_by_the_same_connection() {
     let mut one = One::new(true, 1400);

@@ -14,14 +14,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use self::large::Large;
+use self::large::{Large, tcp};
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
 use super::key::ClientKey;
 use super::server::ServerMachine;
 use crate::compose;
 use crate::core::{Core, TimerKey};
 use crate::counters::{EndpointKey, class_index};
-use crate::flow::{Flow, LocalId, Transport};
+use crate::flow::{Flow, LocalId};
 use crate::message::{Essentials, Message, Method};
 use crate::own_map::OwnMap;
 use crate::timers::Deadline;
@@ -116,11 +116,21 @@ struct Client {
     flow: Flow,
     /// The request; once answered, what acknowledges the refusal of an INVITE.
     message: Bytes,
-    /// The ACKs to the 2xx of an INVITE, by To tag.
-    acks: Vec<(Bytes, Flow, Bytes)>,
+    acks: Vec<Ack>,
     /// It goes by TCP for its size alone, and by UDP where there is no TCP.
     large: bool,
     deadline: Deadline,
+}
+
+/// The ACK to the 2xx of an INVITE.
+#[derive(Debug)]
+struct Ack {
+    /// To tag of the 2xx.
+    tag: Bytes,
+    flow: Flow,
+    message: Bytes,
+    /// It goes by TCP for its size alone.
+    large: bool,
 }
 
 #[derive(Debug)]
@@ -148,13 +158,8 @@ impl Transactions {
         let (method, message) = request;
         let (owner, endpoint) = owner;
         let large = self.large.by_tcp(now, flow, &message);
-        let transport = if large {
-            Transport::Tcp
-        } else {
-            flow.transport
-        };
-        let flow = Flow { transport, ..flow };
-        let message = compose::over(message, transport);
+        let flow = if large { tcp(flow) } else { flow };
+        let message = compose::over(message, flow.transport);
         core.send(flow, message.clone(), endpoint);
         let reliable = flow.transport.is_reliable();
         let machine = ClientMachine::new(now, method == Method::Invite, reliable);
@@ -195,10 +200,27 @@ impl Transactions {
         }
     }
 
-    /// Keeps the ACK to a 2xx, to be sent again with each duplicate of the 2xx.
-    pub(crate) fn keep_ack(&mut self, key: ClientKey, tag: Bytes, flow: Flow, ack: Bytes) {
+    /// Sends the ACK to the 2xx with this To tag of an INVITE, again with each duplicate of the 2xx.
+    /// One that is too large for UDP goes by a connection that is open.
+    pub(crate) fn acknowledge(
+        &mut self,
+        core: &mut Core,
+        key: ClientKey,
+        tag: Bytes,
+        (flow, message): (Flow, Bytes),
+        endpoint: Option<EndpointKey>,
+    ) {
+        let large = self.large.ack_by_tcp(flow, &message);
+        let flow = if large { tcp(flow) } else { flow };
+        let message = compose::over(message, flow.transport);
+        core.send(flow, message.clone(), endpoint);
         if let Some(client) = self.clients.get_mut(&key) {
-            client.acks.push((tag, flow, ack));
+            client.acks.push(Ack {
+                tag,
+                flow,
+                message,
+                large,
+            });
         }
     }
 
@@ -219,6 +241,9 @@ impl Transactions {
         let endpoint = client.endpoint;
         core.ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
+        if client.large {
+            self.large.heard(client.flow);
+        }
         let action = client.machine.on_response(now, status);
         let next = client.machine.next();
         client
@@ -244,8 +269,8 @@ impl Transactions {
             }
             OnResponse::Another2xx => {
                 let tag = essentials.to.tag().unwrap_or_default();
-                match client.acks.iter().find(|(known, ..)| *known == tag) {
-                    Some((_, flow, ack)) => core.resend(*flow, ack.clone(), endpoint),
+                match client.acks.iter().find(|ack| ack.tag == tag) {
+                    Some(ack) => core.resend(ack.flow, ack.message.clone(), endpoint),
                     None if client.acks.len() < MAX_FORKS => {
                         core.ledger.count(endpoint, |counters| {
                             counters.responses_received[class_index(status)] += 1;

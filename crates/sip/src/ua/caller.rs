@@ -265,8 +265,9 @@ impl UserAgent {
         self.accepted_within(key, Method::Invite, outgoing.flow.remote, message);
         let ack = self.compose_within(key, Method::Ack, ack_key, cseq, &authorization);
         if let Some((flow, ack)) = ack {
-            self.core.send(flow, ack.clone(), endpoint);
-            self.transactions.keep_ack(client, tag.clone(), flow, ack);
+            let (tag, ack) = (tag.clone(), (flow, ack));
+            self.transactions
+                .acknowledge(&mut self.core, client, tag, ack, endpoint);
         }
         self.leave_branches(now, key, Some(&tag));
         self.call_event(now, key, CallEvent::Answered { body });

@@ -89,9 +89,9 @@ impl UserAgent {
         let ack = self.compose_in_dialog(&dialog, Method::Ack, ack_key, number, &none);
         let bye = self.compose_in_dialog(&dialog, Method::Bye, bye_key, number + MAX_PRACKS, &none);
         if let (Some(ack), Some(bye)) = (ack, bye) {
-            self.core.send(flow, ack.clone(), endpoint);
+            let (tag, ack) = (dialog.remote_tag, (flow, ack));
             self.transactions
-                .keep_ack(client, dialog.remote_tag, flow, ack);
+                .acknowledge(&mut self.core, client, tag, ack, endpoint);
             let owner = (Owner::Orphan, endpoint);
             let request = (Method::Bye, bye);
             self.transactions

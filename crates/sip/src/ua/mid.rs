@@ -372,9 +372,9 @@ impl UserAgent {
         let endpoint = self.calls.get(&key).and_then(|call| call.endpoint);
         let ack = self.compose_within(key, Method::Ack, ack_key, asked.cseq, &asked.authorization);
         if let Some((flow, ack)) = ack {
-            self.core.send(flow, ack.clone(), endpoint);
             let tag = essentials.to.tag().unwrap_or_default();
-            self.transactions.keep_ack(client, tag, flow, ack);
+            self.transactions
+                .acknowledge(&mut self.core, client, tag, (flow, ack), endpoint);
         }
     }
 
