@@ -38,14 +38,16 @@ impl Cores {
         sched_setaffinity(None, &set).unwrap();
     }
 
-    /// The start of a command line that runs on the core under test; by root with precedence over
+    /// The start of a command line that runs on the core under test, and ends with the thread that
+    /// started it, however that ends; by root with precedence over
     /// other programs there, as a container has by its CPU request. Threads of the program stay
     /// equal among themselves.
     pub(crate) fn on_tested(&self) -> Vec<String> {
         // Precedence counts within a session, and between sessions where the kernel groups by them.
         const FIRST: &str = "echo -19 2>/dev/null >/proc/self/autogroup; exec \"$@\"";
         let core = self.tested.to_string();
-        let mut words = vec!["taskset", "--cpu-list", &core];
+        let mut words = vec!["setpriv", "--pdeathsig", "KILL"];
+        words.extend(["taskset", "--cpu-list", &core]);
         if rustix::process::geteuid().is_root() {
             words.extend(["setsid", "nice", "-n", "-19", "sh", "-c", FIRST, "sh"]);
         }

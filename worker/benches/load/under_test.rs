@@ -140,9 +140,7 @@ impl UnderTest {
     /// scheduling takes if that is wanted.
     pub(crate) async fn start(cores: &Cores, scheduling: Scheduling) -> Self {
         // The worker would take the next port, and SIPp would call nobody.
-        UdpSocket::bind((WORKER, 5060)).unwrap_or_else(|error| {
-            panic!("{WORKER}:5060: {error}; is a worker of a killed run left?")
-        });
+        UdpSocket::bind((WORKER, 5060)).unwrap_or_else(|error| panic!("{WORKER}:5060: {error}"));
         let mut gateway = TestGateway::start().await;
         let ports = Ports {
             health: free_port(),
