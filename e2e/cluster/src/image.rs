@@ -1,6 +1,7 @@
 //! Images without a registry: ordinary Dockerfiles built by buildah, kept as OCI archives in the
 //! cache and built again only when what goes in has changed.
 
+mod debian;
 mod docker;
 
 use std::fs::{self, File};
@@ -14,16 +15,14 @@ use sha2::{Digest, Sha256};
 use crate::process::{output, succeeds};
 use crate::progress::Progress;
 use crate::{layout, tools};
+use debian::{check_glibc, root_file_system};
 
 pub(crate) use docker::docker_archive;
 
 /// What every pod's network namespace hangs on.
 pub(crate) const PAUSE_IMAGE: &str = "docker.io/callmeter/pause:1";
 
-const DEBIAN_SUITE: &str = "bookworm";
 const DEBIAN_IMAGE: &str = "docker.io/library/debian:bookworm-slim";
-/// The C library of `DEBIAN_SUITE`: programs compiled here against a newer one do not start there.
-const DEBIAN_GLIBC: (u32, u32) = (2, 36);
 
 /// What the tests, the demo and users build; `up` makes its own.
 pub(crate) const BUILDABLE: [&str; 5] = ["operator", "gateway", "worker", "peers", "busybox"];
@@ -271,48 +270,6 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// A Debian root file system with the packages listed in `list`, made once per list.
-fn root_file_system(name: &str, list: &Path, progress: &Progress) -> Result<PathBuf> {
-    let text = fs::read_to_string(list).with_context(|| format!("read {}", list.display()))?;
-    let packages = parse_packages(&text);
-    let key = hex::encode(&Sha256::digest(packages.join(","))[..8]);
-    let path = images_dir()?.join(format!("rootfs-{name}-{key}.tar"));
-    if path.exists() {
-        return Ok(path);
-    }
-    progress.step(&format!(
-        "making a Debian root file system with {}",
-        packages.join(", ")
-    ));
-    let fresh = path.with_extension("new.tar");
-    let mut command = Command::new("mmdebstrap");
-    command.args([
-        "--quiet",
-        "--variant=minbase",
-        "--aptopt=Acquire::Retries \"3\"",
-    ]);
-    for excluded in ["man", "info", "locale", "doc"] {
-        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{excluded}/*"));
-    }
-    // Licences stay with what they license.
-    command.arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
-    command
-        .arg(format!("--include={}", packages.join(",")))
-        .arg(DEBIAN_SUITE)
-        .arg(&fresh);
-    output(&mut command)?;
-    fs::rename(&fresh, &path).with_context(|| format!("rename to {}", path.display()))?;
-    Ok(path)
-}
-
-/// One package a line; `#` starts a comment.
-fn parse_packages(text: &str) -> Vec<&str> {
-    text.lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty())
-        .collect()
-}
-
 /// Buildah on a store of our own, so that the machine's images stay as they are.
 fn buildah() -> Result<Command> {
     let store = layout::cache()?.join("buildah");
@@ -324,24 +281,6 @@ fn buildah() -> Result<Command> {
         .arg(store.join("run"));
     command.args(["--storage-driver", "vfs"]);
     Ok(command)
-}
-
-fn check_glibc() -> Result<()> {
-    let text = output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
-    let version = text.trim().rsplit(' ').next().unwrap_or_default();
-    let mut numbers = version
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found > DEBIAN_GLIBC {
-        bail!(
-            "programs compiled here need glibc {version}, the images have {}.{} (Debian {DEBIAN_SUITE}); \
-             compile on Debian 12, or build the images with docker and name them by IMAGES",
-            DEBIAN_GLIBC.0,
-            DEBIAN_GLIBC.1
-        );
-    }
-    Ok(())
 }
 
 fn images_source() -> PathBuf {
@@ -386,14 +325,6 @@ fn is_newer(file: &Path, than: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn package_lists_have_comments() {
-        assert_eq!(
-            parse_packages("# why\ncurl # health check\n\n dnsutils\n"),
-            ["curl", "dnsutils"]
-        );
-    }
 
     #[test]
     fn unknown_image_is_refused_with_the_names_there_are() {
