@@ -91,18 +91,23 @@ fn worker(gateway: &TestGateway, ip: &str) -> Worker {
 }
 
 async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
-    run_as(algorithm, transport, caller_password, |callers| callers).await
+    run_as(algorithm, transport, caller_password, false, |callers| {
+        callers
+    })
+    .await
 }
 
-/// The same with callers that are changed.
+/// The same with a registrar that keeps the flows of registrations or not, and callers that are
+/// changed.
 async fn run_as(
     algorithm: &str,
     transport: &str,
     caller_password: &str,
+    outbound: bool,
     change: impl FnOnce(Group) -> Group,
 ) -> Option<(Told, String)> {
     let own = certificates(&["pbx.test"], false);
-    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD).await?;
+    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD, outbound).await?;
     let mut gateway = TestGateway::start().await;
     let worker = worker(&gateway, "127.0.0.1");
     let mut peer = gateway.welcome().await;
@@ -135,7 +140,7 @@ fn options_rtts(told: &Told, group: &str) -> Vec<(u32, f64)> {
 /// The same with the callees on one worker and the callers on another, each at its own address.
 async fn run_apart(algorithm: &str, transport: &str) -> Option<(Told, String)> {
     let own = certificates(&["pbx.test"], false);
-    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD).await?;
+    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD, false).await?;
     let mut gateway = TestGateway::start().await;
     let first = worker(&gateway, "127.0.0.2");
     let mut one = gateway.welcome().await;
@@ -338,16 +343,24 @@ async fn two_workers_call_each_other_over_tls() {
     calls_apart("tls").await;
 }
 
+/// The messages that the worker has sent, or received, each with what follows in the log.
+fn messages<'a>(log: &'a str, way: &str) -> impl Iterator<Item = &'a str> {
+    let begin = format!("SIP {way}");
+    let found: Vec<_> = log.match_indices(&begin).map(|(at, _)| at).collect();
+    found
+        .into_iter()
+        .map(|at| log[at..].get(..1200).unwrap_or(&log[at..]))
+}
+
 /// How often the worker has sent a request of a call, by the transport in Via.
 fn sent(log: &str, method: &str, transport: &str) -> usize {
     let request = format!("{method} sip:b");
     let via = format!("Via: SIP/2.0/{transport} ");
-    let messages = log.split("SIP sent").skip(1);
     let mine = |sent: &&str| {
         let head = &sent[..sent.len().min(300)];
         head.contains(&request) && head.contains(&via)
     };
-    messages.filter(mine).count()
+    messages(log, "sent").filter(mine).count()
 }
 
 /// RFC 3261 §18.1.1. Kamailio's Record-Route asks for the rest of the call by TCP as well.
@@ -362,7 +375,7 @@ async fn large_invites_of_udp_groups_go_by_tcp_unless_told_otherwise() {
             }),
             ..callers
         };
-        let Some((told, log)) = run_as("MD5", "udp", PASSWORD, large).await else {
+        let Some((told, log)) = run_as("MD5", "udp", PASSWORD, false, large).await else {
             return;
         };
         assert_eq!(told.failed(), Vec::<String>::new());
@@ -378,6 +391,36 @@ async fn large_invites_of_udp_groups_go_by_tcp_unless_told_otherwise() {
         for (method, count) in [("INVITE", invites), ("ACK", invites), ("BYE", calls)] {
             assert_eq!(sent(&log, method, by), count, "{method} by {by}");
             assert_eq!(sent(&log, method, other), 0, "{method} by {other}");
+        }
+    }
+}
+
+/// RFC 5626: the registrar keeps the connection, so that calls come by it and stay on it.
+#[tokio::test]
+async fn registrations_over_tcp_keep_their_flow() {
+    for outbound in [true, false] {
+        let unchanged = |callers| callers;
+        let Some((told, log)) = run_as("MD5", "tcp", PASSWORD, outbound, unchanged).await else {
+            return;
+        };
+        assert_called("MD5", &told, &log);
+        let with = |way: &str, all: &[&str]| {
+            let has = |message: &&str| all.iter().all(|part| message.contains(part));
+            messages(&log, way).filter(has).count()
+        };
+        let twice = 2 * ENDPOINTS as usize;
+        let named = with(
+            "sent",
+            &["REGISTER sip:pbx.test", ";reg-id=1;+sip.instance="],
+        );
+        assert!(named >= twice, "{named}");
+        let promises = ["200 OK", "Require: outbound", "Flow-Timer: 25"];
+        let kept = with("received", &promises);
+        let kept_calls = with("sent", &["INVITE sip:b", ";ob>"]);
+        if outbound {
+            assert!(kept >= twice && kept_calls >= twice, "{kept} {kept_calls}");
+        } else {
+            assert_eq!((kept, kept_calls), (0, 0));
         }
     }
 }

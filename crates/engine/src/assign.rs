@@ -81,6 +81,8 @@ pub struct Assign {
     pub first: u32,
     /// Number of endpoints, at least 1.
     pub count: u32,
+    /// The run: with the group and the index it names an endpoint to its registrar.
+    pub run: String,
     /// What they do.
     pub role: Role,
     /// Where and how they register.

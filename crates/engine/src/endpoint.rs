@@ -48,6 +48,8 @@ pub(crate) struct Endpoint {
     pub(crate) life: Life,
     /// The registrar holds a binding of it.
     pub(crate) registered: bool,
+    /// Attempts to register in a row that nobody answered.
+    pub(crate) failures: u32,
     /// READY was reported.
     pub(crate) announced: bool,
     /// What it calls; empty: its callee has failed.
@@ -93,6 +95,7 @@ impl Endpoint {
             aor: String::new(),
             life: Life::Waiting,
             registered: false,
+            failures: 0,
             announced: false,
             peer: String::new(),
             current: None,

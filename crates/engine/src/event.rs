@@ -23,6 +23,13 @@ pub enum Output {
         /// The endpoint it is for, where there is one.
         endpoint: Option<EndpointKey>,
     },
+    /// Keep a connection alive whenever nothing has been sent on it for this time.
+    KeepAlive {
+        /// The connection.
+        flow: Flow,
+        /// The time.
+        every: Duration,
+    },
     /// Give a command to the media thread that owns the stream.
     Media(MediaCommand),
     /// Resolve a host name and answer with [`crate::Engine::handle_resolved`].

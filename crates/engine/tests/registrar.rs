@@ -5,7 +5,7 @@ mod common;
 
 use std::net::IpAddr;
 
-use callmeter_engine::{Account, Assign, Outcome, Password, Phase, Role, ShareId, What};
+use callmeter_engine::{Account, Assign, Outcome, Password, Phase, Role, ShareId, Transport, What};
 use callmeter_metrics::id;
 use common::proxy::Proxy;
 use common::{World, ms, secs};
@@ -187,6 +187,31 @@ fn a_lost_registration_is_taken_up_again() {
     });
     let outcome = world.sites[1].endpoints(1)[&0];
     assert_eq!(outcome, Some(Outcome::CompletedWithWarnings));
+}
+
+/// RFC 5626 §4.5: over a connection a registrar that is silent for ten minutes is asked three times
+/// more; over UDP, the control, as soon as an attempt has failed.
+#[test]
+fn a_silent_registrar_is_asked_ever_less_often() {
+    for (transport, attempts) in [(Transport::Tcp, 5..=5), (Transport::Udp, 14..=18)] {
+        let mut world = with_proxy(6);
+        world.proxy.as_mut().unwrap().granted_s = 60;
+        let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
+        plan.duration = secs(700);
+        plan.registrar.transport = transport;
+        if transport == Transport::Tcp {
+            plan.listener.transport = transport;
+            plan.listener.accepts = false;
+        }
+        world.assign(1, plan);
+        world.run_for(secs(1));
+        world.start(1, 1, &[]);
+        assert_eq!(world.sites[1].contacts(1).len(), 1, "{transport}");
+        world.proxy = None;
+        world.run_for(secs(599));
+        let sum = world.sites[1].sum(1, id::REG_ATTEMPTS) as u32;
+        assert!(attempts.contains(&sum), "{sum} attempts by {transport}");
+    }
 }
 
 /// Names that do not resolve, or whose answer never comes, fail by name.

@@ -66,6 +66,11 @@ impl Core {
         }));
     }
 
+    /// A random part of a time.
+    pub(crate) fn up_to(&mut self, time: Duration) -> Duration {
+        time.mul_f64(self.rng.random_range(0.0..=1.0))
+    }
+
     /// A random 80 to 100 % of an interval, so that those who began together do not stay together
     /// (RFC 5626 §4.4.1).
     pub(crate) fn spread(&mut self, interval: Duration) -> Duration {

@@ -32,5 +32,5 @@ pub use ua::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, EndpointConfig, Failure, Held, Incoming,
     Invite, MidTimes, OfferBy, OptionsAnswered, Output, Refer, Refresher, Registered, Registration,
     RegistrationFailed, Reliable, Replaces, SessionTimer, SessionTimerMode, Transmit, UaConfig,
-    UaError, UaEvent, UserAgent,
+    UaError, UaEvent, UserAgent, instance_urn, recovery_wait,
 };

@@ -54,6 +54,7 @@ pub use config::{
     EndpointConfig, Held, Invite, Refresher, Registration, Reliable, SessionTimer,
     SessionTimerMode, UaConfig,
 };
+pub use endpoint::instance_urn;
 pub use error::UaError;
 pub use event::{
     CallEnd, CallEvent, CallKey, CallTimes, EndReason, Failure, Incoming, MidTimes,
@@ -61,6 +62,7 @@ pub use event::{
 };
 pub use offer::OfferBy;
 pub use refer::Refer;
+pub use registered::recovery_wait;
 pub use replaces::Replaces;
 
 /// A SIP user agent without IO: one per signalling shard, for many endpoints.
@@ -91,6 +93,8 @@ pub struct UserAgent {
     /// Key of the tags of stateless responses.
     secret: u64,
     latest: Option<Instant>,
+    /// When the next registration that was lost is made again at the earliest.
+    recovery: Option<Instant>,
 }
 
 /// A listener and who uses it.
@@ -121,6 +125,7 @@ impl UserAgent {
             last_call: 0,
             secret,
             latest: None,
+            recovery: None,
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) fn assign(
             }
         },
         group: message.group,
+        run: message.run,
         first: message.first,
         count: message.count,
         registrar: engine::Registrar {

@@ -310,6 +310,7 @@ impl Shard {
                         self.engine.transport_error(endpoint);
                     }
                 }
+                Output::KeepAlive { flow, every } => self.streams.keep_alive(flow, every),
                 Output::Media(command) => self.media.send(command),
                 Output::Resolve { share, host } => {
                     let question = Question::Host {

@@ -27,22 +27,30 @@ event_route[xhttp:request] {
   xhttp_reply("404", "Not Found", "text/plain", "no such path");
 }"#;
 
+/// What it needs to keep the flows of registrations (RFC 5626); the first before what uses it.
+const OUTBOUND: &str = r#"loadmodule "outbound.so""#;
+const FLOWS: &str = r#"modparam("registrar", "outbound_mode", 1)
+modparam("registrar", "flow_timer", 25)"#;
+
 /// Where it takes large requests of those who use UDP.
 const LARGE: &str = "listen=tcp:127.0.0.1:@PORT@";
 
 /// Kamailio as registrar and proxy of `pbx.test` on a loopback port, with one password for all
-/// users; none if it is not installed.
+/// users; none if it is not installed. `outbound`: it keeps the flows of registrations.
 pub async fn kamailio(
     algorithm: &str,
     transport: &str,
     own: &Certificates,
     password: &str,
+    outbound: bool,
 ) -> Option<(PeerProcess, u16)> {
     let path = program("kamailio")?;
     let port = ports::block().sip_first;
     let folder = tempfile::tempdir().unwrap();
     let template = include_str!("../peers/kamailio.cfg");
     let config = template
+        .replace("@OUTBOUND@", if outbound { OUTBOUND } else { "" })
+        .replace("@FLOWS@", if outbound { FLOWS } else { "" })
         .replace("@LARGE@", if transport == "udp" { LARGE } else { "" })
         .replace("@PORT@", &port.to_string())
         .replace("@ALGORITHM@", algorithm)

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use callmeter_metrics::RowDirection;
 use callmeter_sip::{
     Credentials, EndpointConfig, Failure, Host, Registered, Registration, RegistrationFailed, Uri,
+    instance_urn, recovery_wait,
 };
+use rand::Rng as _;
 
 use super::{Engine, EngineError};
 use crate::assign::{Assign, Located, ShareId, outbound_proxy_uri};
@@ -155,6 +157,7 @@ impl Engine {
             return;
         };
         endpoint.registered = true;
+        endpoint.failures = 0;
         let registering = endpoint.life == Life::Registering;
         self.registration_over(now, id, index, true);
         if !registering {
@@ -184,6 +187,9 @@ impl Engine {
             return;
         };
         let running = matches!(share.stage, Stage::Assigned | Stage::Running);
+        let connected = share.assign.registrar.transport.is_reliable();
+        let lost_flow = matches!(failed.failure, Failure::Timeout | Failure::FlowFailed(_));
+        let random = self.rng.random::<f64>();
         self.registration_over(now, id, index, false);
         let Some(share) = self.shares.get_mut(&id) else {
             return;
@@ -217,7 +223,14 @@ impl Engine {
                 .verdict
                 .raise(outcome, format!("lost its {reason}"));
             if running && endpoint.timer.is_none() {
-                let wait = failed.retry_after.unwrap_or_default().max(REGISTER_AGAIN);
+                // A server that does not answer is asked ever less often.
+                let wait = if connected && lost_flow {
+                    endpoint.failures += 1;
+                    recovery_wait(endpoint.failures, random)
+                } else {
+                    REGISTER_AGAIN
+                };
+                let wait = failed.retry_after.unwrap_or_default().max(wait);
                 self.set_endpoint_timer(id, index, Some(now + wait));
             }
         }
@@ -360,6 +373,11 @@ fn endpoint_config(
             vec![proxy?]
         },
         credentials,
+        instance: Some(instance_urn(&[
+            &share.assign.run,
+            &share.assign.group,
+            &(share.assign.first + index).to_string(),
+        ])),
         auth_in_dialog: share.assign.auth_in_dialog,
         reliable: share.assign.reliable,
         session_timer: share.assign.session_timer,

@@ -119,6 +119,7 @@ impl World {
         Assign {
             share,
             group: format!("group {}", share.0),
+            run: "run".to_owned(),
             first: 0,
             count,
             role,
@@ -340,6 +341,7 @@ impl World {
                     );
                 }
             }
+            Output::KeepAlive { .. } => {}
             Output::Event(event) => site.events.push(event),
             Output::Rows {
                 share,

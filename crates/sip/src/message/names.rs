@@ -112,6 +112,7 @@ header_names! {
     ContentType "Content-Type" "c",
     ContentEncoding "Content-Encoding" "e",
     Expires "Expires" "",
+    FlowTimer "Flow-Timer" "",
     MinExpires "Min-Expires" "",
     WwwAuthenticate "WWW-Authenticate" "",
     ProxyAuthenticate "Proxy-Authenticate" "",

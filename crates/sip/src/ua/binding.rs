@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::auth::Retries;
 use super::redirect::Redirects;
+use super::screen::names_option;
 use crate::message::{HeaderName, Message, NameAddr, Uri};
 use crate::timers::Deadline;
 use crate::transaction::ClientKey;
@@ -12,6 +13,8 @@ use crate::transaction::ClientKey;
 /// Longest lifetime asked for after 423, so that a registrar cannot park us for ever.
 pub(super) const MAX_EXPIRES: u64 = 86_400;
 
+/// The option tag of RFC 5626.
+pub(super) const OUTBOUND: &str = "outbound";
 /// Most URIs kept of a Service-Route.
 const MAX_SERVICE_ROUTE: usize = 8;
 
@@ -27,10 +30,37 @@ pub(super) struct Binding {
     pub(super) service_route: Vec<Uri>,
     /// Whether the last REGISTER was accepted and its lifetime lasts.
     pub(super) stands: bool,
+    /// The server that accepted it.
+    pub(super) server: Option<SocketAddr>,
+    /// Whether it asks for, and has, a flow of its own (RFC 5626).
+    pub(super) outbound: Outbound,
     pub(super) attempt: Option<Attempt>,
     /// Deregister as soon as the REGISTER under way has ended.
     pub(super) unregister_next: bool,
     pub(super) refresh: Deadline,
+}
+
+/// Whether a registrar keeps the flow of a registration (RFC 5626).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Outbound {
+    /// It has not said so.
+    #[default]
+    Unconfirmed,
+    /// It does.
+    Confirmed,
+    /// The first proxy on the way cannot (439, §4.2.1): it is not asked for again.
+    Impossible,
+}
+
+impl Outbound {
+    /// What a 2xx makes of it (RFC 5626 §4.2.1).
+    pub(super) fn accepted(self, message: &Message) -> Self {
+        match self {
+            Self::Impossible => self,
+            _ if names_option(message, HeaderName::Require, OUTBOUND) => Self::Confirmed,
+            _ => Self::Unconfirmed,
+        }
+    }
 }
 
 /// A REGISTER under way.

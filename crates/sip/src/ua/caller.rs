@@ -139,7 +139,7 @@ impl UserAgent {
             to: &outgoing.to,
             call_id: outgoing.call_id.as_bytes(),
             cseq: outgoing.cseq,
-            contact: Some(&endpoint.contact),
+            contact: Some(endpoint.contact_within()),
             expires: None,
             authorization: &outgoing.authorization,
             more: &|builder| {

@@ -53,6 +53,10 @@ pub struct EndpointConfig {
     pub backups: Vec<SocketAddr>,
     /// Preloaded Route set of REGISTER and INVITE: the outbound proxy, if one is configured.
     pub route: Vec<Uri>,
+    /// A URN that names the endpoint for ever (RFC 5626 §4.1), `urn:uuid:…`: over connections it
+    /// registers as an outbound client, which the registrar reaches by the connection it registers
+    /// with. `None`: it registers its address alone.
+    pub instance: Option<String>,
     /// Digest credentials.
     pub credentials: Option<Credentials>,
     /// Answers challenges of the account's realm within every dialog, whoever started it and
@@ -145,6 +149,7 @@ impl EndpointConfig {
             next_hop: None,
             backups: Vec::new(),
             route: Vec::new(),
+            instance: None,
             credentials: None,
             auth_in_dialog: false,
             follow_redirects: false,

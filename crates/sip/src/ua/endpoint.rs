@@ -1,7 +1,9 @@
 //! An endpoint: how it names itself.
 
+use sha2::{Digest, Sha256};
+
 use super::auth::{LearntRealm, Sessions};
-use super::binding::Binding;
+use super::binding::{Binding, Outbound};
 use super::config::EndpointConfig;
 use crate::flow::Listener;
 use crate::message::Uri;
@@ -15,6 +17,10 @@ pub(super) struct Endpoint {
     pub(super) from: Vec<u8>,
     /// Contact value.
     pub(super) contact: Vec<u8>,
+    /// The same in dialogs that are to stay on the flow of the registration (RFC 5626 §4.3).
+    contact_on_flow: Vec<u8>,
+    /// Its Contact in a REGISTER if it is an outbound client (RFC 5626 §4.2).
+    outbound: Option<Vec<u8>>,
     pub(super) binding: Option<Binding>,
     /// With the configured next hop.
     pub(super) sessions: Sessions,
@@ -38,11 +44,19 @@ impl Endpoint {
         }
         from.extend_from_slice(&[b"<", config.aor.as_bytes(), b">"].concat());
         let contact = contact(listener, &user);
+        let uri = listener.uri(&user);
+        let connected = listener.transport.is_reliable();
+        let instance = config.instance.as_ref().filter(|_| connected);
+        let outbound = instance.map(|instance| {
+            format!("<{uri}>;reg-id=1;+sip.instance=\"<{instance}>\"").into_bytes()
+        });
         Self {
             config,
             user,
             from,
             contact,
+            contact_on_flow: format!("<{uri};ob>").into_bytes(),
+            outbound,
             binding: None,
             sessions: Sessions::default(),
             learnt: None,
@@ -51,6 +65,22 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// Contact in dialogs.
+    pub(super) fn contact_within(&self) -> &[u8] {
+        match &self.binding {
+            Some(binding) if binding.outbound == Outbound::Confirmed => &self.contact_on_flow,
+            _ => &self.contact,
+        }
+    }
+
+    /// Contact of a REGISTER; the second: it asks for a flow of its own.
+    pub(super) fn contact_of_register(&self, outbound: Outbound) -> (&[u8], bool) {
+        match &self.outbound {
+            Some(contact) if outbound != Outbound::Impossible => (&contact[..], true),
+            _ => (&self.contact[..], false),
+        }
+    }
+
     /// The Route set of a request that starts something: the configured proxy, then what the
     /// registrar wants on the way (RFC 3608 §6.1).
     pub(super) fn routes(&self) -> Vec<Uri> {
@@ -67,6 +97,29 @@ impl Endpoint {
         routes.extend_from_slice(&service[usize::from(known)..]);
         routes
     }
+}
+
+/// A URN that names one instance of a user agent (RFC 5626 §4.1): the same for the same words, each
+/// time. It has the form of a UUID of version 4.
+pub fn instance_urn(words: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for word in words {
+        hasher.update(word.len().to_be_bytes());
+        hasher.update(word);
+    }
+    let hash = hasher.finalize();
+    let mut id: [u8; 16] = std::array::from_fn(|index| hash[index]);
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    let hex = hex::encode(id);
+    let (a, b, c, d, e) = (
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    );
+    format!("urn:uuid:{a}-{b}-{c}-{d}-{e}")
 }
 
 /// A Contact value on a listener.

@@ -50,6 +50,14 @@ pub enum UaEvent {
         /// Whether the registrar answered 2xx.
         confirmed: bool,
     },
+    /// A registrar that keeps a flow says how often it wants to hear something on it (RFC 5626
+    /// §3.5): a keep-alive is due after this time of silence.
+    FlowTimer {
+        /// The flow.
+        flow: Flow,
+        /// A random 80 to 100 % of what it says.
+        every: Duration,
+    },
     /// An OPTIONS of [`super::UserAgent::options`] ended.
     OptionsAnswered(OptionsAnswered),
     /// An INVITE arrived that starts a call; answered with

@@ -34,7 +34,7 @@ impl UserAgent {
     /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint, but
     /// those that went by TCP for their size alone go by UDP (§18.1.1); calls that stand go on.
     /// Where peers cannot connect to us, the endpoints registered by it register again, which makes
-    /// another connection. `reason` is for people.
+    /// another connection: within a second, later if many do. `reason` is for people.
     pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {
         let now = self.clock(now);
         self.fail_flow(now, flow, reason);

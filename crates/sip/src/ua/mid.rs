@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::auth::{Challenged, Retries};
 use super::call::{Call, State};
+use super::endpoint::Endpoint;
 use super::event::{CallKey, EndReason, MidTimes};
 use super::offer::{Glare, MAX_GLARES};
 use super::refer::{Referral, Transfer};
@@ -219,7 +220,7 @@ impl UserAgent {
         // INFO and PRACK do not refresh the target (RFC 6086 §4.2.1).
         let contact = match asked.method {
             Method::Info => None,
-            _ => endpoint.map(|endpoint| &endpoint.contact[..]),
+            _ => endpoint.map(Endpoint::contact_within),
         };
         let draft = Draft {
             method: asked.method,

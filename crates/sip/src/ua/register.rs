@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::auth::{Challenged, Retries, Verdict};
-use super::binding::{Attempt, Binding, MAX_EXPIRES, Purpose, granted, service_route};
+use super::binding::{
+    Attempt, Binding, MAX_EXPIRES, OUTBOUND, Outbound, Purpose, granted, service_route,
+};
 use super::config::Registration;
-use super::event::Failure;
+use super::event::{Failure, UaEvent};
 use super::failover::UNAVAILABLE;
 use super::redirect::{Redirects, redirect};
 use super::{UaError, UserAgent};
@@ -48,6 +50,8 @@ impl UserAgent {
                     cseq: 0,
                     service_route: Vec::new(),
                     stands: false,
+                    server: None,
+                    outbound: Outbound::default(),
                     attempt: None,
                     unregister_next: false,
                     refresh: Deadline::default(),
@@ -175,6 +179,7 @@ impl UserAgent {
                 Purpose::Unregister => 0,
                 Purpose::Register | Purpose::Refresh => binding.expires,
             };
+            let (contact, outbound) = endpoint.contact_of_register(binding.outbound);
             let message = Draft {
                 method: Method::Register,
                 uri,
@@ -185,10 +190,14 @@ impl UserAgent {
                 to: &endpoint.from,
                 call_id: binding.call_id.as_bytes(),
                 cseq: binding.cseq,
-                contact: Some(&endpoint.contact),
+                contact: Some(contact),
                 expires: Some(expires),
                 authorization: &authorization,
-                more: &compose::no_more,
+                more: &|builder| {
+                    if outbound {
+                        builder.header(HeaderName::Supported, OUTBOUND.as_bytes());
+                    }
+                },
                 product: &self.config.product,
                 content_type: compose::SDP,
                 body: b"",
@@ -266,9 +275,22 @@ impl UserAgent {
                 binding.expires = wanted;
             }
         }
+        if status == 439 && binding.outbound != Outbound::Impossible {
+            // RFC 5626 §11.6: the way there lacks what the registrar has.
+            again = endpoint.contact_of_register(binding.outbound).1;
+            binding.outbound = Outbound::Impossible;
+        }
         if (200..300).contains(&status) {
             endpoint.accepted(Method::Register, flow.remote, message);
             binding.service_route = service_route(message);
+            binding.outbound = binding.outbound.accepted(message);
+            let timer = message.seconds(HeaderName::FlowTimer);
+            if let Some(timer) = timer.filter(|timer| !timer.is_zero())
+                && binding.outbound == Outbound::Confirmed
+            {
+                let every = self.core.spread(timer);
+                self.core.event(UaEvent::FlowTimer { flow, every });
+            }
         }
         if (300..600).contains(&status) && !again && endpoint.config.follow_redirects {
             again = redirect(

@@ -32,7 +32,7 @@ impl UserAgent {
         builder.copy(request, HeaderName::RecordRoute);
         match call.endpoint.and_then(|key| self.endpoints.get(&key)) {
             Some(endpoint) => {
-                builder.header(HeaderName::Contact, &endpoint.contact);
+                builder.header(HeaderName::Contact, endpoint.contact_within());
             }
             None => {
                 if let Some(listener) = self.listeners.get(&call.local) {

@@ -23,8 +23,8 @@ pub(super) trait Carrier: Send {
     /// Goes on with what else comes before messages; true once it is done.
     fn upgrade(&mut self) -> Result<bool, Broken>;
 
-    /// Takes the messages that have come; true: there may be more.
-    fn read(&mut self, messages: &mut Vec<Bytes>, buffer: &mut Vec<u8>) -> Result<bool, Broken>;
+    /// Takes the messages that have come.
+    fn read(&mut self, messages: &mut Vec<Bytes>, buffer: &mut Vec<u8>) -> Result<Heard, Broken>;
 
     /// Puts a message behind what waits to be written.
     fn queue(&mut self, message: Bytes) -> Result<(), Broken>;
@@ -40,6 +40,15 @@ pub(super) trait Carrier: Send {
 
     /// Says goodbye where there is a way to, as far as that goes without waiting.
     fn close(&mut self);
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// The peer said something.
+    pub(super) any: bool,
+    /// There may be more.
+    pub(super) more: bool,
 }
 
 /// Why a connection is of no use any more.

@@ -15,6 +15,8 @@ use super::carrier::{Broken, Carrier};
 pub(super) const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long the rest of a message may take to come, once some of it has.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
+/// How long a peer that keeps the flow may take to answer a keep-alive (RFC 5626 §4.4.1).
+const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub(super) struct Connection {
     /// How long the TLS handshake took.
     handshake: Option<Duration>,
     keep_alive: Option<Duration>,
+    /// The peer has promised to answer keep-alives.
+    kept: bool,
+    /// Since when one of them has no answer.
+    pinged: Option<Instant>,
     /// When bytes were last written, or the last keep-alive was given to be.
     sent: Instant,
     /// Since when a message has been coming in.
@@ -82,6 +88,8 @@ impl Connection {
             established: None,
             handshake: None,
             keep_alive,
+            kept: false,
+            pinged: None,
             sent: now,
             half_since: None,
             ending: None,
@@ -104,6 +112,13 @@ impl Connection {
     /// Puts a message behind what waits to be written.
     pub(super) fn queue(&mut self, message: Bytes) -> Result<(), Broken> {
         self.carrier.queue(message)
+    }
+
+    /// The peer keeps the flow and wants to hear something this often: it answers keep-alives, or
+    /// is gone (RFC 5626 §4.4.1).
+    pub(super) fn keep_alive(&mut self, every: Duration) {
+        self.keep_alive = Some(every);
+        self.kept = true;
     }
 
     /// Says goodbye where there is a way to.
@@ -144,9 +159,12 @@ impl Connection {
         // A message that follows a whole one has its own time.
         let since = self.half_since.filter(|_| turn.messages.is_empty());
         let within = self.carrier.is_within_message();
+        if read.as_ref().is_ok_and(|heard| heard.any) {
+            self.pinged = None;
+        }
         self.half_since = within.then(|| since.unwrap_or(now));
         let written = self.write(now);
-        match read.and_then(|more| written.map(|()| more)) {
+        match read.and_then(|heard| written.map(|()| heard.more)) {
             Err(broken) if !turn.messages.is_empty() => {
                 self.ending = Some(broken);
                 turn.more = true;
@@ -162,7 +180,8 @@ impl Connection {
             Stage::Open => {
                 let keep_alive = self.keep_alive.map(|interval| self.sent + interval);
                 let message = self.half_since.map(|since| since + MESSAGE_WITHIN);
-                [keep_alive, message].into_iter().flatten().min()
+                let pong = self.pinged.map(|since| since + PONG_WITHIN);
+                [keep_alive, message, pong].into_iter().flatten().min()
             }
             Stage::Connecting | Stage::Handshaking | Stage::Upgrading => {
                 Some(self.begun + OPEN_WITHIN)
@@ -183,8 +202,14 @@ impl Connection {
             Stage::Open if half.is_some_and(|since| since + MESSAGE_WITHIN <= now) => {
                 ("the peer's message: no end", MESSAGE_WITHIN, true)
             }
+            Stage::Open if self.pinged.is_some_and(|since| since + PONG_WITHIN <= now) => {
+                ("keep-alive: no answer", PONG_WITHIN, false)
+            }
             Stage::Open => {
                 self.carrier.ping()?;
+                if self.kept {
+                    self.pinged.get_or_insert(now);
+                }
                 // A peer that takes nothing is not asked again before its time.
                 self.sent = now;
                 return self.write(now);

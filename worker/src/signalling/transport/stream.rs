@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use callmeter_sip::{Frame, Framer, PING, PONG};
 
 use super::{
-    carrier::{Broken, Carrier, MOST_QUEUED},
+    carrier::{Broken, Carrier, Heard, MOST_QUEUED},
     wire::Wire,
 };
 
@@ -53,16 +53,18 @@ impl Carrier for Stream {
         Ok(true)
     }
 
-    fn read(&mut self, messages: &mut Vec<Bytes>, buffer: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn read(&mut self, messages: &mut Vec<Bytes>, buffer: &mut Vec<u8>) -> Result<Heard, Broken> {
+        let mut heard = Heard::default();
         buffer.resize(CHUNK, 0);
         for _ in 0..BURST {
             let length = match self.wire.read(buffer) {
                 Ok(0) => return Err(Broken::closed()),
                 Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
+            heard.any = true;
             self.framer.push(&buffer[..length]);
             loop {
                 match self.framer.next_frame() {
@@ -76,7 +78,8 @@ impl Carrier for Stream {
                 }
             }
         }
-        Ok(true)
+        heard.more = true;
+        Ok(heard)
     }
 
     fn queue(&mut self, message: Bytes) -> Result<(), Broken> {

@@ -166,6 +166,16 @@ impl Streams {
         }
     }
 
+    /// Changes how long a connection may be idle until it is kept alive.
+    pub(in crate::signalling) fn keep_alive(&mut self, flow: Flow, every: Duration) {
+        if let Some(&token) = self.by_flow.get(&flow)
+            && let Some(connection) = self.connections.get_mut(&token)
+        {
+            connection.keep_alive(every);
+            self.arm(token);
+        }
+    }
+
     /// A descriptor of ours is ready.
     pub(in crate::signalling) fn ready(&mut self, now: Instant, poller: &Poller, token: u64) {
         match self.listeners.get(&token) {

@@ -18,7 +18,7 @@ use tungstenite::{
 };
 
 use super::{
-    carrier::{Broken, Carrier, MOST_QUEUED},
+    carrier::{Broken, Carrier, Heard, MOST_QUEUED},
     wire::Wire,
 };
 
@@ -163,16 +163,18 @@ impl Carrier for Web {
         Ok(true)
     }
 
-    fn read(&mut self, messages: &mut Vec<Bytes>, _: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn read(&mut self, messages: &mut Vec<Bytes>, _: &mut Vec<u8>) -> Result<Heard, Broken> {
+        let mut heard = Heard::default();
         for _ in 0..BURST {
             let State::Open(open) = &mut self.state else {
                 return Err(Broken::because(NOT_OPEN));
             };
             let message = match open.read() {
                 Ok(message) => message,
-                Err(error) if would_block(&error) => return Ok(false),
+                Err(error) if would_block(&error) => return Ok(heard),
                 Err(error) => return Err(broken(error)),
             };
+            heard.any = true;
             match message {
                 Message::Text(text) => self.take(text.into(), messages)?,
                 Message::Binary(bytes) => self.take(bytes, messages)?,
@@ -181,7 +183,8 @@ impl Carrier for Web {
                 Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
             }
         }
-        Ok(true)
+        heard.more = true;
+        Ok(heard)
     }
 
     fn queue(&mut self, message: Bytes) -> Result<(), Broken> {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use callmeter_engine::{LocalId, Transport};
-use callmeter_sip::PING;
+use callmeter_sip::{PING, PONG};
 
 use super::{
     super::{carrier::MOST_QUEUED, stream::Stream, wire::Wire},
@@ -78,13 +78,39 @@ fn an_idle_connection_is_kept_alive_once_per_interval() {
     far.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, PING);
 
+    // It has promised no answer.
+    assert!(connection.timeout(now + interval * 2).is_ok());
+    far.read_exact(&mut bytes).unwrap();
+
     // A peer that reads nothing is asked once per interval, too.
     let stuffing = Bytes::from(vec![0; MOST_QUEUED / 2 + 1]);
-    let mut at = now + interval;
+    let mut at = now + interval * 2;
     while connection.queue(stuffing.clone()).is_ok() {
         connection.turn(at, &mut Vec::new()).ok().unwrap();
     }
     at += interval;
     assert!(connection.timeout(at).is_ok());
     assert_eq!(connection.next(), Some(at + interval));
+}
+
+/// RFC 5626 §4.4.1: who keeps the flow answers keep-alives, or has lost it.
+#[test]
+fn a_kept_connection_is_over_when_a_keep_alive_has_no_answer() {
+    let interval = Duration::from_secs(30);
+    let (mut connection, mut far, now) = open(None);
+    connection.keep_alive(interval);
+    let first = now + interval;
+    assert!(connection.timeout(first).is_ok());
+    assert_eq!(connection.next(), Some(first + PONG_WITHIN));
+    far.write_all(PONG).unwrap();
+    turns(&mut connection, first, |c, _| c.pinged.is_none());
+    assert_eq!(connection.next(), Some(first + interval));
+
+    let second = first + interval;
+    assert!(connection.timeout(second).is_ok());
+    let due = connection.next().unwrap();
+    assert_eq!(due, second + PONG_WITHIN);
+    let broken = connection.timeout(due).err().unwrap();
+    assert_eq!(broken.reason, "keep-alive: no answer within 10 s");
+    assert!(!broken.malformed);
 }
