@@ -112,14 +112,8 @@ pub fn instance_urn(words: &[&str]) -> String {
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
     let hex = hex::encode(id);
-    let (a, b, c, d, e) = (
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    );
-    format!("urn:uuid:{a}-{b}-{c}-{d}-{e}")
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|digits| &hex[digits]);
+    format!("urn:uuid:{}", groups.join("-"))
 }
 
 /// A Contact value on a listener.
