@@ -349,7 +349,7 @@ fn messages<'a>(log: &'a str, way: &str) -> impl Iterator<Item = &'a str> {
     let found: Vec<_> = log.match_indices(&begin).map(|(at, _)| at).collect();
     found
         .into_iter()
-        .map(|at| log[at..].get(..1200).unwrap_or(&log[at..]))
+        .map(|at| log[at..].get(..1200).unwrap_or_else(|| &log[at..]))
 }
 
 /// How often the worker has sent a request of a call, by the transport in Via.
