@@ -144,7 +144,7 @@ pub struct Group {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Reliable")]
     pub reliable: Option<Reliable>,
-    /// Header fields added to every INVITE that starts a dialog.
+    /// Header fields added to every INVITE that starts a dialog; at most 16384 bytes in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub headers: Option<Vec<Header>>,

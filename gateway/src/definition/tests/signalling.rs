@@ -184,6 +184,25 @@ fn a_bare_off_is_read_as_kubectl_reads_it() {
     }
 }
 
+/// An INVITE has to fit into a datagram, whatever its headers are: each may be as long as allowed,
+/// not all of them.
+#[test]
+fn headers_have_a_limit_in_all() {
+    let headers = |more: &str| {
+        let longest = "\u{1d11e}".repeat(1023);
+        let mut headers = vec![json!({"name": "X-AA", "value": longest}); 3];
+        headers.push(json!({"name": "X-AA", "value": format!("{longest}{more}")}));
+        read(&json!({"headers": headers}), "demo")
+    };
+    let sizes = headers("").unwrap().headers.into_iter();
+    let sizes = sizes.map(|it| it.name.len() + it.value.len());
+    assert_eq!(sizes.sum::<usize>(), 16_384);
+    assert_eq!(
+        headers("a").unwrap_err(),
+        "groups[0].headers: 16385 bytes; accepted: at most 16384 bytes of names and values"
+    );
+}
+
 /// Material in place of a reference, or anywhere in `tls`.
 #[test]
 fn certificates_and_keys_stand_in_no_definition() {

@@ -9,6 +9,9 @@ use super::{Check, DAY, Role};
 use crate::definition::{Action, Do, Event, Header, SessionTimer, SessionTimerMode, When};
 
 const SESSION_EXPIRES: Duration = Duration::from_secs(1800);
+/// Bytes of the header fields of a group, names and values. With all else it holds, an INVITE then
+/// fits into a datagram of 64 KiB, and its head into the 32 KiB that a worker takes of a stream.
+const HEADERS: usize = 16 * 1024;
 
 impl Check<'_> {
     pub(super) fn answer(&mut self, at: &str, role: Role, answer: Option<&api::Answer>) -> u16 {
@@ -84,6 +87,12 @@ impl Check<'_> {
                     "accepted: at most 1024 characters, none of them a control character",
                 );
             }
+        }
+        let sizes = headers.iter().map(|it| it.name.len() + it.value.len());
+        let bytes: usize = sizes.sum();
+        if bytes > HEADERS {
+            let accepted = format!("at most {HEADERS} bytes of names and values");
+            self.refuse(at, format!("{bytes} bytes; accepted: {accepted}"));
         }
         headers.to_vec()
     }
