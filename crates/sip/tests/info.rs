@@ -94,7 +94,13 @@ fn as_many_as_fit_and_no_longer_than_fits() {
     let long = "x".repeat(8193);
     let sent = net.with(0, |ua, now| ua.info(now, call, DTMF, long));
     assert_eq!(sent, Err(UaError::InfoTooLong(call)));
-    for _ in 0..16 {
+    let kind = format!("text/{}", "x".repeat(252));
+    let sent = net.with(0, |ua, now| ua.info(now, call, &kind, DIGIT));
+    assert_eq!(sent, Err(UaError::InfoTooLong(call)));
+    let longest = "x".repeat(8192);
+    net.with(0, |ua, now| ua.info(now, call, &kind[..256], longest))
+        .unwrap();
+    for _ in 1..16 {
         net.with(0, |ua, now| ua.info(now, call, DTMF, DIGIT))
             .unwrap();
     }
@@ -111,11 +117,15 @@ fn what_is_too_long_or_a_package_is_refused() {
     let mut net = alone(answer_at_once);
     let tag = established(&mut net);
     let long = "x".repeat(8193);
+    let kind = |length: usize| format!("c: text/{}\r\n", "x".repeat(length - 5));
+    let (longest, longer) = (kind(256), kind(257));
     let many = [
         (2, "Info-Package: foo\r\n", "x", "469 INFO"),
         (3, "", &long, "413 INFO"),
         (4, "", &long[1..], "200 INFO"),
         (5, "", "", "200 INFO"),
+        (6, &longest, "", "200 INFO"),
+        (7, &longer, "", "413 INFO"),
     ];
     for (cseq, lines, body, expected) in many {
         let info = Ask {
@@ -133,7 +143,7 @@ fn what_is_too_long_or_a_package_is_refused() {
         .iter()
         .map(|(_, body)| body.len())
         .collect();
-    assert_eq!(heard, [8192, 0]);
+    assert_eq!(heard, [8192, 0, 0]);
 }
 
 #[test]

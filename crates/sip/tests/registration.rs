@@ -121,6 +121,12 @@ fn a_longer_lifetime_is_asked_for_once() {
         ("Min-Expires: 90\r\n", "200 OK", vec!["30", "90"], None),
         ("Min-Expires: 90\r\n", "423 No", vec!["30", "90"], Some(423)),
         ("Min-Expires: 30\r\n", "", vec!["30"], Some(423)),
+        (
+            "Min-Expires: 86400\r\n",
+            "200 OK",
+            vec!["30", "86400"],
+            None,
+        ),
         ("Min-Expires: 86401\r\n", "", vec!["30"], Some(423)),
         ("", "", vec!["30"], Some(423)),
     ] {
@@ -212,6 +218,26 @@ fn the_service_route_is_kept_and_used() {
     answer(&mut net, SERVER, "200 OK", "");
     net.call("sip:b@example.org");
     assert_eq!(routes(&request(&mut net, SERVER)), [own.as_str()]);
+}
+
+/// Of a Service-Route that is longer, eight are kept.
+#[test]
+fn eight_of_a_service_route_are_kept() {
+    for count in [8, 9] {
+        let mut net = net(account("a"));
+        register(&mut net, 0, 60);
+        let lines: Vec<_> = (1..=count)
+            .map(|n| format!("Service-Route: <sip:h{n}@example.org;lr>\r\n"))
+            .collect();
+        let lines = lines.concat();
+        answer(&mut net, SERVER, "200 OK", &lines);
+        net.call("sip:b@example.org");
+        let invite = request(&mut net, SERVER);
+        let routes: Vec<_> = invite.values(HeaderName::Route).collect();
+        let last = format!("<sip:h{}@example.org;lr>", routes.len());
+        assert_eq!(routes.len(), 8, "{count}");
+        assert_eq!(routes.last(), Some(&last.as_bytes()));
+    }
 }
 
 /// A redirection is a refusal, unless the endpoint follows; then digests stay with the next hop.

@@ -320,3 +320,21 @@ proptest::proptest! {
         proptest::prop_assert_eq!(message.split(|byte| *byte == b'\n').count(), 5);
     }
 }
+
+/// An answer is as long as a header field may be, or is not given.
+#[test]
+fn the_longest_answer() {
+    let length = |nonce: usize| {
+        let challenge = format!("Digest realm=\"r\", nonce=\"{}\"", "n".repeat(nonce));
+        let request = Request {
+            method: "INVITE",
+            uri: b"sip:a@h",
+            body: b"",
+        };
+        let value = session(&challenge, "c").answer(&credentials("a", "b"), request);
+        value.map(|value| value.len())
+    };
+    let rest = length(0).unwrap();
+    assert_eq!(length(LONGEST - rest), Some(LONGEST));
+    assert_eq!(length(LONGEST - rest + 1), None);
+}

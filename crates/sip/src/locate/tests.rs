@@ -363,6 +363,42 @@ fn a_zone_without_end_is_left() {
     assert_eq!(asked.len(), 1 + MOST_SERVICES * (1 + MOST_RECORDS) + 1);
 }
 
+/// As many as are followed, and one more: that one is left out.
+#[test]
+fn the_last_ones_followed() {
+    let most = |count: usize| -> Vec<u16> { (0..count as u16).collect() };
+    for more in 0..2 {
+        let mut zone = Zone::default();
+        for n in most(MOST_SERVICES + more) {
+            zone.naptr
+                .push(("h.example", naptr(n, 0, "SIP+D2U", "_s.h.example")));
+        }
+        let (result, asked) = zone.locate(&target("h.example"));
+        assert!(result.is_err());
+        assert_eq!(asked.len(), 1 + MOST_SERVICES + 1);
+
+        let mut zone = Zone::default();
+        for n in most(MOST_RECORDS + more) {
+            zone.srv
+                .push(("_sip._udp.h.example", srv(n, 0, 1 + n, "t.h.example")));
+        }
+        zone.addresses.push(("t.h.example", "192.0.2.1"));
+        let servers = zone.locate(&target("h.example")).0.unwrap().servers;
+        let ports: Vec<_> = servers.iter().map(SocketAddr::port).collect();
+        assert_eq!(ports, (1..=MOST_RECORDS as u16).collect::<Vec<_>>());
+
+        let mut zone = Zone::default();
+        for n in most(MOST_SERVERS + more) {
+            let address: &str = format!("192.0.2.{n}").leak();
+            zone.addresses.push(("h.example", address));
+        }
+        let servers = zone.locate(&target("h.example")).0.unwrap().servers;
+        let last = format!("192.0.2.{}:5060", MOST_SERVERS - 1);
+        assert_eq!(servers.len(), MOST_SERVERS);
+        assert_eq!(servers.last(), Some(&last.parse().unwrap()));
+    }
+}
+
 /// The caller mixes answers up: nothing is found, nothing hangs.
 #[test]
 fn an_answer_to_something_else_is_an_empty_one() {

@@ -74,7 +74,7 @@ pub(crate) enum Response {
         flow: Flow,
         endpoint: Option<EndpointKey>,
     },
-    /// A duplicate, dealt with.
+    /// A duplicate, or of a branch too many: dealt with.
     Absorbed,
     /// No transaction of ours.
     Unknown,
@@ -281,9 +281,11 @@ impl Transactions {
                             endpoint,
                         };
                     }
-                    None => core
-                        .ledger
-                        .count(endpoint, |counters| counters.unexpected += 1),
+                    None => {
+                        core.ledger
+                            .count(endpoint, |counters| counters.unexpected += 1);
+                        return Response::Absorbed;
+                    }
                 }
             }
             OnResponse::AckAgain => core.resend(client.flow, client.message.clone(), endpoint),

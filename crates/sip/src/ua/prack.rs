@@ -38,6 +38,8 @@ pub(super) enum Sequence {
     Next(u32),
     /// One that came before, or before its turn: left alone (§4).
     Ignored,
+    /// Of one early dialog more than are kept: left alone, so that its peer gives it up.
+    TooMany,
 }
 
 impl Outgoing {
@@ -60,7 +62,7 @@ impl Outgoing {
             .position(|branch| branch.dialog.remote_tag == tag);
         if known.is_none() {
             if self.branches.len() >= MAX_BRANCHES {
-                return rseq.map_or(Sequence::Unreliable, |_| Sequence::Ignored);
+                return rseq.map_or(Sequence::Unreliable, |_| Sequence::TooMany);
             }
             let mut dialog = Dialog::of_response(message, essentials, self.flow);
             dialog.local = Bytes::copy_from_slice(&self.from);
@@ -110,6 +112,12 @@ impl UserAgent {
                 self.core.ledger.count(call.endpoint, |counters| {
                     counters.retransmissions_received += 1;
                 });
+                true
+            }
+            Sequence::TooMany => {
+                self.core
+                    .ledger
+                    .count(call.endpoint, |counters| counters.unexpected += 1);
                 true
             }
             Sequence::Next(rseq) => {
