@@ -16,9 +16,10 @@ use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, endp
 use support::{
     certificates::{Certificates, certificates},
     gateway::TestGateway,
-    kamailio::{kamailio, secure},
+    kamailio::{Kamailio, edge, secure},
     ports,
     process::{Worker, environment},
+    registrar,
     run::{Group, Told, assert_complete, begin, finish, ready, start},
 };
 
@@ -90,6 +91,17 @@ fn worker(gateway: &TestGateway, ip: &str) -> Worker {
     Worker::spawn(&variables)
 }
 
+fn pbx<'a>(algorithm: &'a str, transport: &'a str, own: &'a Certificates) -> Kamailio<'a> {
+    Kamailio {
+        algorithm,
+        transport,
+        own,
+        password: PASSWORD,
+        outbound: false,
+        path: false,
+    }
+}
+
 async fn run(algorithm: &str, transport: &str, caller_password: &str) -> Option<(Told, String)> {
     run_as(algorithm, transport, caller_password, false, |callers| {
         callers
@@ -107,18 +119,33 @@ async fn run_as(
     change: impl FnOnce(Group) -> Group,
 ) -> Option<(Told, String)> {
     let own = certificates(&["pbx.test"], false);
-    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD, outbound).await?;
+    let kamailio = Kamailio {
+        outbound,
+        ..pbx(algorithm, transport, &own)
+    };
+    let (_kamailio, port) = kamailio.start().await?;
+    Some(run_at(port, transport, &own, caller_password, change).await)
+}
+
+/// The same at a server that is there.
+async fn run_at(
+    port: u16,
+    transport: &str,
+    own: &Certificates,
+    caller_password: &str,
+    change: impl FnOnce(Group) -> Group,
+) -> (Told, String) {
     let mut gateway = TestGateway::start().await;
     let worker = worker(&gateway, "127.0.0.1");
     let mut peer = gateway.welcome().await;
-    let [callees, callers] = groups(port, transport, &own, caller_password);
+    let [callees, callers] = groups(port, transport, own, caller_password);
     let groups = [callees, change(callers)];
     let mut told = begin(&mut peer, "run-1", &groups).await;
     finish(&mut peer, &mut told, PATIENCE).await;
     assert_complete(&told);
     let log = worker.log();
     assert!(!log.contains(PASSWORD), "SIP password in the log");
-    Some((told, log))
+    (told, log)
 }
 
 /// The values of a metric, by endpoint and call.
@@ -138,15 +165,13 @@ fn options_rtts(told: &Told, group: &str) -> Vec<(u32, f64)> {
 }
 
 /// The same with the callees on one worker and the callers on another, each at its own address.
-async fn run_apart(algorithm: &str, transport: &str) -> Option<(Told, String)> {
-    let own = certificates(&["pbx.test"], false);
-    let (_kamailio, port) = kamailio(algorithm, transport, &own, PASSWORD, false).await?;
+async fn run_apart(port: u16, transport: &str, own: &Certificates) -> (Told, String) {
     let mut gateway = TestGateway::start().await;
     let first = worker(&gateway, "127.0.0.2");
     let mut one = gateway.welcome().await;
     let second = worker(&gateway, "127.0.0.3");
     let mut other = gateway.welcome().await;
-    let [callees, callers] = groups(port, transport, &own, PASSWORD).map(|group| [group]);
+    let [callees, callers] = groups(port, transport, own, PASSWORD).map(|group| [group]);
     let (mut called, mut calling) = tokio::join!(
         ready(&mut one, "run-1", &callees),
         ready(&mut other, "run-1", &callers),
@@ -162,14 +187,19 @@ async fn run_apart(algorithm: &str, transport: &str) -> Option<(Told, String)> {
     }
     let logs = [first.log(), second.log()];
     assert!(logs.iter().all(|log| !log.contains(PASSWORD)));
-    Some((called.with(calling), logs.concat()))
+    (called.with(calling), logs.concat())
 }
 
 async fn calls_apart(transport: &str) {
-    let Some((told, log)) = run_apart("MD5", transport).await else {
-        return;
-    };
-    assert_called("MD5", &told, &log);
+    let own = certificates(&["pbx.test"], false);
+    if let Some((_kamailio, port)) = pbx("MD5", transport, &own).start().await {
+        let (told, log) = run_apart(port, transport, &own).await;
+        assert_apart("MD5", &told, &log);
+    }
+}
+
+fn assert_apart(algorithm: &str, told: &Told, log: &str) {
+    assert_called(algorithm, told, log);
     let contacts = told.contacts("callees");
     assert!(
         contacts.values().all(|uri| uri.contains("@127.0.0.2:")),
@@ -181,7 +211,7 @@ async fn calls_apart(transport: &str) {
     let taken = told.sum("callees", "invite_received", Direction::None);
     assert_eq!([placed, taken], [calls; 2]);
     let durations = ["callers", "callees"].map(|group| -> BTreeMap<_, _> {
-        let all = values(&told, group, "call_duration_ms");
+        let all = values(told, group, "call_duration_ms");
         all.into_iter().collect()
     });
     assert_eq!(durations[0].len() as i64, calls);
@@ -343,13 +373,46 @@ async fn two_workers_call_each_other_over_tls() {
     calls_apart("tls").await;
 }
 
-/// The messages that the worker has sent, or received, each with what follows in the log.
+/// RFC 7616 with SHA-512-256, which Kamailio does not have.
+#[tokio::test]
+async fn two_workers_call_each_other_with_sha_512_256() {
+    const ALGORITHM: &str = "SHA-512-256";
+    let own = certificates(&["pbx.test"], false);
+    let registrar = registrar::Registrar::start("pbx.test", ALGORITHM, PASSWORD);
+    let (told, log) = run_apart(registrar.port, "udp", &own).await;
+    assert_apart(ALGORITHM, &told, &log);
+}
+
+/// RFC 3327, RFC 5658: the clients know an edge proxy alone, by TLS; it and the registrar speak UDP.
+#[tokio::test]
+async fn registers_and_calls_through_an_edge_proxy() {
+    let own = certificates(&["pbx.test"], false);
+    let inner = Kamailio {
+        path: true,
+        ..pbx("SHA-256", "udp", &own)
+    };
+    let Some((_registrar, registrar)) = inner.start().await else {
+        return;
+    };
+    let (_edge, edge) = edge(registrar, "tls", &own).await.unwrap();
+    let (told, log) = run_at(edge, "tls", &own, PASSWORD, |callers| callers).await;
+    assert_called("SHA-256", &told, &log);
+    let path = format!("Path: <sip:127.0.0.1:{registrar}");
+    assert!(!log.contains(&path), "the registrar's own way");
+    // Every INVITE that came has passed the edge twice, and each side of it counts.
+    let received = messages(&log, "received");
+    let invites: Vec<_> = received.filter(|m| m.contains("INVITE sip:b")).collect();
+    assert_eq!(invites.len(), told.calls("callers").len());
+    for invite in invites {
+        assert_eq!(invite.matches(";r2=on").count(), 4, "{invite}");
+    }
+}
+
+/// The messages that the worker has sent, or received.
 fn messages<'a>(log: &'a str, way: &str) -> impl Iterator<Item = &'a str> {
     let begin = format!("SIP {way}");
-    let found: Vec<_> = log.match_indices(&begin).map(|(at, _)| at).collect();
-    found
-        .into_iter()
-        .map(|at| log[at..].get(..1200).unwrap_or_else(|| &log[at..]))
+    let of_line = move |line: &'a str| line.split_once(&begin).map(|(_, message)| message);
+    log.lines().filter_map(of_line)
 }
 
 /// How often the worker has sent a request of a call, by the transport in Via.

@@ -35,37 +35,65 @@ modparam("registrar", "flow_timer", 25)"#;
 /// Where it takes large requests of those who use UDP.
 const LARGE: &str = "listen=tcp:127.0.0.1:@PORT@";
 
-/// Kamailio as registrar and proxy of `pbx.test` on a loopback port, with one password for all
-/// users; none if it is not installed. `outbound`: it keeps the flows of registrations.
-pub async fn kamailio(
-    algorithm: &str,
+/// What it needs to reach endpoints by the way their REGISTER came (RFC 3327).
+const PATH: &str = r#"modparam("registrar", "use_path", 1)"#;
+
+/// Kamailio as registrar and proxy of `pbx.test`.
+pub struct Kamailio<'a> {
+    pub algorithm: &'a str,
+    pub transport: &'a str,
+    pub own: &'a Certificates,
+    /// That of all users.
+    pub password: &'a str,
+    /// It keeps the flows of registrations.
+    pub outbound: bool,
+    /// It is behind an edge proxy.
+    pub path: bool,
+}
+
+impl Kamailio<'_> {
+    /// Starts it on a loopback port; none if it is not installed.
+    pub async fn start(&self) -> Option<(PeerProcess, u16)> {
+        let web_socket = self.transport.starts_with("ws");
+        let config = include_str!("../peers/kamailio.cfg")
+            .replace("@OUTBOUND@", given(self.outbound, OUTBOUND))
+            .replace("@FLOWS@", given(self.outbound, FLOWS))
+            .replace("@PATH@", given(self.path, PATH))
+            .replace("@LARGE@", given(self.transport == "udp", LARGE))
+            .replace("@ALGORITHM@", self.algorithm)
+            .replace("@WEB_SOCKET@", given(web_socket, WEB_SOCKET))
+            .replace("@PASSWORD@", self.password);
+        start(&config, self.transport, self.own).await
+    }
+}
+
+/// Kamailio as the edge proxy before a registrar on that loopback port, which it speaks UDP with;
+/// none if it is not installed.
+pub async fn edge(
+    registrar: u16,
     transport: &str,
     own: &Certificates,
-    password: &str,
-    outbound: bool,
 ) -> Option<(PeerProcess, u16)> {
+    let inner = ports::block().sip_first;
+    let config = include_str!("../peers/edge.cfg")
+        .replace("@REGISTRAR@", &registrar.to_string())
+        .replace("@INNER@", &inner.to_string());
+    start(&config, transport, own).await
+}
+
+fn given(wanted: bool, lines: &'static str) -> &'static str {
+    if wanted { lines } else { "" }
+}
+
+async fn start(config: &str, transport: &str, own: &Certificates) -> Option<(PeerProcess, u16)> {
     let path = program("kamailio")?;
     let port = ports::block().sip_first;
     let folder = tempfile::tempdir().unwrap();
-    let template = include_str!("../peers/kamailio.cfg");
-    let config = template
-        .replace("@OUTBOUND@", if outbound { OUTBOUND } else { "" })
-        .replace("@FLOWS@", if outbound { FLOWS } else { "" })
-        .replace("@LARGE@", if transport == "udp" { LARGE } else { "" })
-        .replace("@PORT@", &port.to_string())
-        .replace("@ALGORITHM@", algorithm)
+    let config = config
         .replace("@LISTEN@", listens(transport))
-        .replace("@TLS@", if secure(transport) { TLS } else { "" })
-        .replace(
-            "@WEB_SOCKET@",
-            if transport.starts_with("ws") {
-                WEB_SOCKET
-            } else {
-                ""
-            },
-        )
-        .replace("@FOLDER@", folder.path().to_str().unwrap())
-        .replace("@PASSWORD@", password);
+        .replace("@PORT@", &port.to_string())
+        .replace("@TLS@", given(secure(transport), TLS))
+        .replace("@FOLDER@", folder.path().to_str().unwrap());
     let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("kamailio.cfg", &config);
     write("certificate.pem", &own.certificate);

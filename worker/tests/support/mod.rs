@@ -17,6 +17,7 @@ pub mod network;
 pub mod peer_process;
 pub mod ports;
 pub mod process;
+pub mod registrar;
 pub mod run;
 pub mod tls;
 #[path = "../../../crates/proto/tests/support/wire.rs"]
