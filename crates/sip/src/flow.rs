@@ -27,16 +27,13 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
     /// Reads a Via or URI transport token, in any case.
     pub fn parse(token: &[u8]) -> Option<Self> {
-        const ALL: [Transport; 5] = [
-            Transport::Udp,
-            Transport::Tcp,
-            Transport::Tls,
-            Transport::Ws,
-            Transport::Wss,
-        ];
-        ALL.into_iter()
+        Self::ALL
+            .into_iter()
             .find(|transport| token.eq_ignore_ascii_case(transport.as_str().as_bytes()))
     }
 

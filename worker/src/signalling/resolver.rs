@@ -33,14 +33,6 @@ const ATTEMPTS: usize = 2;
 const PARALLEL: usize = 32;
 /// Look-ups that may wait for the resolver.
 pub(super) const QUEUE: usize = 4096;
-/// What the signalling shards speak.
-const SPOKEN: [Transport; 5] = [
-    Transport::Udp,
-    Transport::Tcp,
-    Transport::Tls,
-    Transport::Ws,
-    Transport::Wss,
-];
 
 /// Something a share needs.
 #[derive(Debug)]
@@ -122,7 +114,7 @@ impl Resolver {
     async fn server(&self, target: &Target) -> Result<Found, String> {
         let host = &target.host;
         let located = async {
-            let mut locate = Locate::new(target, &SPOKEN, rand::random());
+            let mut locate = Locate::new(target, &Transport::ALL, rand::random());
             while let Some(question) = locate.question() {
                 let dns = self.dns.as_ref().ok_or("this host has no DNS server")?;
                 locate.answer(self.ask(dns, question).await?);

@@ -1,13 +1,5 @@
 use super::*;
 
-const ALL: [Transport; 5] = [
-    Transport::Udp,
-    Transport::Tcp,
-    Transport::Tls,
-    Transport::Ws,
-    Transport::Wss,
-];
-
 fn uri_host(host: &str) -> Host {
     let host = if host.contains(':') {
         format!("[{host}]")
@@ -62,7 +54,7 @@ fn of<T: Clone>(records: &[(&'static str, T)], name: &str) -> Vec<T> {
 impl Zone {
     /// What is found, and what was asked for on the way.
     fn locate(&self, target: &Target) -> (Result<Found, String>, Vec<String>) {
-        self.locate_by(target, &ALL, 1)
+        self.locate_by(target, &Transport::ALL, 1)
     }
 
     fn locate_by(
@@ -334,7 +326,7 @@ fn servers_of_one_priority_share_by_weight() {
     };
     let mut first_a = 0;
     for random in 0..1000 {
-        let (result, _) = zone.locate_by(&target("big.example"), &ALL, random);
+        let (result, _) = zone.locate_by(&target("big.example"), &Transport::ALL, random);
         let servers = result.unwrap().servers;
         assert_eq!(servers.len(), 3);
         assert_eq!(servers[2], "192.0.2.3:5060".parse().unwrap());
@@ -402,7 +394,7 @@ fn the_last_ones_followed() {
 /// The caller mixes answers up: nothing is found, nothing hangs.
 #[test]
 fn an_answer_to_something_else_is_an_empty_one() {
-    let mut locate = Locate::new(&target("example.com"), &ALL, 1);
+    let mut locate = Locate::new(&target("example.com"), &Transport::ALL, 1);
     for _ in 0..10 {
         locate.answer(Answer::Naptr(Vec::new()));
     }
