@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use callmeter_rtp::EventCounters;
 use callmeter_sip::sdp::{self, LocalAudio, Negotiated, TelephoneEvents};
 use callmeter_sip::{CallEnd, CallKey, Replaces, Uri};
 
@@ -104,7 +105,7 @@ pub(crate) struct Script {
     pub(crate) offered: Option<(Instant, Change)>,
     /// An offer that waits for one of the far end to be over: when it is tried again.
     pub(crate) again: Option<(Instant, Change)>,
-    /// Digits to send, the last one first.
+    /// Digits to send, the last one first: those no INFO was answered for, or no row holds.
     pub(crate) digits: Vec<char>,
     /// Rows of digits given to the media thread whose end it has not told.
     pub(crate) rows_sent: u32,
@@ -128,12 +129,6 @@ impl Script {
             hold_delay: None,
             resume_delay: None,
         }
-    }
-
-    /// A step that sends digits begins.
-    pub(crate) fn start_digits(&mut self, digits: &str) {
-        self.digits = digits.chars().rev().collect();
-        self.rows_given_up = self.rows_sent;
     }
 
     /// Takes the digits of the next row, in the order they are sent.
@@ -181,6 +176,8 @@ pub(crate) struct Call {
     pub(crate) holds: bool,
     /// Its steps, once it is established and has some.
     pub(crate) script: Option<Box<Script>>,
+    /// Digits by INFO, and those that were sent by no means.
+    pub(crate) digits: EventCounters,
     /// The media thread was told to send.
     pub(crate) sending: bool,
     /// Id and version of our SDP.
@@ -219,6 +216,7 @@ impl Call {
             negotiated: None,
             holds: false,
             script: None,
+            digits: EventCounters::default(),
             sending: false,
             session_id,
             session_version: 0,
@@ -230,6 +228,28 @@ impl Call {
             phase: None,
             reported: None,
             row_second: None,
+        }
+    }
+
+    /// A step that sends digits begins.
+    pub(crate) fn start_digits(&mut self, digits: &str) {
+        self.drop_digits();
+        if let Some(script) = self.script.as_deref_mut() {
+            script.digits = digits.chars().rev().collect();
+            script.rows_given_up = script.rows_sent;
+        }
+    }
+
+    /// The far end took the digit of an INFO.
+    pub(crate) fn digit_taken(&mut self) {
+        let digit = self.script.as_deref_mut().and_then(|s| s.digits.pop());
+        self.digits.sent += u64::from(digit.is_some());
+    }
+
+    /// Digits that are left will not be sent: another step begins, or the call is over.
+    pub(crate) fn drop_digits(&mut self) {
+        if let Some(script) = self.script.as_deref_mut() {
+            self.digits.dropped += script.digits.drain(..).count() as u64;
         }
     }
 

@@ -47,7 +47,7 @@ pub struct SendCounters {
     pub bytes: u64,
 }
 
-/// DTMF digits as telephone events (RFC 4733), since the start of the stream.
+/// DTMF digits, as telephone events (RFC 4733) or by other means, since the start of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventCounters {
     /// Digits sent to their end.
@@ -58,6 +58,19 @@ pub struct EventCounters {
     pub received: u64,
     /// Of these: digits whose end was not reported.
     pub incomplete: u64,
+}
+
+impl std::ops::Add for EventCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            dropped: self.dropped + other.dropped,
+            received: self.received + other.received,
+            incomplete: self.incomplete + other.incomplete,
+        }
+    }
 }
 
 /// Receive direction.

@@ -24,17 +24,19 @@ impl Engine {
         }
         match dtmf {
             Dtmf::Info => {
-                let (Some(key), Some(digit)) = (call.key, script.digits.pop()) else {
+                let (Some(key), Some(digit)) = (call.key, script.digits.last()) else {
                     return Some(false);
                 };
-                let body = relay::body(digit);
+                let body = relay::body(*digit);
                 let sent = self.ua.info(now, key, relay::CONTENT_TYPE, body);
                 sent.is_err().then_some(false)
             }
             Dtmf::Rfc4733 => {
                 let agreed = call.negotiated.and_then(|agreed| agreed.telephone_events);
-                let row: Result<Digits, _> = script.next_row().parse();
-                let (Some(_), Ok(digits)) = (agreed, row) else {
+                if agreed.is_none() {
+                    return Some(false);
+                }
+                let Ok(digits) = script.next_row().parse::<Digits>() else {
                     return Some(false);
                 };
                 script.rows_sent += 1;
@@ -64,6 +66,9 @@ impl Engine {
     /// The far end answered an INFO of ours, or did not.
     pub(super) fn info_answered(&mut self, now: Instant, stream: StreamId, code: Option<u16>) {
         let taken = code.is_some_and(|code| (200..300).contains(&code));
+        if let Some(call) = self.calls.get_mut(&stream).filter(|_| taken) {
+            call.digit_taken();
+        }
         self.sent(now, stream, taken);
     }
 
@@ -92,6 +97,9 @@ impl Engine {
         body: &Bytes,
     ) {
         if let Some(digit) = relay::digit(content_type, body) {
+            if let Some(call) = self.calls.get_mut(&stream) {
+                call.digits.received += 1;
+            }
             self.script_event(now, stream, Event::DtmfReceived(digit));
         }
         self.script_event(now, stream, Event::InfoReceived);

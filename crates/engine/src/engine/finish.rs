@@ -92,6 +92,7 @@ impl Engine {
             let (outcome, detail) = judge_end(&end);
             call.verdict.raise(outcome, detail);
         }
+        call.drop_digits();
         let dropped = end.reason == EndReason::Dropped;
         let linger = end.times.answered.is_some() && call.negotiated.is_some() && !dropped;
         call.end = Some(end);

@@ -30,8 +30,10 @@ impl Engine {
         };
         let earliest = call.row_second.map_or(0, |second| second + 1);
         let second = share.second_at(now).max(share.rows.current()).max(earliest);
-        let values = stream_values(snapshot, call.reported.as_ref());
-        call.reported = Some(*snapshot);
+        let mut snapshot = *snapshot;
+        snapshot.events = Some(snapshot.events.unwrap_or_default() + call.digits);
+        let values = stream_values(&snapshot, call.reported.as_ref());
+        call.reported = Some(snapshot);
         call.row_second = Some(second);
         let key = |direction| (call.endpoint, call.number, direction, false);
         share

@@ -83,8 +83,7 @@ impl Engine {
             Action::Resume => self.offer(now, stream, Change::Resume),
             Action::MediaUpdate => self.offer(now, stream, Change::Update),
             Action::SendDtmf(digits) => {
-                let (_, script) = script(&self.shares, &mut self.calls, stream)?;
-                script.start_digits(digits);
+                self.calls.get_mut(&stream)?.start_digits(digits);
                 self.send_digits(now, stream)
             }
             Action::ReRegister => self.register_again(now, stream),

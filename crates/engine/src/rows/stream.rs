@@ -169,7 +169,7 @@ fn put_playout(recv: &mut Values, now: &StreamSnapshot, before: &StreamSnapshot,
     recv.put_some(id::JB_MAX_DELAY_MS, now.playout.max_delay_ms);
 }
 
-/// Digits as telephone events; the first row of a stream that could have some says so.
+/// Digits as telephone events and by INFO.
 fn put_digits(values: &mut StreamValues, now: &StreamSnapshot, before: &StreamSnapshot) {
     let Some(total) = &now.events else { return };
     let first = before.events.is_none();

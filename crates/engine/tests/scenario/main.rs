@@ -72,6 +72,17 @@ fn sending(world: &World, site: usize) -> Vec<bool> {
         .collect()
 }
 
+/// Digits a site sent, failed to send, received, and received without their end.
+fn dtmf(world: &World, site: usize) -> [f64; 4] {
+    use RowDirection::{Recv, Send};
+    [
+        count(world, site, Send, id::DTMF_SENT),
+        count(world, site, Send, id::DTMF_ERRORS),
+        count(world, site, Recv, id::DTMF_RECEIVED),
+        count(world, site, Recv, id::DTMF_ERRORS),
+    ]
+}
+
 fn lines(world: &World, method: &str) -> usize {
     let of_method = |line: &str| line.starts_with(method);
     world
@@ -124,6 +135,8 @@ fn events_of_the_far_end_start_steps() {
         .filter_map(|(_, text)| text.split_once("Signal=")?.1.chars().next())
         .collect();
     assert_eq!(digits, ['1', '2', '3', '4', '5', '9']);
+    assert_eq!(dtmf(&world, 0), [0.0, 0.0, 6.0, 0.0]);
+    assert_eq!(dtmf(&world, 1), [6.0, 0.0, 0.0, 0.0]);
     let lasted = world.sites[0].values(1, id::CALL_DURATION_MS)[0];
     assert!(
         (2000.0..2500.0).contains(&lasted),
@@ -161,6 +174,8 @@ fn digits_in_rtp_start_steps() {
     assert_eq!(steps(&world, 0), [(1.0, 0.0), (0.0, 0.0)]);
     assert_eq!(steps(&world, 1), [(0.0, 0.0), (1.0, 1.0)]);
     assert_eq!(lines(&world, "INFO"), 0);
+    assert_eq!(dtmf(&world, 0), [40.0, 0.0, 0.0, 0.0]);
+    assert_eq!(dtmf(&world, 1), [0.0, 0.0, 40.0, 0.0]);
     // 40 digits of 100 ms with pauses of 100 ms, from 1 s on.
     let lasted = world.sites[0].values(1, id::CALL_DURATION_MS)[0];
     assert!((8500.0..9500.0).contains(&lasted), "{lasted}");
@@ -170,6 +185,7 @@ fn digits_in_rtp_start_steps() {
     let world = by_rtp(caller, callee);
     assert_eq!(steps(&world, 0), [(1.0, 0.0), (0.0, 0.0)]);
     assert_eq!(steps(&world, 1), [(0.0, 0.0), (0.0, 1.0)]);
+    assert_eq!(dtmf(&world, 1), [0.0, 1.0, 0.0, 0.0]);
 }
 
 /// What never ran has failed: later than the call, on an event that never came, and everything of

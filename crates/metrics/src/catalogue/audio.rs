@@ -103,7 +103,7 @@ metrics! {
 
     DTMF_SENT = 134, "dtmf_sent", "DTMF digits sent", "count",
         Counter, Both, Sum, measured,
-        "RFC 4733 events and INFO digits sent",
+        "RFC 4733 events sent to their end, and digits whose INFO was accepted",
         "RFC 4733";
 
     DTMF_RECEIVED = 135, "dtmf_received", "DTMF digits received", "count",
@@ -113,6 +113,6 @@ metrics! {
 
     DTMF_ERRORS = 136, "dtmf_errors", "DTMF digit errors", "count",
         Counter, Both, Sum, measured,
-        "digits not sent to their end, or received without it",
+        "digits not sent to their end or not accepted, or received without their end",
         "RFC 4733";
 }

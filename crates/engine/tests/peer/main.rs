@@ -1,6 +1,8 @@
 //! A far end that is not ours: early media, late offers, hold, its own BYE, odd requests.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod digits;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
