@@ -12,7 +12,6 @@ mod support;
 
 use std::time::Duration;
 
-use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Direction, Registrar, Role, Tls, TlsVerify, endpoint_event::What};
 use hickory_resolver::proto::rr::RData;
 use support::{
@@ -71,22 +70,13 @@ fn by(transport: &str) -> Registrar {
     }
 }
 
-fn values(told: &Told, key: &str) -> Vec<f64> {
-    let id = by_key(key).unwrap().id.0;
-    let rows = told.rows.iter().filter(|row| row.group == "callers");
-    rows.flat_map(|row| &row.values)
-        .filter(|value| value.metric == id)
-        .map(|value| value.value)
-        .collect()
-}
-
 fn assert_called(told: &Told, transport: &str) {
     assert_eq!(told.failed(), Vec::<String>::new());
     assert_eq!(told.calls("callers").len(), CALLS);
     assert_eq!(told.calls("callees").len(), CALLS);
     let sent = told.sum("callers", "packets_sent", Direction::Send);
     assert!(sent > 0, "no media");
-    let time = values(told, "dns_time_ms");
+    let time = told.values("callers", "dns_time_ms");
     assert_eq!(time.len(), 1, "{time:?}");
     assert!(time[0] > 0.0 && time[0] < 4000.0, "{time:?}");
     for contact in told.contacts("callers").values() {

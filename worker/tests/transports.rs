@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
 use support::{
     certificates::certificates,
@@ -64,16 +63,6 @@ async fn run(ip: &str, callers: Registrar, callees: Registrar) -> (Told, String)
     (told, worker.log())
 }
 
-/// The values a metric of calls has in the rows of a group.
-fn values(told: &Told, group: &str, key: &str) -> Vec<f64> {
-    let id = by_key(key).unwrap().id.0;
-    let rows = told.rows.iter().filter(|row| row.group == group);
-    rows.flat_map(|row| &row.values)
-        .filter(|value| value.metric == id)
-        .map(|value| value.value)
-        .collect()
-}
-
 fn assert_called(told: &Told, transport: &str) {
     assert_eq!(told.failed(), Vec::<String>::new());
     assert_eq!(told.calls("callers").len(), 4);
@@ -98,10 +87,10 @@ async fn calls_over_tcp() {
         let (told, _) = run(ip, registrar("tcp", None), registrar("tcp", None)).await;
         assert_called(&told, "tcp");
         // One connection for all four callers, and one of the callees back for their BYEs or none.
-        let connect = values(&told, "callers", "tcp_connect_ms");
+        let connect = told.values("callers", "tcp_connect_ms");
         assert_eq!(connect.len(), 1, "{connect:?}");
         assert!((0.0..1000.0).contains(&connect[0]), "{connect:?}");
-        assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+        assert!(told.values("callers", "tls_handshake_ms").is_empty());
     }
 }
 
@@ -110,8 +99,8 @@ async fn calls_over_tcp() {
 async fn calls_over_udp_measure_no_connection() {
     let (told, _) = run("127.0.0.1", registrar("udp", None), registrar("udp", None)).await;
     assert_eq!(told.failed(), Vec::<String>::new());
-    assert!(values(&told, "callers", "tcp_connect_ms").is_empty());
-    assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+    assert!(told.values("callers", "tcp_connect_ms").is_empty());
+    assert!(told.values("callers", "tls_handshake_ms").is_empty());
 }
 
 #[tokio::test]
@@ -121,8 +110,8 @@ async fn calls_over_tls() {
         let callers = registrar("tls", Some(own.trusted()));
         let (told, log) = run(ip, callers, registrar("tls", Some(own.shown()))).await;
         assert_called(&told, "tls");
-        assert_eq!(values(&told, "callers", "tcp_connect_ms").len(), 1);
-        let handshake = values(&told, "callers", "tls_handshake_ms");
+        assert_eq!(told.values("callers", "tcp_connect_ms").len(), 1);
+        let handshake = told.values("callers", "tls_handshake_ms");
         assert_eq!(handshake.len(), 1, "{handshake:?}");
         assert!((0.01..5000.0).contains(&handshake[0]), "{handshake:?}");
         let secret = own.key.lines().nth(1).unwrap();
@@ -135,8 +124,8 @@ async fn calls_over_web_socket() {
     for ip in ["127.0.0.1", "::1"] {
         let (told, _) = run(ip, registrar("ws", None), registrar("ws", None)).await;
         assert_called(&told, "ws");
-        assert_eq!(values(&told, "callers", "tcp_connect_ms").len(), 1);
-        assert!(values(&told, "callers", "tls_handshake_ms").is_empty());
+        assert_eq!(told.values("callers", "tcp_connect_ms").len(), 1);
+        assert!(told.values("callers", "tls_handshake_ms").is_empty());
     }
 }
 
@@ -148,7 +137,7 @@ async fn calls_over_secure_web_socket() {
         let (told, _) = run(ip, callers, registrar("wss", Some(own.shown()))).await;
         // RFC 7118 §5.2: there is one name for both.
         assert_called(&told, "ws");
-        assert_eq!(values(&told, "callers", "tls_handshake_ms").len(), 1);
+        assert_eq!(told.values("callers", "tls_handshake_ms").len(), 1);
     }
 }
 

@@ -1,12 +1,15 @@
-//! Digits as telephone events (RFC 4733), counted by what baresip says it heard.
+//! Digits as telephone events (RFC 4733), counted by what baresip says it heard, and by INFO,
+//! counted by what SIPp accepts and sends.
 
 use std::time::Duration;
 
 use callmeter_proto::worker::{
-    Assign, Direction, Role, ScenarioAction, ScenarioDo, ScenarioEvent, scenario_action::When,
+    Assign, Direction, Dtmf, Outcome, Role, ScenarioAction, ScenarioDo, ScenarioEvent,
+    scenario_action::When,
 };
 
 use crate::proof::{Claim, Figure, View, prove};
+use crate::script::{Script, run_against};
 use crate::support::{
     baresip::Baresip,
     gateway::TestGateway,
@@ -116,6 +119,77 @@ pub(crate) async fn digits_are_those_baresip_speaks_of() {
             vec![
                 about("dtmf_sent", before - 1),
                 about("dtmf_errors", all - before),
+            ],
+        ),
+    ];
+    prove(&claims, view("control"), KEYS);
+}
+
+const INFO: &str = "Content-Type: application/dtmf-relay";
+
+fn takes_digit(script: Script, digit: char, status: &str) -> Script {
+    let signal = format!("Signal={digit}");
+    script
+        .takes_with("INFO", &[("", &signal)])
+        .answers(status, "")
+}
+
+fn answers() -> Script {
+    Script::callee().answers_call("200 OK", "").takes("ACK")
+}
+
+/// Digits by INFO are sent when SIPp has accepted them and received when it sent them; what it
+/// refuses and what stays behind is an error.
+#[tokio::test]
+async fn digits_by_info_are_those_sipp_took_and_sent() {
+    let whole = ["1", "A", "#"].iter().fold(answers(), |script, digit| {
+        takes_digit(script, digit.chars().next().unwrap(), "200 OK")
+    });
+    let whole = ["Signal=7\nDuration=160\n", "Signal=9\nDuration=160\n"]
+        .iter()
+        .zip(1..)
+        .fold(whole, |script, (body, number)| {
+            script.asks("INFO", number, INFO, body).takes_response(200)
+        });
+    let refused = takes_digit(answers(), '1', "200 OK");
+    let refused = takes_digit(refused, '2', "415 Unsupported Media Type");
+    let send = |digits| vec![step(When::AtMs(300), ScenarioDo::SendDtmf, digits)];
+    let parts = [
+        ("whole", whole, send("1A#")),
+        ("refused", refused, send("1234")),
+        ("control", answers(), Vec::new()),
+    ]
+    .map(|(name, script, scenario)| {
+        let group = Group {
+            call_ms: 2000,
+            run_ms: 5000,
+            more: Assign {
+                dtmf: Dtmf::Info.into(),
+                scenario,
+                ..Assign::default()
+            },
+            ..Group::new(name, Role::Caller, 1)
+        };
+        (group, script.ends(), Outcome::Success)
+    });
+    let Some((told, _)) = run_against(parts, PATIENCE).await else {
+        return;
+    };
+    let (send, recv) = (Direction::Send, Direction::Recv);
+    let view = |group| View { told: &told, group };
+    let claims = [
+        (
+            view("whole"),
+            vec![
+                Claim::exactly("dtmf_sent", send, Figure::Sum, 3),
+                Claim::exactly("dtmf_received", recv, Figure::Sum, 2),
+            ],
+        ),
+        (
+            view("refused"),
+            vec![
+                Claim::exactly("dtmf_sent", send, Figure::Sum, 1),
+                Claim::exactly("dtmf_errors", send, Figure::Sum, 3),
             ],
         ),
     ];

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Direction, SampleRow};
 
-use crate::support::run::Told;
+use crate::support::run::{Told, id_of};
 
 /// How the values of many rows become the one that is claimed.
 #[derive(Debug, Clone, Copy)]
@@ -100,10 +99,7 @@ impl Claim {
 impl View<'_> {
     /// The values of a metric, second by second or call by call.
     pub(crate) fn values(&self, key: &str, direction: Direction, call: Option<u32>) -> Vec<f64> {
-        let id = by_key(key)
-            .unwrap_or_else(|| panic!("no metric {key}"))
-            .id
-            .0;
+        let id = id_of(key);
         let wanted = |row: &&SampleRow| {
             row.group == self.group
                 && row.direction() == direction

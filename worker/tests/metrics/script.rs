@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
+use callmeter_proto::worker::Outcome;
+
 use crate::support::{
+    gateway::TestGateway,
     peer_process::{Sipp, SippTotals, program},
     ports,
+    process::{Worker, environment},
+    run::{Group, Told, begin, finish},
 };
 
 /// A scenario of SIPp as a callee; it fails with the first message that is not the next one here.
@@ -127,19 +132,23 @@ impl Script {
 
     /// The same, and stays so long.
     pub(crate) fn ends_after(self, stay: Duration) -> String {
-        let mut script = self.takes("BYE").answers("200 OK", "");
+        self.takes("BYE").answers("200 OK", "").closes(stay)
+    }
+
+    /// The call is over; stays so long for what is sent again.
+    pub(crate) fn closes(mut self, stay: Duration) -> String {
         // SIPp takes a variable that is not read for a mistake, and one that is not there.
-        let seen = if script.0.contains("\"seen\"") {
+        let seen = if self.0.contains("\"seen\"") {
             ",seen"
         } else {
             ""
         };
-        script.0 += &format!(
+        self.0 += &format!(
             "<timewait milliseconds=\"{}\"/>\n\
              <Reference variables=\"via,from,to,cseq,contact{seen}\"/>\n</scenario>\n",
             stay.as_millis()
         );
-        script.0
+        self.0
     }
 
     fn sends(mut self, head: &str, more: &str, body: &str, again: bool) -> Self {
@@ -265,6 +274,43 @@ impl Scripted {
     }
 }
 
+/// A run of callers, one call each, against a SIPp each with the script beside it: what the worker
+/// told of them and the logs, once every call has ended with its outcome and every script is
+/// through. None if SIPp is not installed.
+pub(crate) async fn run_against<const N: usize>(
+    parts: [(Group, String, Outcome); N],
+    patience: Duration,
+) -> Option<(Told, [Log; N])> {
+    let mut gateway = TestGateway::start().await;
+    let _worker = Worker::spawn(&environment(&gateway, ports::block()));
+    let mut peer = gateway.welcome().await;
+    let (mut groups, mut outcomes, mut far_ends) = (Vec::new(), Vec::new(), Vec::new());
+    for (group, script, outcome) in parts {
+        let sipp = Scripted::spawn(&script).await?;
+        groups.push(Group {
+            peers: vec![sipp.uri()],
+            ..group
+        });
+        outcomes.push(outcome);
+        far_ends.push(sipp);
+    }
+    let mut told = begin(&mut peer, "run-1", &groups).await;
+    finish(&mut peer, &mut told, patience).await;
+    for (group, outcome) in groups.iter().zip(outcomes) {
+        let calls = told.calls(group.name);
+        assert!(
+            matches!(&calls[..], [(ended, _)] if *ended == outcome),
+            "{} {calls:?}",
+            group.name
+        );
+    }
+    let mut logs = Vec::new();
+    for sipp in far_ends {
+        logs.push(sipp.finish().await);
+    }
+    Some((told, logs.try_into().expect("a log for each group")))
+}
+
 /// What a SIPp sent and got, and when.
 #[derive(Debug)]
 pub(crate) struct Log(Vec<Logged>);
@@ -284,10 +330,19 @@ impl Log {
 
     /// From the first time it got the request with this CSeq to its final answer.
     pub(crate) fn answered(&self, cseq: &str) -> Duration {
-        let response = |logged: &&Logged| {
-            logged.sent && logged.cseq == cseq && logged.line.starts_with("SIP/2.0 2")
-        };
-        self.since(cseq, response)
+        let is_final = |line: &str| line.starts_with("SIP/2.0 ") && !line.starts_with("SIP/2.0 1");
+        self.since(cseq, |logged| {
+            logged.sent && logged.cseq == cseq && is_final(&logged.line)
+        })
+    }
+
+    /// From the first time it got the request with this CSeq to its response of a status, which may
+    /// be to another request.
+    pub(crate) fn until_response(&self, cseq: &str, status: u16) -> Duration {
+        let start = format!("SIP/2.0 {status} ");
+        self.since(cseq, |logged| {
+            logged.sent && logged.line.starts_with(&start)
+        })
     }
 
     /// From the first time it got the request with this CSeq to its last request of a method.

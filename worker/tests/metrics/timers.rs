@@ -8,13 +8,8 @@ use callmeter_proto::worker::{
 };
 
 use crate::proof::{Claim, Figure, View, prove};
-use crate::script::{Script, Scripted};
-use crate::support::{
-    gateway::TestGateway,
-    ports,
-    process::{Worker, environment},
-    run::{Group, begin, finish},
-};
+use crate::script::{Script, run_against};
+use crate::support::run::Group;
 
 pub(crate) const KEYS: &[&str] = &["session_timer_refreshes"];
 
@@ -78,23 +73,15 @@ fn knows_none() -> String {
 /// A refresh is counted when it was accepted, whoever sent it; a call without a timer has none.
 #[tokio::test]
 pub(crate) async fn refreshes_are_those_that_were_accepted() {
-    let mut gateway = TestGateway::start().await;
-    let _worker = Worker::spawn(&environment(&gateway, ports::block()));
-    let mut peer = gateway.welcome().await;
     let beyond = REFRESH.as_millis() as u32 + 3000;
     let parts = [
         ("ours", is_refreshed(), beyond),
         ("theirs", refreshes(), 3000),
         ("too short", demands_more(), 3000),
         ("control", knows_none(), beyond),
-    ];
-    let (mut groups, mut far_ends) = (Vec::new(), Vec::new());
-    for (name, script, call_ms) in parts {
-        let Some(sipp) = Scripted::spawn(&script).await else {
-            return;
-        };
-        groups.push(Group {
-            peers: vec![sipp.uri()],
+    ]
+    .map(|(name, script, call_ms)| {
+        let group = Group {
             call_ms,
             run_ms: beyond + 3000,
             more: Assign {
@@ -106,23 +93,11 @@ pub(crate) async fn refreshes_are_those_that_were_accepted() {
                 ..Assign::default()
             },
             ..Group::new(name, Role::Caller, 1)
-        });
-        far_ends.push(sipp);
-    }
-    let mut told = begin(&mut peer, "run-1", &groups).await;
-    finish(&mut peer, &mut told, PATIENCE).await;
-    for group in &groups {
-        let calls = told.calls(group.name);
-        assert!(
-            matches!(&calls[..], [(Outcome::Success, _)]),
-            "{} {calls:?}",
-            group.name
-        );
-    }
-    let mut logs = Vec::new();
-    for sipp in far_ends {
-        logs.push(sipp.finish().await);
-    }
+        };
+        (group, script, Outcome::Success)
+    });
+    let run = run_against(parts, PATIENCE).await;
+    let Some((told, logs)) = run else { return };
     let invite = &logs[0].requests("INVITE")[0];
     let refreshed = logs[0].between_requests(invite, &logs[0].requests("UPDATE")[0]);
     assert!(

@@ -9,13 +9,8 @@ use callmeter_proto::worker::{
 
 use crate::machine::LOAD;
 use crate::proof::{Claim, Figure, View, prove};
-use crate::script::{Script, Scripted};
-use crate::support::{
-    gateway::TestGateway,
-    ports,
-    process::{Worker, environment},
-    run::{Group, begin, finish},
-};
+use crate::script::{Script, run_against};
+use crate::support::run::Group;
 
 pub(crate) const KEYS: &[&str] = &[
     "reinvite_count",
@@ -129,9 +124,6 @@ fn answers() -> String {
 #[tokio::test]
 pub(crate) async fn what_happens_within_calls_is_what_sipp_did() {
     let _load = LOAD.read().await;
-    let mut gateway = TestGateway::start().await;
-    let _worker = Worker::spawn(&environment(&gateway, ports::block()));
-    let mut peer = gateway.welcome().await;
     let hold = vec![at(300, ScenarioDo::Hold), at(600, ScenarioDo::Resume)];
     let transfer = vec![at(300, ScenarioDo::Transfer)];
     let parts = [
@@ -145,14 +137,9 @@ pub(crate) async fn what_happens_within_calls_is_what_sipp_did() {
         ("declined", declines(), transfer, Reliable::Off),
         ("reliable", rings_reliably(), vec![], Reliable::Required),
         ("control", answers(), vec![], Reliable::Off),
-    ];
-    let (mut groups, mut far_ends) = (Vec::new(), Vec::new());
-    for (name, script, scenario, reliable) in parts {
-        let Some(sipp) = Scripted::spawn(&script).await else {
-            return;
-        };
-        groups.push(Group {
-            peers: vec![sipp.uri()],
+    ]
+    .map(|(name, script, scenario, reliable)| {
+        let group = Group {
             call_ms: 3000,
             run_ms: 6000,
             more: Assign {
@@ -161,25 +148,12 @@ pub(crate) async fn what_happens_within_calls_is_what_sipp_did() {
                 ..Assign::default()
             },
             ..Group::new(name, Role::Caller, 1)
-        });
-        far_ends.push(sipp);
-    }
-    let mut told = begin(&mut peer, "run-1", &groups).await;
-    finish(&mut peer, &mut told, PATIENCE).await;
-    for group in &groups {
-        let calls = told.calls(group.name);
-        assert!(
-            matches!(&calls[..], [(Outcome::Success, _)]),
-            "{} {calls:?}",
-            group.name
-        );
-    }
-    let mut logs = Vec::new();
-    for sipp in far_ends {
-        logs.push(sipp.finish().await);
-    }
-    let [held, transferred, _, reliable, _] = &logs[..] else {
-        unreachable!("one log for each group");
+        };
+        (group, script, Outcome::Success)
+    });
+    let run = Box::pin(run_against(parts, PATIENCE)).await;
+    let Some((told, [held, transferred, _, reliable, _])) = run else {
+        return;
     };
 
     let (none, send, recv) = (Direction::None, Direction::Send, Direction::Recv);

@@ -169,10 +169,7 @@ impl Told {
 
     /// Sum of a counter metric over all rows of a group.
     pub fn sum(&self, group: &str, key: &str, direction: Direction) -> i64 {
-        let id = by_key(key)
-            .unwrap_or_else(|| panic!("no metric {key}"))
-            .id
-            .0;
+        let id = id_of(key);
         let mine =
             |row: &&SampleRow| row.group == group && row.direction() == direction && !row.per_call;
         let values = self.rows.iter().filter(mine).flat_map(|row| &row.values);
@@ -184,15 +181,20 @@ impl Told {
         )
     }
 
+    /// The values a metric has in the rows of a group, in the order they came.
+    pub fn values(&self, group: &str, key: &str) -> Vec<f64> {
+        let id = id_of(key);
+        let rows = self.rows.iter().filter(|row| row.group == group);
+        rows.flat_map(|row| &row.values)
+            .filter(|value| value.metric == id)
+            .map(|value| value.value)
+            .collect()
+    }
+
     /// SIP messages sent again or received again, of all endpoints.
     pub fn retransmissions(&self) -> i64 {
         let counters: Vec<u32> = ["sip_retransmissions", "sip_retransmissions_recv"]
-            .map(|key| {
-                by_key(key)
-                    .unwrap_or_else(|| panic!("no metric {key}"))
-                    .id
-                    .0
-            })
+            .map(id_of)
             .into();
         let values = self.rows.iter().flat_map(|row| &row.values);
         let wanted = values.filter(|value| counters.contains(&value.metric));
@@ -207,6 +209,12 @@ impl Told {
             .map(|value| value.metric)
             .collect()
     }
+}
+
+/// The number of a metric in rows.
+pub fn id_of(key: &str) -> u32 {
+    let metric = by_key(key);
+    metric.unwrap_or_else(|| panic!("no metric {key}")).id.0
 }
 
 /// A counter is a whole number.
