@@ -5,12 +5,19 @@
 
 mod common;
 
+use std::time::Duration;
+
 use callmeter_engine::{Action, MetricId, Outcome, Role, RowDirection, Scenario, Step, When};
 use callmeter_metrics::id;
-use common::{World, secs};
+use common::{World, ms, secs};
 
 /// A call of 20 s that is transferred after 2 s; the third party answers with a code.
 fn transferred(seed: u64, attended: bool, code: u16) -> World {
+    planned(seed, attended, code, secs(20))
+}
+
+/// The same of another duration.
+fn planned(seed: u64, attended: bool, code: u16, duration: Duration) -> World {
     let mut world = World::new(3, seed);
     let mut third = world.plan(2, 1, Role::Callee, 1);
     third.call.answer_code = code;
@@ -19,7 +26,7 @@ fn transferred(seed: u64, attended: bool, code: u16) -> World {
     callee.call.duration = secs(5);
     world.assign(1, callee);
     let mut caller = world.plan(0, 1, Role::Caller, 1);
-    caller.call.duration = secs(20);
+    caller.call.duration = duration;
     let to = world.sites[2].contacts(1).remove(0).parse().unwrap();
     let step = Step {
         when: When::At(secs(2)),
@@ -163,5 +170,28 @@ fn the_end_of_the_run_ends_both_calls() {
         world.run_for(secs(40));
         assert!(world.sites.iter().all(|site| site.engine.is_empty()));
         assert_eq!(world.media.open_streams(), 0);
+    }
+}
+
+/// The caller's call is over while the third party rings: what it is told after its BYE is what
+/// became of the step.
+#[test]
+fn a_transfer_is_told_of_after_the_bye() {
+    for stopped in [false, true] {
+        let mut world = planned(5, false, 200, ms(2500));
+        if stopped {
+            // A stop does not cut what has ended.
+            world.run_for(ms(3700));
+            world.with(0, |engine, now| {
+                engine.stop(now, callmeter_engine::ShareId(1), "test");
+            });
+        }
+        assert_all_ends_well(&mut world, [1, 2, 1]);
+        assert_eq!(steps(&world), (1.0, 0.0));
+        let caller = &world.sites[0];
+        let delay = caller.values(1, id::TRANSFER_DELAY_MS);
+        assert!((delay[0] - 1021.0).abs() < 3.0, "{delay:?}");
+        let lasted = caller.values(1, id::CALL_DURATION_MS);
+        assert!((lasted[0] - 2500.0).abs() < 50.0, "{lasted:?}");
     }
 }

@@ -85,6 +85,9 @@ impl Engine {
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
         };
+        if call.stage == CallStage::Disconnecting && *cause != EndCause::Forced {
+            return;
+        }
         let answered = call.stage == CallStage::Established;
         match cause {
             EndCause::Forced => call.verdict.raise(Outcome::Timeout, "ended by a deadline"),

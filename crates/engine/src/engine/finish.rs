@@ -77,6 +77,11 @@ impl Engine {
     pub(super) fn bye_received(&mut self, now: Instant, stream: StreamId) {
         self.stop_sending(stream);
         self.enter(now, stream, Phase::Disconnecting);
+        // No step starts any more, but one may wait to hear of its transfer.
+        if let Some(call) = self.calls.get_mut(&stream) {
+            call.stage = CallStage::Disconnecting;
+        }
+        self.set_call_timer(stream, None);
     }
 
     /// Signalling is over; what was answered still receives for a moment.
@@ -95,8 +100,14 @@ impl Engine {
         call.drop_digits();
         let dropped = end.reason == EndReason::Dropped;
         let linger = end.times.answered.is_some() && call.negotiated.is_some() && !dropped;
+        // A call may wait for what is said of its transfer: the session ended with its BYE.
+        let times = &end.times;
+        let bye = match times.bye_sent {
+            Some(_) => times.bye_answered,
+            None => times.bye_received,
+        };
+        call.ended_at = Some(bye.unwrap_or(at));
         call.end = Some(end);
-        call.ended_at = Some(at);
         self.release(now, stream);
         if linger {
             if let Some(call) = self.calls.get_mut(&stream) {

@@ -1,4 +1,5 @@
 //! A far end that is not ours: early media, late offers, hold, its own BYE, odd requests.
+#![expect(clippy::float_cmp, reason = "counts are exact")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -7,7 +8,9 @@ mod digits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use callmeter_engine::media::MediaCommand;
-use callmeter_engine::{Assign, Outcome, Phase, Reliable, Role, ShareId};
+use callmeter_engine::{
+    Action, Assign, Outcome, Phase, Reliable, Role, Scenario, ShareId, Step, When,
+};
 use callmeter_metrics::id;
 use common::{World, ms, secs};
 
@@ -396,5 +399,59 @@ fn a_prack_without_an_answer_fails_the_negotiation() {
             assert_eq!(world.sites[0].calls(1)[0].0, Outcome::NegotiationFailed);
             assert_eq!(starts(&world), Vec::<bool>::new());
         }
+    }
+}
+
+/// A PBX that takes a transfer and hangs up before it tells of it: told is what counts, and no
+/// further step starts.
+#[test]
+fn a_transfer_is_told_of_after_the_far_end_hung_up() {
+    let step = |at, action| Step {
+        when: When::At(ms(at)),
+        action,
+    };
+    let transfer = Action::Transfer {
+        to: format!("sip:third@{PEER}").parse().unwrap(),
+        attended: false,
+    };
+    for (code, executed) in [(200, 1.0), (486, 0.0)] {
+        let mut world = World::new(1, 10);
+        // The peer sends neither RTP nor RTCP.
+        world.media.deaf_to.insert(8);
+        let mut plan = world.plan(0, 1, Role::Caller, 1);
+        plan.scenario = Scenario::new(vec![step(500, transfer.clone()), step(2000, Action::HangUp)]).unwrap();
+        world.assign(0, plan);
+        world.start(0, 1, &[format!("sip:peer@{PEER}")]);
+        world.run_for(ms(20));
+        let invite = last(&world);
+        respond(&mut world, "200 OK", SDP);
+        world.run_for(ms(500));
+        let refer = last(&world);
+        assert!(refer.starts_with("REFER "), "{refer}");
+        respond(&mut world, "202 Accepted", "");
+        let [from, to, id] = ["To", "From", "Call-ID"].map(|name| header_of(&invite, name));
+        let at = world.sites[0].ports[&ShareId(1)];
+        let mut within = |cseq: u32, method: &str, lines: &str, body: &str| {
+            let head = format!(
+                "{method} sip:group-1-0@{at} SIP/2.0\n\
+                 Via: SIP/2.0/UDP {PEER};branch=z9hG4bKt{cseq}\n\
+                 From: {from};tag=peer\nTo: {to}\nCall-ID: {id}\nCSeq: {cseq} {method}\n\
+                 Max-Forwards: 70\nContact: <sip:peer@{PEER}>\n{lines}"
+            );
+            world.inject(PEER, at, &with_body(&head, body));
+            world.run_for(secs(2));
+            last(&world)
+        };
+        assert!(within(1, "BYE", "", "").starts_with("SIP/2.0 200 "));
+        let lines = "Event: refer\nSubscription-State: terminated;reason=noresource\n";
+        let told = within(2, "NOTIFY", lines, &format!("SIP/2.0 {code} Whatever\n"));
+        assert!(told.starts_with("SIP/2.0 200 "), "{told}");
+        world.run_for(secs(3));
+        let site = &world.sites[0];
+        assert_eq!(site.calls(1).len(), 1);
+        assert_eq!(site.sum(1, id::SCENARIO_ACTIONS_EXECUTED), executed);
+        assert_eq!(site.sum(1, id::SCENARIO_ACTIONS_FAILED), 2.0 - executed);
+        assert_eq!(site.values(1, id::MISSING_AUDIO), [], "it stood for half a second");
+        assert_eq!(world.media.open_streams(), 0);
     }
 }

@@ -25,7 +25,10 @@ impl UserAgent {
         if let Some(mid) = &mut call.mid {
             mid.glare = None;
             mid.session = None;
-            mid.transfer = None;
+            if reason == EndReason::DialogLost {
+                mid.transfer = None;
+                mid.referral = None;
+            }
         }
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);
@@ -100,7 +103,11 @@ impl UserAgent {
             call.bye_status = Some(status);
             call.times.bye_answered = Some(now);
         }
-        self.end(now, key, EndReason::LocalBye);
+        if (200..300).contains(&status) {
+            self.session_over(now, key, EndReason::LocalBye);
+        } else {
+            self.end(now, key, EndReason::LocalBye);
+        }
     }
 
     /// Our BYE got no answer.

@@ -39,6 +39,8 @@ pub(super) struct Mid {
     pub(super) transfer: Option<Transfer>,
     /// The transfer the peer asks for.
     pub(super) referral: Option<Referral>,
+    /// The session is over, the subscription of a transfer is not.
+    pub(super) outlived: bool,
     /// Callee: the call this one replaces when it is answered.
     pub(super) replaces: Option<CallKey>,
     pub(super) times: MidTimes,
@@ -102,6 +104,11 @@ impl Asked {
     /// Whether it changes the session or its dialog's target, so that only one may be under way.
     fn is_offer(&self) -> bool {
         matches!(self.method, Method::Invite | Method::Update)
+    }
+
+    /// Whether it belongs to a subscription, which outlives the session.
+    fn is_of_transfer(&self) -> bool {
+        matches!(self.purpose, Purpose::Refer | Purpose::Notify)
     }
 }
 
@@ -280,6 +287,9 @@ impl UserAgent {
             .get(&key)
             .is_none_or(|call| matches!(call.state, State::Ending { .. }));
         if ending {
+            if asked.is_of_transfer() {
+                self.on_asked_end(now, key, asked, Some((message, status)));
+            }
             return;
         }
         if status == 401 || status == 407 {
@@ -318,7 +328,8 @@ impl UserAgent {
             return;
         };
         let call = self.calls.get(&key);
-        if call.is_some_and(|call| !matches!(call.state, State::Ending { .. })) {
+        let ending = call.is_none_or(|call| matches!(call.state, State::Ending { .. }));
+        if !ending || asked.is_of_transfer() {
             let loses = self.stands(key) && asked.purpose != Purpose::Notify;
             self.on_asked_end(now, key, asked, None);
             if loses {
@@ -353,7 +364,7 @@ impl UserAgent {
             Purpose::Offer => self.on_offer_end(now, key, asked, response),
             Purpose::Refresh => self.on_refresh_end(now, key, asked, response),
             Purpose::Refer => self.on_refer_end(now, key, code),
-            Purpose::Notify => self.on_notify_end(key, code),
+            Purpose::Notify => self.on_notify_end(now, key, code),
             Purpose::Info => self.on_info_end(now, key, code),
         }
     }

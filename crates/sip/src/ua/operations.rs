@@ -29,8 +29,8 @@ impl UserAgent {
 
     /// Asks the peer of a call that stands to call somebody else: blind, or attended if the target
     /// is to replace another call of ours. Ends in [`super::CallEvent::ReferAnswered`] and, if
-    /// accepted, a last [`super::CallEvent::TransferProgress`], unless the call ends first: hang up
-    /// after that.
+    /// accepted, a last [`super::CallEvent::TransferProgress`], unless the call ends first. After a
+    /// BYE of either side that is waited for, 32 s at most, before the call ends.
     pub fn refer(&mut self, now: Instant, call: CallKey, refer: &Refer) -> Result<(), UaError> {
         let now = self.clock(now);
         self.send_refer(now, call, refer)
@@ -52,7 +52,7 @@ impl UserAgent {
         self.answer_refer(now, call, code)
     }
 
-    /// Tells the peer what became of the transfer it asked for: the status code, 100 to 699, of the
+    /// Tells the peer, also after a BYE, what became of the transfer it asked for: the status code, 100 to 699, of the
     /// call it led to, and whether that is the last word.
     pub fn notify_refer(
         &mut self,

@@ -1,16 +1,19 @@
 //! Transfers: REFER within a call and the NOTIFYs of its implicit subscription (RFC 3515,
-//! RFC 6665). Both end with the call.
+//! RFC 6665), which goes on after a BYE of either side (RFC 5057 §4.1): who asked for a transfer may
+//! hang up at once and hear later what became of it (RFC 5589 §6.1).
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::call::{Offered, State};
-use super::event::{CallEvent, CallKey};
-use super::mid::{Asked, Purpose};
+use super::auth::Retries;
+use super::event::{CallEvent, CallKey, EndReason};
+use super::mid::{Asked, Mid, Purpose};
 use super::replaces::Replaces;
 use super::{UaError, UserAgent};
 use crate::message::{HeaderName, Message, Method, NameAddr, Uri, reason_phrase, scan};
+use crate::transaction::LIFETIME;
 
 /// How long a REFER waits for [`UserAgent::accept_refer`] or [`UserAgent::reject_refer`]; its
 /// transaction lasts 32 s.
@@ -101,6 +104,7 @@ impl UserAgent {
             mid.transfer = None;
         }
         self.call_event(now, key, CallEvent::ReferAnswered { code });
+        self.subscription_over(now, key);
     }
 
     /// The code of a NOTIFY within a call: of the transfer we asked for, or of nothing.
@@ -132,13 +136,16 @@ impl UserAgent {
             if last {
                 mid.transfer = None;
                 mid.times.refer_ended = Some(now);
-            } else if let (Some(transfer), Some(expires)) = (&mut mid.transfer, expires) {
+            } else if let (Some(transfer), Some(expires), false) =
+                (&mut mid.transfer, expires, mid.outlived)
+            {
                 let seconds = u64::from(expires).clamp(1, MAX_EXPIRES);
                 transfer.until = now + Duration::from_secs(seconds);
             }
         }
         let code = fragment_code(&message.body());
         self.call_event(now, key, CallEvent::TransferProgress { code, last });
+        self.subscription_over(now, key);
         self.arm(key);
     }
 
@@ -217,7 +224,7 @@ impl UserAgent {
         if !(100..700).contains(&code) {
             return Err(UaError::StatusCode(code));
         }
-        let call = self.standing(key)?;
+        let call = self.with_room(key)?;
         let Some(mid) = &mut call.mid else {
             return Err(UaError::WrongState(key));
         };
@@ -242,16 +249,58 @@ impl UserAgent {
         asked.lines.push((HeaderName::Event, b"refer".to_vec()));
         asked.lines.push((HeaderName::SubscriptionState, state));
         self.ask(now, key, asked);
+        self.subscription_over(now, key);
         self.arm(key);
         Ok(())
     }
 
     /// A NOTIFY that was refused ends the subscription, not the call (RFC 6665 §4.2.2).
-    pub(super) fn on_notify_end(&mut self, key: CallKey, code: Option<u16>) {
+    pub(super) fn on_notify_end(&mut self, now: Instant, key: CallKey, code: Option<u16>) {
         if code.is_none_or(|code| code >= 300)
             && let Some(mid) = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut())
         {
             mid.referral = None;
+        }
+        self.subscription_over(now, key);
+    }
+
+    /// A BYE has ended the session. The call ends with it, or once the last has been said of a
+    /// transfer, 64·T1 later at most.
+    pub(super) fn session_over(&mut self, now: Instant, key: CallKey, reason: EndReason) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        call.reason.get_or_insert(reason);
+        call.state = State::Ending {
+            retries: Retries::default(),
+        };
+        call.unacknowledged = None;
+        call.give_up_at = None;
+        let latest = now + LIFETIME;
+        let Some(mid) = &mut call.mid else {
+            return self.end(now, key, reason);
+        };
+        mid.glare = None;
+        mid.session = None;
+        mid.outlived = true;
+        if let Some(transfer) = &mut mid.transfer {
+            transfer.until = transfer.until.min(latest);
+        }
+        if let Some(referral) = &mut mid.referral {
+            referral.until = referral.until.min(latest);
+        }
+        self.subscription_over(now, key);
+        self.arm(key);
+    }
+
+    /// Ends a call whose session is over, if nothing is to be said of a transfer any more.
+    fn subscription_over(&mut self, now: Instant, key: CallKey) {
+        let mid = self.calls.get(&key).and_then(|call| call.mid.as_ref());
+        let over =
+            |mid: &Mid| mid.outlived && mid.transfer.is_none() && mid.referral.is_none();
+        if mid.is_some_and(|mid| over(mid)) {
+            // The reason has been set.
+            self.end(now, key, EndReason::LocalBye);
         }
     }
 
@@ -270,6 +319,7 @@ impl UserAgent {
         let Some(mid) = &mut call.mid else {
             return;
         };
+        let heard = stands || mid.outlived;
         let silent = mid.transfer.take_if(|transfer| transfer.until <= now);
         // The subscription ends unheard if nobody says how the transfer went.
         mid.referral.take_if(|referral| referral.until <= now);
@@ -278,13 +328,14 @@ impl UserAgent {
         if due.is_some_and(|at| at <= now) {
             self.refuse_referral(now, key);
         }
-        if silent.is_some() && stands {
+        if silent.is_some() && heard {
             let event = CallEvent::TransferProgress {
                 code: None,
                 last: true,
             };
             self.call_event(now, key, event);
         }
+        self.subscription_over(now, key);
     }
 }
 

@@ -77,15 +77,16 @@ impl UserAgent {
         let (transfers, referred) = mid.map_or((false, false), |mid| {
             (mid.transfer.is_some(), mid.referral.is_some())
         });
+        let outlived = mid.is_some_and(|mid| mid.outlived);
         let stands = matches!(call.state, State::Up);
         let has_body = !message.body().is_empty();
         // `None`: an offer for the caller of this stack.
         let code = match method {
             _ if !in_order => Some(500),
             // Early dialogs are ended by the final response (RFC 3261 §15).
-            Method::Bye if calling => Some(481),
+            Method::Bye if calling || outlived => Some(481),
             Method::Bye => Some(200),
-            _ if ending => Some(481),
+            _ if ending && !(method == Method::Notify && transfers) => Some(481),
             _ if requires_more(&message, config) => Some(420),
             Method::Invite | Method::Update if short => Some(422),
             Method::Prack => prack_code,
@@ -191,7 +192,7 @@ impl UserAgent {
                 self.refuse_offer(now, key, 487);
                 self.refuse_referral(now, key);
                 self.call_event(now, key, CallEvent::ByeReceived);
-                self.end(now, key, EndReason::RemoteBye);
+                self.session_over(now, key, EndReason::RemoteBye);
             }
         }
     }
