@@ -369,7 +369,10 @@ fn a_transfer_that_nobody_tells_of_ends_64_t1_after_the_bye() {
     let told = [(None, false), (None, false), (None, true)];
     assert_eq!(progress(&net.agents[0]), told);
     let end = net.agents[0].ends()[0];
-    assert_eq!((end.reason, end.bye_status), (EndReason::LocalBye, Some(200)));
+    assert_eq!(
+        (end.reason, end.bye_status),
+        (EndReason::LocalBye, Some(200))
+    );
     assert_eq!(within(&mut net, 8, "NOTIFY"), ["481 NOTIFY"]);
     net.run_out();
     assert_eq!(net.agents[0].ua.held().transactions, 0);

@@ -419,7 +419,11 @@ fn a_transfer_is_told_of_after_the_far_end_hung_up() {
         // The peer sends neither RTP nor RTCP.
         world.media.deaf_to.insert(8);
         let mut plan = world.plan(0, 1, Role::Caller, 1);
-        plan.scenario = Scenario::new(vec![step(500, transfer.clone()), step(2000, Action::HangUp)]).unwrap();
+        plan.scenario = Scenario::new(vec![
+            step(500, transfer.clone()),
+            step(2000, Action::HangUp),
+        ])
+        .unwrap();
         world.assign(0, plan);
         world.start(0, 1, &[format!("sip:peer@{PEER}")]);
         world.run_for(ms(20));
@@ -451,7 +455,11 @@ fn a_transfer_is_told_of_after_the_far_end_hung_up() {
         assert_eq!(site.calls(1).len(), 1);
         assert_eq!(site.sum(1, id::SCENARIO_ACTIONS_EXECUTED), executed);
         assert_eq!(site.sum(1, id::SCENARIO_ACTIONS_FAILED), 2.0 - executed);
-        assert_eq!(site.values(1, id::MISSING_AUDIO), [], "it stood for half a second");
+        assert_eq!(
+            site.values(1, id::MISSING_AUDIO),
+            [],
+            "it stood for half a second"
+        );
         assert_eq!(world.media.open_streams(), 0);
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::call::{Offered, State};
 use super::auth::Retries;
+use super::call::{Offered, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::mid::{Asked, Mid, Purpose};
 use super::replaces::Replaces;
@@ -296,8 +296,7 @@ impl UserAgent {
     /// Ends a call whose session is over, if nothing is to be said of a transfer any more.
     fn subscription_over(&mut self, now: Instant, key: CallKey) {
         let mid = self.calls.get(&key).and_then(|call| call.mid.as_ref());
-        let over =
-            |mid: &Mid| mid.outlived && mid.transfer.is_none() && mid.referral.is_none();
+        let over = |mid: &Mid| mid.outlived && mid.transfer.is_none() && mid.referral.is_none();
         if mid.is_some_and(|mid| over(mid)) {
             // The reason has been set.
             self.end(now, key, EndReason::LocalBye);
