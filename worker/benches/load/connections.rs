@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use super::{
     machine::{Cores, Used},
     media::Scheduling,
-    secure::{Secure, server},
-    support::{eventually, run::Group},
+    secure::Secure,
+    support::{eventually, run::Group, tls::server},
     under_test::{FAR, UnderTest, WORKER},
 };
 

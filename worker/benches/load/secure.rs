@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use callmeter_proto::worker::{Tls, TlsVerify};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore,
     client::Resumption,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::support::certificates::{Certificates, certificates};
+use super::support::{
+    certificates::{Certificates, certificates},
+    tls::server,
+};
 
 /// Where relays listen for SIPp.
 const RELAY: &str = "127.66.0.4";
@@ -138,16 +141,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A server that shows a certificate with its key, both in one text.
-pub(crate) fn server(pem: &str) -> Arc<ServerConfig> {
-    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain.unwrap(), key);
-    Arc::new(config.unwrap())
 }
 
 async fn pass(

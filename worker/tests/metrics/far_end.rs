@@ -85,12 +85,9 @@ impl FarEnd {
         let (length, from) = self.sip.recv_from(&mut buffer).await.unwrap();
         self.worker = Some(from);
         self.counts.received += 1;
-        let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
-        self.counts.invites += u32::from(text.starts_with("INVITE "));
-        Request {
-            text,
-            at: Instant::now(),
-        }
+        let request = Request::new(buffer[..length].to_vec());
+        self.counts.invites += u32::from(request.text.starts_with("INVITE "));
+        request
     }
 
     /// Answers a request; `more` are whole header lines.
@@ -108,17 +105,7 @@ impl FarEnd {
         more: &str,
         body: &str,
     ) {
-        let mut response = format!("SIP/2.0 {status}\r\n");
-        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-            for line in request.headers(name) {
-                response += line;
-                if name == "To" && !line.contains(";tag=") && !status.starts_with("100") {
-                    response += ";tag=far";
-                }
-                response += "\r\n";
-            }
-        }
-        self.send(&with_body(&(response + more), body)).await;
+        self.send(&request.response(status, more, body)).await;
     }
 
     /// Accepts a call with a description; `more` are whole lines of it.
@@ -135,6 +122,19 @@ impl FarEnd {
              m=audio {port} RTP/AVP {format}\r\n{more}"
         );
         (format!("Contact: <sip:far@{}>\r\n", self.address()), body)
+    }
+
+    /// Calls somebody at an address.
+    pub(crate) async fn call(&mut self, uri: &str, at: SocketAddr) {
+        self.worker = Some(at);
+        let (contact, body) = self.description(8, "");
+        let own = self.address();
+        let request = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKinvite\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:far@{own}>;tag=far\r\nTo: <{uri}>\r\n\
+             Call-ID: call@{own}\r\nCSeq: 1 INVITE\r\n{contact}"
+        );
+        self.send(&with_body(&request, &body)).await;
     }
 
     /// Hangs up a call that came with `invite`.
@@ -174,6 +174,29 @@ fn with_body(head: &str, body: &str) -> String {
 }
 
 impl Request {
+    /// One that has come now.
+    pub(crate) fn new(wire: Vec<u8>) -> Self {
+        Self {
+            text: String::from_utf8(wire).unwrap(),
+            at: Instant::now(),
+        }
+    }
+
+    /// A response to it; `more` are whole header lines.
+    pub(crate) fn response(&self, status: &str, more: &str, body: &str) -> String {
+        let mut response = format!("SIP/2.0 {status}\r\n");
+        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+            for line in self.headers(name) {
+                response += line;
+                if name == "To" && !line.contains(";tag=") && !status.starts_with("100") {
+                    response += ";tag=far";
+                }
+                response += "\r\n";
+            }
+        }
+        with_body(&(response + more), body)
+    }
+
     fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.text.split("\r\n").take_while(|line| !line.is_empty());
         lines.filter(move |line| {

@@ -9,6 +9,7 @@
     reason = "helpers of tests, which clippy's configuration does not count as tests"
 )]
 
+mod connections;
 mod digits;
 mod emodel;
 mod far_end;
@@ -28,6 +29,7 @@ mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod timers;
+mod unanswered;
 mod within;
 
 use std::collections::BTreeSet;
@@ -36,7 +38,7 @@ use std::collections::BTreeSet;
 type Claimed = (fn(), &'static [&'static str]);
 
 /// The tests, and the metrics each of them claims; it fails unless it proves exactly these.
-const CLAIMED: [Claimed; 11] = [
+const CLAIMED: [Claimed; 13] = [
     (
         signalling::signalling_and_times_are_what_the_far_end_did,
         signalling::KEYS,
@@ -62,6 +64,14 @@ const CLAIMED: [Claimed; 11] = [
     ),
     (timers::refreshes_are_those_that_were_accepted, timers::KEYS),
     (strays::what_goes_astray_is_what_sipp_sent, strays::KEYS),
+    (
+        connections::connections_take_as_long_as_their_servers,
+        connections::KEYS,
+    ),
+    (
+        unanswered::timeouts_are_what_the_far_end_left_unanswered,
+        unanswered::KEYS,
+    ),
     (digits::digits_are_those_baresip_speaks_of, digits::KEYS),
 ];
 

@@ -166,7 +166,7 @@ async fn busy(mut far: FarEnd) -> Truth {
 }
 
 /// One call, answered and let go at once, without a registrar.
-async fn quick(mut far: FarEnd) {
+pub(crate) async fn quick(mut far: FarEnd) {
     let invite = far.next("INVITE").await;
     far.accept(&invite, 8, "").await;
     far.next("ACK").await;

@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_resolver::proto::{
@@ -48,31 +48,72 @@ fn name(text: &str) -> Name {
 pub struct DnsServer {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// When the first slow question came and the last slow answer left.
+    slow: Arc<Mutex<Option<(Instant, Instant)>>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A domain whose names it is asked for take their time.
+#[derive(Clone, Copy)]
+pub struct Slow {
+    pub domain: &'static str,
+    /// Of each answer.
+    pub delay: Duration,
+}
+
+impl Slow {
+    fn concerns(&self, question: &Message) -> bool {
+        let mut names = question.queries.iter().map(|query| query.name().to_ascii());
+        names.any(|name| name.trim_end_matches('.').ends_with(self.domain))
+    }
 }
 
 impl DnsServer {
     /// Starts it on loopback.
     pub fn start(zone: Vec<(&'static str, RData)>) -> Self {
+        Self::start_with(zone, None)
+    }
+
+    /// The same; answers of a domain do not hold up the others.
+    pub fn start_with(zone: Vec<(&'static str, RData)>, slow: Option<Slow>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
+        let times = Arc::<Mutex<Option<(Instant, Instant)>>>::default();
+        let spent = Arc::clone(&times);
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 2048];
+            let mut late = Vec::new();
             loop {
                 let (length, from) = socket.recv_from(&mut buffer).unwrap();
+                let asked = Instant::now();
                 // What is no question ends it.
                 let Ok(question) = Message::from_vec(&buffer[..length]) else {
-                    return;
+                    break;
                 };
                 let answer = answer(&zone, &question, &noted);
-                socket.send_to(&answer, from).unwrap();
+                let Some(slow) = slow.filter(|slow| slow.concerns(&question)) else {
+                    socket.send_to(&answer, from).unwrap();
+                    continue;
+                };
+                let (socket, times) = (socket.try_clone().unwrap(), Arc::clone(&times));
+                late.push(std::thread::spawn(move || {
+                    std::thread::sleep(slow.delay);
+                    socket.send_to(&answer, from).unwrap();
+                    let mut times = times.lock().unwrap();
+                    let first = times.map_or(asked, |(first, _)| first.min(asked));
+                    *times = Some((first, Instant::now()));
+                }));
+            }
+            for answer in late {
+                answer.join().unwrap();
             }
         });
         Self {
             address,
             asked,
+            slow: spent,
             thread: Some(thread),
         }
     }
@@ -80,6 +121,13 @@ impl DnsServer {
     /// The names and types that were asked for, in order.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// From the first question about the slow domain to the last answer.
+    pub fn slow_for(&self) -> Duration {
+        let times = *self.slow.lock().unwrap();
+        let (first, last) = times.expect("the slow domain is asked for");
+        last.duration_since(first)
     }
 }
 

@@ -93,7 +93,7 @@ impl Group {
                 duration_ms: self.call_ms,
                 ring_ms: self.ring_ms,
                 repeat: self.repeat,
-                ..Call::default()
+                ..self.more.call.unwrap_or_default()
             }),
             duration_ms: self.run_ms,
             accept_external: self.accept_external,

@@ -1,6 +1,12 @@
-//! Certificates as an assignment names them.
+//! Certificates as an assignment names them, and as a server of TLS shows them.
+
+use std::sync::Arc;
 
 use callmeter_proto::worker::{Tls, TlsVerify};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use super::certificates::Certificates;
 
@@ -22,4 +28,14 @@ impl Certificates {
             ..self.trusted()
         }
     }
+}
+
+/// A server that shows a certificate with its key, both in one text.
+pub fn server(pem: &str) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain.unwrap(), key);
+    Arc::new(config.unwrap())
 }
