@@ -26,10 +26,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use callmeter_rtp::StreamConfig;
+use callmeter_rtp::{StreamConfig, Time};
 use tokio::sync::mpsc;
 
 use client::{Bell, Inbox};
+use endpoint::Sockets;
 use outbox::Outbox;
 use ports::Ports;
 use stats::ThreadStats;
@@ -89,7 +90,7 @@ struct Shared {
     ip: IpAddr,
     ports_range: (u16, u16),
     /// Locked when a stream opens or ends, never with a system call inside.
-    ports: Mutex<Ports>,
+    ports: Mutex<Ports<Sockets>>,
     tracks: Tracks,
     scale: Scale,
     seed: u64,
@@ -99,8 +100,25 @@ struct Shared {
 }
 
 impl Shared {
-    fn ports(&self) -> MutexGuard<'_, Ports> {
+    fn ports(&self) -> MutexGuard<'_, Ports<Sockets>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unbinds a pair, then lets others have it.
+    fn close(&self, port: u16, sockets: Sockets) {
+        drop(sockets);
+        self.ports().give_back(port);
+    }
+
+    /// Unbinds up to `most` pairs that were spare for too long.
+    fn close_spare(&self, now: Time, most: usize) {
+        for _ in 0..most {
+            let expired = self.ports().expire(now);
+            let Some((port, sockets)) = expired else {
+                return;
+            };
+            self.close(port, sockets);
+        }
     }
 }
 

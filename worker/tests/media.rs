@@ -306,6 +306,57 @@ fn late_packets_of_an_ended_stream_meet_nobody() {
     assert_eq!(seen.receive.total.unexpected_source, 0);
 }
 
+/// The sockets of an ended stream are kept for a moment and used again, but for those that something
+/// still came to: it does not reach the next stream.
+#[test]
+fn sockets_used_again_bring_nothing_of_the_stream_before() {
+    let ip = [127, 9, 0, 6];
+    let mut bench = Bench::new(ip, (20_000, 20_199));
+    let (peer, _peer_rtcp) = far(ip, 21_000);
+    let (next, _next_rtcp) = far(ip, 21_010);
+    let is_bound = |at: SocketAddr| UdpSocket::bind(at).is_err();
+    let mut id = 0;
+    for late in [false, true] {
+        id += 1;
+        let old = bench.open(id);
+        bench.start(id, peer.local_addr().unwrap(), true);
+        bench.second(id, "running", |s| s.send.total.packets > 0);
+        bench.remove(id);
+        assert!(is_bound(old), "{old} was closed at once");
+        if late {
+            for n in 0..5 {
+                peer.send_to(&rtp(n), old).unwrap();
+            }
+        }
+        let again = Instant::now();
+        loop {
+            id += 1;
+            if bench.open(id) == old {
+                break;
+            }
+            bench.remove(id);
+            assert!(
+                again.elapsed() < Duration::from_secs(10),
+                "{old} is not used"
+            );
+        }
+        // In its turn among those that are closed it would come much later.
+        assert!(again.elapsed() < Duration::from_millis(900));
+        bench.start(id, next.local_addr().unwrap(), true);
+        for n in 0..5 {
+            next.send_to(&rtp(n), old).unwrap();
+        }
+        let seen = bench.second(id, "its own packets", |s| s.receive.total.packets == 5);
+        assert_eq!(seen.receive.total.unexpected_source, 0);
+        bench.remove(id);
+        let ended = Instant::now();
+        while is_bound(old) {
+            assert!(ended.elapsed() < Duration::from_secs(10), "{old} is kept");
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
 fn threads_tick_and_end_with_the_pool_saying_goodbye() {
     let ip = [127, 9, 0, 5];

@@ -23,6 +23,9 @@ const REPORT: usize = 128;
 const SECOND: u64 = 1000;
 /// Datagrams read from one socket when its stream ends: more than its buffer holds.
 const DRAIN: usize = 4096;
+/// More than these waiting at the end: the socket may have dropped some, which it only tells with
+/// the next one.
+const BACKLOG: usize = 16;
 
 /// A thread's buffers and clocks, lent to its endpoints.
 #[derive(Debug)]
@@ -74,16 +77,44 @@ pub(super) enum Taken {
     First(Time),
 }
 
-/// Sockets of a stream from `Open` to `Remove`.
+/// The sockets of a port pair.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) rtp: MediaSocket,
+    pub(super) rtcp: MediaSocket,
+}
+
+impl Sockets {
+    /// Whether nothing has come since they were read last.
+    pub(super) fn are_silent(&self, io: &mut Io) -> bool {
+        let mut silent = |socket: &MediaSocket| {
+            let received = socket.receive(&mut io.receive, &mut io.control);
+            matches!(received, Ok(None))
+        };
+        silent(&self.rtp) && silent(&self.rtcp)
+    }
+}
+
+/// A stream and its sockets from `Open` to `Remove`.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) id: StreamId,
     pub(super) client: usize,
     pub(super) port: u16,
-    pub(super) rtp: MediaSocket,
-    pub(super) rtcp: MediaSocket,
+    pub(super) sockets: Sockets,
     /// From `Start` on.
     pub(super) live: Option<Live>,
+}
+
+/// What is known at the end of a stream.
+#[derive(Debug)]
+pub(super) struct Last {
+    /// When its first packet came, if that was among what still waited.
+    pub(super) first: Option<Time>,
+    /// The last figures.
+    pub(super) snapshot: StreamSnapshot,
+    /// Its sockets dropped something, or may have.
+    pub(super) dropped: bool,
 }
 
 /// What a stream does from `Start` on.
@@ -165,11 +196,11 @@ impl Endpoint {
     ) -> Option<StreamSnapshot> {
         let live = self.live.as_mut()?;
         if live.sending {
-            send_packet(live, &self.rtp, (slot, due), io, stats);
+            send_packet(live, &self.sockets.rtp, (slot, due), io, stats);
         }
         live.stream.end_late_events(due);
         if live.stream.rtcp_due() <= due {
-            send_report(live, &self.rtcp, false, io, stats);
+            send_report(live, &self.sockets.rtcp, false, io, stats);
         }
         if slot < live.next_second {
             return None;
@@ -203,7 +234,7 @@ impl Endpoint {
         let Some(live) = self.live.as_mut() else {
             return Taken::Nothing;
         };
-        let Some((received, at)) = io.next(&self.rtp) else {
+        let Some((received, at)) = io.next(&self.sockets.rtp) else {
             return Taken::Nothing;
         };
         stats.packets_received.add(1);
@@ -211,7 +242,12 @@ impl Endpoint {
         let Some(from) = received.from else {
             return Taken::Datagram;
         };
-        trace::packet("received", &self.rtp, from, &io.receive[..received.len]);
+        trace::packet(
+            "received",
+            &self.sockets.rtp,
+            from,
+            &io.receive[..received.len],
+        );
         let datagram = Datagram {
             at,
             from,
@@ -227,7 +263,7 @@ impl Endpoint {
     /// Takes one datagram of the RTCP socket; `None` when none waits.
     pub(super) fn receive_rtcp(&mut self, io: &mut Io, stats: &ThreadStats) -> Option<()> {
         let live = self.live.as_mut()?;
-        let (received, at) = io.next(&self.rtcp)?;
+        let (received, at) = io.next(&self.sockets.rtcp)?;
         live.note_drops(1, received.dropped, stats);
         let before = live.stream.refused().rtcp;
         live.stream
@@ -236,32 +272,38 @@ impl Endpoint {
         Some(())
     }
 
-    /// The stream ends: reads what still waits, says goodbye and gives the last figures, with the
-    /// time of the first packet if it was among what waited.
-    pub(super) fn end(
-        &mut self,
-        io: &mut Io,
-        stats: &ThreadStats,
-    ) -> (Option<Time>, StreamSnapshot) {
+    /// The stream ends: reads what still waits, says goodbye and gives the last figures.
+    pub(super) fn end(&mut self, io: &mut Io, stats: &ThreadStats) -> Last {
         let mut first = None;
+        let mut backlog = 0;
         for _ in 0..DRAIN {
             match self.receive_rtp(io, stats) {
                 Taken::Nothing => break,
                 Taken::Datagram => {}
                 Taken::First(at) => first = Some(at),
             }
+            backlog += 1;
         }
         for _ in 0..DRAIN {
             if self.receive_rtcp(io, stats).is_none() {
                 break;
             }
+            backlog += 1;
         }
         let Some(live) = self.live.as_mut() else {
-            return (None, StreamSnapshot::default());
+            return Last {
+                first: None,
+                snapshot: StreamSnapshot::default(),
+                dropped: false,
+            };
         };
-        send_report(live, &self.rtcp, true, io, stats);
+        send_report(live, &self.sockets.rtcp, true, io, stats);
         live.stream.finish();
-        (first, live.stream.second(monotonic()))
+        Last {
+            first,
+            snapshot: live.stream.second(monotonic()),
+            dropped: backlog > BACKLOG || live.drops != [0; 2],
+        }
     }
 }
 

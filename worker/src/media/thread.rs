@@ -39,6 +39,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const BEHIND: Duration = Duration::from_millis(10);
 /// Change of the wall clock against the monotonic one that is a step, in nanoseconds.
 const STEP: i64 = 1_000_000;
+/// Spare port pairs closed per slot, so that no packet waits for it.
+const CLOSED_AT_ONCE: usize = 8;
 /// How often the clocks are compared, in nanoseconds.
 const COMPARE: i64 = 1_000_000_000;
 /// Token of the bell; streams have their index and a bit for the RTCP socket.
@@ -116,6 +118,7 @@ impl MediaThread {
                 continue;
             }
             self.compare_clocks();
+            self.shared.close_spare(monotonic(), CLOSED_AT_ONCE);
             self.run_slots();
             self.receive();
             self.flush();
@@ -140,6 +143,7 @@ impl MediaThread {
     fn idle(&mut self) {
         let behind = self.outboxes.iter().any(Outbox::is_behind);
         let wait = if behind { BEHIND } else { IDLE };
+        self.shared.close_spare(monotonic(), usize::MAX);
         self.bell.set_asleep(true);
         if self.commands.is_empty() && !self.shared.stop.load(Ordering::Relaxed) {
             self.poll(wait);

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 pub struct MediaSocket {
     fd: OwnedFd,
     v6: bool,
+    dscp: u8,
 }
 
 /// What the kernel knows about a received datagram.
@@ -68,7 +69,8 @@ impl MediaSocket {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-        let socket = Self { fd, v6 };
+        let dscp = 0;
+        let socket = Self { fd, v6, dscp };
         setsockopt(&socket.fd, nix_sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket.fd, nix_sockopt::RxqOvfl, &1)?;
         if v6 {
@@ -82,14 +84,19 @@ impl MediaSocket {
     }
 
     /// Marks what is sent with `dscp`, 0..=63.
-    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+    pub fn set_dscp(&mut self, dscp: u8) -> io::Result<()> {
+        if self.dscp == dscp {
+            return Ok(());
+        }
         // The two low bits are ECN's (RFC 3168), left at 0.
         let octet = dscp << 2;
         if self.v6 {
-            Ok(sockopt::set_ipv6_tclass(&self.fd, u32::from(octet))?)
+            sockopt::set_ipv6_tclass(&self.fd, u32::from(octet))?;
         } else {
-            Ok(sockopt::set_ip_tos(&self.fd, octet)?)
+            sockopt::set_ip_tos(&self.fd, octet)?;
         }
+        self.dscp = dscp;
+        Ok(())
     }
 
     /// The bound address.
@@ -208,7 +215,7 @@ mod tests {
 
     fn exchange(ip: &str) -> Received {
         let ip: IpAddr = ip.parse().unwrap();
-        let (a, b) = (
+        let (mut a, b) = (
             MediaSocket::bind(ip, 0).unwrap(),
             MediaSocket::bind(ip, 0).unwrap(),
         );

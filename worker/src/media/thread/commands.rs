@@ -6,9 +6,12 @@ use callmeter_engine::media::{Digits, MediaCommand, MediaEvent, StreamId};
 use callmeter_media::Cursor;
 use callmeter_rtp::{EventTypes, RtpStream, StreamConfig};
 use rustix::event::epoll;
+use rustix::io::Errno;
 
+use super::super::Shared;
 use super::super::client::hash;
-use super::super::endpoint::{Endpoint, Live};
+use super::super::endpoint::{Endpoint, Live, Sockets};
+use super::super::ports::Pair;
 use super::super::tracks::CLOCK_RATE;
 use super::{MediaThread, tell_digits};
 use crate::sys::clock::monotonic;
@@ -50,7 +53,7 @@ impl MediaThread {
             self.tell(client, MediaEvent::OpenFailed { stream, reason });
             return;
         }
-        let (rtp, rtcp, port) = match self.bind_pair() {
+        let (port, sockets) = match self.take_pair() {
             Ok(bound) => bound,
             Err(reason) => {
                 self.tell(client, MediaEvent::OpenFailed { stream, reason });
@@ -62,8 +65,7 @@ impl MediaThread {
             id: stream,
             client,
             port,
-            rtp,
-            rtcp,
+            sockets,
             live: None,
         });
         let index = if let Some(index) = self.vacant.pop() {
@@ -78,21 +80,24 @@ impl MediaThread {
         self.tell(client, MediaEvent::Opened { stream, local });
     }
 
-    /// Binds the first pair of the range that nobody holds (R24, R30).
-    fn bind_pair(&mut self) -> Result<(MediaSocket, MediaSocket, u16), String> {
+    /// The first pair of the range that nobody holds (R24, R30), bound.
+    fn take_pair(&mut self) -> Result<(u16, Sockets), String> {
         let shared = Arc::clone(&self.shared);
         let (low, high) = shared.ports_range;
-        let place = format!("bind an RTP port pair of {low}-{high} on {}", shared.ip);
+        let place = format_args!("bind an RTP port pair of {low}-{high} on {}", shared.ip);
         let tries = PORT_TRIES.min(shared.ports().free());
         let mut clashes = 0;
         for _ in 0..tries {
-            let Some(port) = shared.ports().take() else {
+            let Some(Pair { port, sockets }) = shared.ports().take(monotonic()) else {
                 break;
             };
-            let bound = MediaSocket::bind(shared.ip, port)
-                .and_then(|rtp| Ok((rtp, MediaSocket::bind(shared.ip, port + 1)?)));
-            match bound {
-                Ok((rtp, rtcp)) => return Ok((rtp, rtcp, port)),
+            // What came late for an ended stream is dropped with the sockets it came to.
+            let silent = sockets.filter(|sockets| sockets.are_silent(&mut self.io));
+            if let Some(sockets) = silent {
+                return Ok((port, sockets));
+            }
+            match bind_pair(&shared, port) {
+                Ok(sockets) => return Ok((port, sockets)),
                 Err(error) => {
                     shared.ports().give_back(port);
                     if error.kind() != std::io::ErrorKind::AddrInUse {
@@ -141,7 +146,8 @@ impl MediaThread {
                 return;
             }
         };
-        for socket in [&endpoint.rtp, &endpoint.rtcp] {
+        let Sockets { rtp, rtcp } = &mut endpoint.sockets;
+        for socket in [rtp, rtcp] {
             if let Err(error) = socket.set_dscp(dscp) {
                 tracing::warn!(stream = id.0, dscp, %error, "packets leave without their DSCP");
             }
@@ -174,8 +180,8 @@ impl MediaThread {
             return;
         }
         for (socket, token) in [
-            (&endpoint.rtp, u64::from(index) << 1),
-            (&endpoint.rtcp, u64::from(index) << 1 | 1),
+            (&endpoint.sockets.rtp, u64::from(index) << 1),
+            (&endpoint.sockets.rtcp, u64::from(index) << 1 | 1),
         ] {
             let data = epoll::EventData::new_u64(token);
             if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN) {
@@ -253,22 +259,68 @@ impl MediaThread {
             self.wheel.remove(index, live.place);
             self.started -= 1;
         }
-        let (first, last) = endpoint.end(&mut self.io, &self.stats);
+        let last = endpoint.end(&mut self.io, &self.stats);
         // Told after the first packet and before the end.
         let digits: Vec<_> = std::iter::from_fn(|| endpoint.digit_event(&self.io.scale)).collect();
-        let Endpoint { client, port, .. } = *endpoint;
-        // Unbound before the pair can be taken again; closing also leaves epoll.
-        drop(endpoint);
-        self.shared.ports().give_back(port);
-        if let Some(at) = first {
+        let Endpoint {
+            client,
+            port,
+            sockets,
+            ..
+        } = *endpoint;
+        self.put_away(port, sockets, last.dropped);
+        if let Some(at) = last.first {
             let at = self.io.scale.instant(at);
             self.tell(client, MediaEvent::FirstPacket { stream, at });
         }
         for event in digits {
             self.tell(client, event);
         }
+        let last = last.snapshot;
         self.tell(client, MediaEvent::Removed { stream, last });
         self.stats.streams_open.set(self.ids.len() as u64);
         self.stats.streams_started.set(self.started);
+    }
+
+    /// Keeps the sockets of an ended stream for another one, or closes them: those that have dropped
+    /// something would tell the next stream of it.
+    fn put_away(&mut self, port: u16, sockets: Sockets, dropped: bool) {
+        let left = [&sockets.rtp, &sockets.rtcp].map(|socket| {
+            // Those of a stream that never started were not there.
+            matches!(
+                epoll::delete(&self.epoll, socket),
+                Ok(()) | Err(Errno::NOENT)
+            )
+        });
+        let refused = if dropped || left != [true; 2] {
+            Some(sockets)
+        } else {
+            self.shared.ports().spare(monotonic(), port, sockets)
+        };
+        if let Some(sockets) = refused {
+            // Closing also leaves epoll.
+            self.shared.close(port, sockets);
+        }
+    }
+}
+
+/// Binds a pair; gives up spare ones if there are no descriptors left.
+fn bind_pair(shared: &Shared, port: u16) -> std::io::Result<Sockets> {
+    let bind = || {
+        let rtp = MediaSocket::bind(shared.ip, port)?;
+        let rtcp = MediaSocket::bind(shared.ip, port + 1)?;
+        std::io::Result::Ok(Sockets { rtp, rtcp })
+    };
+    loop {
+        match bind() {
+            Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+                let spare = shared.ports().drop_spare();
+                let Some((other, sockets)) = spare else {
+                    return Err(error);
+                };
+                shared.close(other, sockets);
+            }
+            bound => return bound,
+        }
     }
 }
