@@ -41,6 +41,9 @@ const IDLE: u64 = u64::MAX - 1;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The wait while reports find no room.
 const BEHIND_WAIT: Duration = Duration::from_millis(10);
+/// How long events of calls are gathered: each message to the control task wakes it, and goes to the
+/// gateway as one.
+const GATHER: Duration = Duration::from_millis(10);
 /// Datagrams taken from one socket before the others get their turn.
 const BURST: usize = 256;
 /// How often the idle port is tried again when another process holds it.
@@ -57,6 +60,14 @@ pub(super) struct Parts {
     pub(super) pulse: Pulse,
     pub(super) stats: Arc<Stats>,
     pub(super) seed: u64,
+}
+
+/// Events of a run that have not been told yet.
+struct Gathered {
+    run: String,
+    events: Vec<EndpointEvent>,
+    /// When they are told at the latest.
+    due: Instant,
 }
 
 /// The thread's state.
@@ -83,7 +94,7 @@ pub(super) struct Shard {
     idle: Option<Idle>,
     idle_retry: Instant,
     idle_failed: bool,
-    events: Option<(String, Vec<EndpointEvent>)>,
+    gathered: Option<Gathered>,
     /// When what the engine holds is told next.
     next_held: Instant,
 }
@@ -124,7 +135,7 @@ impl Shard {
             idle: None,
             idle_retry: now,
             idle_failed: false,
-            events: None,
+            gathered: None,
             next_held: now,
             settings,
         })
@@ -189,7 +200,8 @@ impl Shard {
             };
         let idle = self.idle.as_ref().and_then(Idle::next_timeout);
         let streams = self.streams.next_timeout();
-        [self.engine.next_timeout(), idle, streams]
+        let events = self.gathered.as_ref().map(|held| held.due);
+        [self.engine.next_timeout(), idle, streams, events]
             .into_iter()
             .flatten()
             .fold(longest, Instant::min)
@@ -295,7 +307,9 @@ impl Shard {
                 break;
             }
         }
-        self.flush_events();
+        if self.gathered.as_ref().is_some_and(|held| held.due <= now) {
+            self.flush_events();
+        }
     }
 
     fn do_outputs(&mut self, now: Instant) {
@@ -322,7 +336,7 @@ impl Shard {
                         self.engine.handle_resolved(now, share, &host, busy);
                     }
                 }
-                Output::Event(event) => self.report_event(event),
+                Output::Event(event) => self.report_event(now, event),
                 Output::Rows {
                     share,
                     second,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, net::UdpSocket, time::Instant};
 use callmeter_engine::{EndpointEvent, Listener, Located, SampleRow, ShareId, ShareTotals};
 use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 
-use super::{Shard, waiting};
+use super::{GATHER, Gathered, Shard, waiting};
 use crate::signalling::{
     convert,
     messages::{Report, StopCause},
@@ -296,24 +296,28 @@ impl Shard {
         ids
     }
 
-    /// Events of one run go together until something else is to be said.
-    pub(super) fn report_event(&mut self, event: EndpointEvent) {
+    /// Events of one run go together until something else is to be said, or for a moment.
+    pub(super) fn report_event(&mut self, now: Instant, event: EndpointEvent) {
         let Some(share) = self.shares.get(&event.share) else {
             return;
         };
         let message = convert::event(&share.group, event);
-        match &mut self.events {
-            Some((run, events)) if *run == share.run => events.push(message),
+        match &mut self.gathered {
+            Some(held) if held.run == share.run => held.events.push(message),
             _ => {
                 let run = share.run.clone();
                 self.flush_events();
-                self.events = Some((run, vec![message]));
+                self.gathered = Some(Gathered {
+                    run,
+                    events: vec![message],
+                    due: now + GATHER,
+                });
             }
         }
     }
 
     pub(super) fn flush_events(&mut self) {
-        if let Some((run, events)) = self.events.take() {
+        if let Some(Gathered { run, events, .. }) = self.gathered.take() {
             self.reports.push(Report::Events { run, events });
         }
     }
