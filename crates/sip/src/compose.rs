@@ -1,5 +1,6 @@
 //! Composing requests and responses.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -59,7 +60,7 @@ impl Draft<'_> {
             HeaderName::Via,
             format_args!(
                 "SIP/2.0/{transport} {advertised_host}:{advertised_port};rport;branch={}",
-                self.key.branch_param()
+                self.key
             ),
         );
         routes(&mut builder, self.routes);
@@ -188,7 +189,7 @@ pub(crate) fn response_as(
     copy_vias(&mut builder, request, source);
     builder.copy(request, HeaderName::From);
     if let Some(to) = request.value(HeaderName::To) {
-        match tag.filter(|_| !has_tag(to)) {
+        match tag.filter(|_| !has_tag(request.as_bytes().slice_ref(to))) {
             Some(tag) => builder.header(HeaderName::To, &tagged(to, tag)),
             None => builder.header(HeaderName::To, to),
         };
@@ -199,15 +200,19 @@ pub(crate) fn response_as(
     builder
 }
 
-fn has_tag(to: &[u8]) -> bool {
-    NameAddr::parse(HeaderName::To, Bytes::copy_from_slice(to))
-        .is_ok_and(|address| address.tag().is_some())
+fn has_tag(to: Bytes) -> bool {
+    NameAddr::parse(HeaderName::To, to).is_ok_and(|address| address.tag().is_some())
 }
+
+/// Octets of a tag parameter of ours.
+const TAG: usize = ";tag=0123456789abcdef".len();
 
 /// A From or To value with our tag.
 pub(crate) fn tagged(value: &[u8], tag: u64) -> Vec<u8> {
-    let mut tagged = value.to_vec();
-    tagged.extend_from_slice(format!(";tag={tag:016x}").as_bytes());
+    let mut tagged = Vec::with_capacity(value.len() + TAG);
+    tagged.extend_from_slice(value);
+    // Writing to memory does not fail.
+    let _ = write!(tagged, ";tag={tag:016x}");
     tagged
 }
 
@@ -219,7 +224,7 @@ fn copy_vias(builder: &mut Builder, request: &Message, source: SocketAddr) {
     let mut elements = split_list(first);
     let mut top = Vec::with_capacity(first.len() + 48);
     if let Some(element) = elements.next() {
-        match Via::parse(Bytes::copy_from_slice(element)) {
+        match Via::parse(request.as_bytes().slice_ref(element)) {
             Ok(via) => via.write_received(source, &mut top),
             Err(_) => top.extend_from_slice(element),
         }

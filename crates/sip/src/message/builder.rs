@@ -1,22 +1,26 @@
 //! Writing messages.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::index::Message;
 use super::names::{HeaderName, Method};
 
+/// Room that most messages need; while one is written only.
+const ROOM: usize = 1024;
+
 /// Builds one message. Values cannot break out of their line: CR, LF and NUL become spaces.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
 }
 
 impl Builder {
     /// Starts a request.
     pub(crate) fn request(method: Method, uri: &[u8]) -> Self {
-        let mut builder = Self::with_start(method.as_str().as_bytes(), 768);
+        let mut builder = Self::with_start(method.as_str().as_bytes());
         builder.buffer.extend_from_slice(b" ");
         builder.push_value(uri);
         builder.buffer.extend_from_slice(b" SIP/2.0\r\n");
@@ -25,7 +29,7 @@ impl Builder {
 
     /// Starts a response.
     pub(crate) fn response(code: u16, reason: &str) -> Self {
-        let mut builder = Self::with_start(b"SIP/2.0 ", 512);
+        let mut builder = Self::with_start(b"SIP/2.0 ");
         builder.push_fmt(format_args!("{code} "));
         builder.push_value(reason.as_bytes());
         builder.buffer.extend_from_slice(b"\r\n");
@@ -71,12 +75,12 @@ impl Builder {
         self.header_fmt(HeaderName::ContentLength, format_args!("{}", body.len()));
         self.buffer.extend_from_slice(b"\r\n");
         self.buffer.extend_from_slice(body);
-        self.buffer.freeze()
+        // Without spare room: transactions keep messages for 32 s.
+        Bytes::copy_from_slice(&self.buffer)
     }
 
-    /// `capacity` is what most messages need: transactions keep the buffer for 32 s.
-    fn with_start(start: &[u8], capacity: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(capacity);
+    fn with_start(start: &[u8]) -> Self {
+        let mut buffer = Vec::with_capacity(ROOM);
         buffer.extend_from_slice(start);
         Self { buffer }
     }

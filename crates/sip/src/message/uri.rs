@@ -300,6 +300,13 @@ impl fmt::Debug for Host {
     }
 }
 
+impl HostName {
+    /// The name as it was written.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostName({})", String::from_utf8_lossy(&self.0))

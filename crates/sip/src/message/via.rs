@@ -1,6 +1,7 @@
 //! Via (RFC 3261 §20.42) with `rport` and `received` (RFC 3581).
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::Write as _;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -106,18 +107,14 @@ impl Via {
             }
         }
         if rport || !sent_by_is_source {
-            out.extend_from_slice(format!(";received={}", plain_ip(source.ip())).as_bytes());
+            // Without brackets: `received` takes IPv6 both ways, most peers write it bare
+            // (RFC 5118 §4.5). Writing to memory does not fail.
+            let _ = write!(out, ";received={}", source.ip());
         }
         if rport {
-            out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+            let _ = write!(out, ";rport={}", source.port());
         }
     }
-}
-
-/// An address without brackets: `received` takes IPv6 both ways, most peers write it bare
-/// (RFC 5118 §4.5).
-fn plain_ip(ip: IpAddr) -> String {
-    ip.to_string()
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! What a message is matched to a transaction by (RFC 3261 §17.1.3, §17.2.3).
 
-use bytes::{Bytes, BytesMut};
+use std::fmt;
+use std::net::IpAddr;
 
-use crate::message::{Essentials, Message, Method, StartLine};
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use crate::message::{Essentials, Host, Message, Method, StartLine};
 
 /// The cookie in front of every branch of RFC 3261 §8.1.1.7.
 const COOKIE: &str = "z9hG4bK";
@@ -16,11 +19,6 @@ pub(crate) struct ClientKey {
 }
 
 impl ClientKey {
-    /// The branch parameter.
-    pub(crate) fn branch_param(self) -> String {
-        format!("{COOKIE}{:016x}", self.branch)
-    }
-
     /// The key a response belongs to; `None` if the branch is not one of ours.
     pub(crate) fn of_response(essentials: &Essentials) -> Option<Self> {
         let digits = essentials.via.branch().strip_prefix(COOKIE.as_bytes())?;
@@ -28,6 +26,13 @@ impl ClientKey {
             branch: parse_token(digits)?,
             cancel: essentials.cseq.method == Method::Cancel,
         })
+    }
+}
+
+/// The branch parameter.
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{COOKIE}{:016x}", self.branch)
     }
 }
 
@@ -59,14 +64,17 @@ pub(crate) fn of_request(message: &Message, essentials: &Essentials, method: Met
         key.extend_from_slice(b"\n");
         key.extend_from_slice(&essentials.cseq.number.to_be_bytes());
     }
-    key.extend_from_slice(
-        essentials
-            .via
-            .host
-            .to_string()
-            .to_ascii_lowercase()
-            .as_bytes(),
-    );
+    match &essentials.via.host {
+        Host::Ip(IpAddr::V4(ip)) => {
+            key.put_u8(4);
+            key.extend_from_slice(&ip.octets());
+        }
+        Host::Ip(IpAddr::V6(ip)) => {
+            key.put_u8(6);
+            key.extend_from_slice(&ip.octets());
+        }
+        Host::Name(name) => key.extend(name.as_bytes().iter().map(u8::to_ascii_lowercase)),
+    }
     key.extend_from_slice(&essentials.via.port.unwrap_or(0).to_be_bytes());
     match (method, message.start()) {
         (Method::Ack, _) => key.extend_from_slice(Method::Invite.as_str().as_bytes()),
