@@ -9,8 +9,6 @@ use callmeter_proto::worker::{
 
 /// Rows of one message; keeps it well under gRPC's default limit of 4 MiB.
 const ROWS_PER_MESSAGE: usize = 1000;
-/// Events of one message, for the same reason.
-const EVENTS_PER_MESSAGE: usize = 1000;
 /// Seconds of samples that are kept for a gateway that does not answer: the five minutes that calls
 /// go on without one, and what it takes to end them.
 const BUFFER_SECONDS: usize = 330;
@@ -52,8 +50,6 @@ struct Queued {
     message: FromWorker,
     rows: usize,
     events: usize,
-    /// It has been written, to whatever stream: the gateway may have it.
-    shown: bool,
 }
 
 impl Delivery {
@@ -79,7 +75,7 @@ impl Delivery {
         self.applied
     }
 
-    /// Queues state changes, in the last message if that holds some and is still here; false if the buffer is full and they are given up.
+    /// Queues state changes; false if the buffer is full and they are given up.
     pub(super) fn push_events(&mut self, mut events: EndpointEvents) -> bool {
         let count = events.events.len();
         let limit = LEAST_EVENTS.max(EVENTS_PER_ENDPOINT * self.endpoints);
@@ -87,17 +83,8 @@ impl Delivery {
             self.given_up += count as u64;
             return false;
         }
-        self.events_buffered += count;
-        if let Some(last) = self.outbox.back_mut()
-            && !last.shown
-            && last.events + count <= EVENTS_PER_MESSAGE
-            && let Some(Message::Events(held)) = &mut last.message.message
-        {
-            held.events.append(&mut events.events);
-            last.events += count;
-            return true;
-        }
         events.seq = self.next_seq();
+        self.events_buffered += count;
         self.push(Message::Events(events), 0, count);
         true
     }
@@ -174,8 +161,7 @@ impl Delivery {
 
     /// The next message to write.
     pub(super) fn write_next(&mut self) -> Option<FromWorker> {
-        let queued = self.outbox.get_mut(self.written)?;
-        queued.shown = true;
+        let queued = self.outbox.get(self.written)?;
         self.written += 1;
         Some(queued.message.clone())
     }
@@ -212,7 +198,6 @@ impl Delivery {
             message,
             rows,
             events,
-            shown: false,
         });
     }
 }
@@ -280,36 +265,6 @@ mod tests {
         assert_eq!(delivery.incoming(2), Incoming::Apply);
         assert_eq!(delivery.incoming(3), Incoming::Apply);
         assert_eq!(delivery.applied(), 3);
-    }
-
-    /// What the gateway may have seen never changes.
-    #[test]
-    fn events_that_wait_go_in_one_message() {
-        let sizes = |delivery: &mut Delivery| -> Vec<usize> {
-            let written = std::iter::from_fn(|| delivery.write_next());
-            let sizes = written.map(|message| match message.message.unwrap() {
-                Message::Events(events) => events.events.len(),
-                _ => 0,
-            });
-            sizes.collect()
-        };
-        let mut delivery = Delivery::default();
-        delivery.add_endpoints(1);
-        for count in [2, 3, 999] {
-            assert!(delivery.push_events(events(count)));
-        }
-        assert_eq!(sizes(&mut delivery), [5, 999]);
-        assert!(delivery.push_events(events(1)));
-        delivery.rewind();
-        assert!(delivery.push_events(events(1)));
-        assert_eq!(sizes(&mut delivery), [5, 999, 2]);
-        delivery.rewind();
-        assert!(delivery.push_events(events(1)));
-        delivery.push_rows("r", 1, 1, rows(1));
-        assert!(delivery.push_events(events(1)));
-        assert_eq!(sizes(&mut delivery), [5, 999, 2, 1, 0, 1]);
-        delivery.acked(6);
-        assert_eq!(delivery.events_buffered, 0);
     }
 
     #[test]

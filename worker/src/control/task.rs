@@ -29,8 +29,6 @@ const TICK: Duration = Duration::from_secs(1);
 const REFUSED_GRACE: Duration = Duration::from_secs(60);
 /// How long hanging up may take after that.
 const TEARDOWN: Duration = Duration::from_secs(5);
-/// Reports of shards taken before the stream gets its turn: what has come goes in few messages.
-const REPORTS: usize = 256;
 /// How long the end of the stream may take at exit.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -163,7 +161,7 @@ impl Control {
             }
             let due = self.next_timeout(now);
             tokio::select! {
-                Some(report) = self.reports.recv() => self.take_reports(report),
+                Some(report) = self.reports.recv() => self.take_report(report),
                 traffic = traffic(&mut self.link, self.session.has_transmit()) => match traffic {
                     Traffic::Event(event) => self.take_event(Instant::now(), event),
                     Traffic::Room => self.transmit(),
@@ -329,17 +327,6 @@ impl Control {
             self.send_heartbeat(now);
         }
         Ok(())
-    }
-
-    /// Takes a report and those that have come behind it.
-    fn take_reports(&mut self, first: Report) {
-        self.take_report(first);
-        for _ in 1..REPORTS {
-            let Ok(report) = self.reports.try_recv() else {
-                return;
-            };
-            self.take_report(report);
-        }
     }
 
     fn take_report(&mut self, report: Report) {

@@ -162,14 +162,13 @@ fn a_run_from_assignment_to_its_confirmed_end() {
         ),
         (0, 0)
     );
-    // Both events waited, and go in one message.
     let sent = bench.sent();
     let Some(Message::RunEnded(end)) = sent.last() else {
         panic!("{sent:?}")
     };
     assert_eq!(
         (end.seq, end.last_seq, end.rows_sent, end.forced),
-        (3, 2, 3, false)
+        (4, 3, 3, false)
     );
     let callers = end
         .shares
@@ -182,7 +181,7 @@ fn a_run_from_assignment_to_its_confirmed_end() {
     );
     // Kept until the gateway confirms it, then gone without residue (R105).
     assert_eq!(bench.session.hello().resume.len(), 1);
-    bench.ack(3);
+    bench.ack(4);
     assert!(bench.session.hello().resume.is_empty());
 }
 
