@@ -89,7 +89,8 @@ impl MediaConfig {
 struct Shared {
     ip: IpAddr,
     ports_range: (u16, u16),
-    /// Locked when a stream opens or ends, never with a system call inside.
+    /// Locked when a stream opens or ends and when spare pairs are due, never with a system call
+    /// inside.
     ports: Mutex<Ports<Sockets>>,
     tracks: Tracks,
     scale: Scale,
@@ -110,15 +111,16 @@ impl Shared {
         self.ports().give_back(port);
     }
 
-    /// Unbinds up to `most` pairs that were spare for too long.
-    fn close_spare(&self, now: Time, most: usize) {
+    /// Unbinds up to `most` pairs that were spare for too long; when the next one is due.
+    fn close_spare(&self, now: Time, most: usize) -> Option<Time> {
         for _ in 0..most {
             let expired = self.ports().expire(now);
             let Some((port, sockets)) = expired else {
-                return;
+                break;
             };
             self.close(port, sockets);
         }
+        self.ports().expiry()
     }
 }
 

@@ -89,11 +89,15 @@ impl<S> Ports<S> {
         None
     }
 
+    /// When the longest spare pair has been that for too long.
+    pub(super) fn expiry(&self) -> Option<Time> {
+        let longest = self.spare.front()?;
+        Some(longest.since.plus_nanos(KEPT))
+    }
+
     /// Takes a pair out that has been spare for too long, to be closed and then given back.
     pub(super) fn expire(&mut self, now: Time) -> Option<(u16, S)> {
-        self.spare
-            .front()
-            .filter(|spare| spare.rests(now) >= KEPT)?;
+        self.expiry().filter(|at| *at <= now)?;
         self.drop_spare()
     }
 
@@ -174,9 +178,11 @@ mod tests {
         let mut ports = Ports::new(10_000, 10_031);
         ports.take(at(0));
         ports.spare(at(5), 10_000, ());
+        assert_eq!(ports.expiry(), Some(at(KEPT + 5)));
         assert_eq!(ports.expire(at(KEPT + 4)), None);
         assert_eq!(ports.expire(at(KEPT + 5)), Some((10_000, ())));
         assert_eq!(ports.expire(at(KEPT + 5)), None);
+        assert_eq!(ports.expiry(), None);
         assert_eq!(ports.free(), 15);
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct MediaThread {
     /// The next slot to run.
     slot: u64,
     next_compare: Time,
+    /// When a spare port pair is to be closed: so that no slot asks for the lock in vain.
+    spare_due: Option<Time>,
     io: Io,
 }
 
@@ -102,6 +104,7 @@ impl MediaThread {
             origin,
             slot: 0,
             next_compare: origin,
+            spare_due: None,
             io: Io::new(shared.scale, wall_offset()),
             shared,
         })
@@ -118,7 +121,7 @@ impl MediaThread {
                 continue;
             }
             self.compare_clocks();
-            self.shared.close_spare(monotonic(), CLOSED_AT_ONCE);
+            self.close_spare(CLOSED_AT_ONCE);
             self.run_slots();
             self.receive();
             self.flush();
@@ -143,7 +146,7 @@ impl MediaThread {
     fn idle(&mut self) {
         let behind = self.outboxes.iter().any(Outbox::is_behind);
         let wait = if behind { BEHIND } else { IDLE };
-        self.shared.close_spare(monotonic(), usize::MAX);
+        self.close_spare(usize::MAX);
         self.bell.set_asleep(true);
         if self.commands.is_empty() && !self.shared.stop.load(Ordering::Relaxed) {
             self.poll(wait);
@@ -167,6 +170,13 @@ impl MediaThread {
         if let Ok((events, _)) = epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
             self.ready
                 .extend(events.iter().map(|event| event.data.u64()));
+        }
+    }
+
+    fn close_spare(&mut self, most: usize) {
+        let now = monotonic();
+        if self.spare_due.is_some_and(|due| due <= now) {
+            self.spare_due = self.shared.close_spare(now, most);
         }
     }
 

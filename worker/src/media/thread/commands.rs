@@ -295,7 +295,11 @@ impl MediaThread {
         let refused = if dropped || left != [true; 2] {
             Some(sockets)
         } else {
-            self.shared.ports().spare(monotonic(), port, sockets)
+            let mut ports = self.shared.ports();
+            let refused = ports.spare(monotonic(), port, sockets);
+            // Whoever keeps a pair sees to its end; one that is due earlier is looked at before.
+            self.spare_due = self.spare_due.or_else(|| ports.expiry());
+            refused
         };
         if let Some(sockets) = refused {
             // Closing also leaves epoll.
