@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::UserAgent;
-use super::auth::{Challenged, Retries};
+use super::auth::Challenged;
 use super::call::{Call, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use crate::flow::Flow;
@@ -16,19 +16,12 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        call.reason.get_or_insert(reason);
-        call.state = State::Ending {
-            retries: Retries::default(),
-        };
-        call.unacknowledged = None;
-        call.give_up_at = None;
-        if let Some(mid) = &mut call.mid {
-            mid.glare = None;
-            mid.session = None;
-            if reason == EndReason::DialogLost {
-                mid.transfer = None;
-                mid.referral = None;
-            }
+        call.leave_session(reason);
+        if reason == EndReason::DialogLost
+            && let Some(mid) = &mut call.mid
+        {
+            mid.transfer = None;
+            mid.referral = None;
         }
         call.times.bye_sent = Some(now);
         self.refuse_offer(now, key, 487);

@@ -182,6 +182,21 @@ impl Call {
             deadline: Deadline::default(),
         }
     }
+
+    /// The session ends by a BYE, whose reason counts unless there is one: nothing that waits in it
+    /// goes on.
+    pub(super) fn leave_session(&mut self, reason: EndReason) {
+        self.reason.get_or_insert(reason);
+        self.state = State::Ending {
+            retries: Retries::default(),
+        };
+        self.unacknowledged = None;
+        self.give_up_at = None;
+        if let Some(mid) = &mut self.mid {
+            mid.glare = None;
+            mid.session = None;
+        }
+    }
 }
 
 impl UserAgent {

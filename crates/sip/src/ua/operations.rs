@@ -52,8 +52,8 @@ impl UserAgent {
         self.answer_refer(now, call, code)
     }
 
-    /// Tells the peer, also after a BYE, what became of the transfer it asked for: the status code, 100 to 699, of the
-    /// call it led to, and whether that is the last word.
+    /// Tells the peer, also after a BYE, what became of the transfer it asked for: the status code,
+    /// 100 to 699, of the call it led to, and whether that is the last word.
     pub fn notify_refer(
         &mut self,
         now: Instant,

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::auth::Retries;
 use super::call::{Offered, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::mid::{Asked, Mid, Purpose};
@@ -270,18 +269,11 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
-        call.reason.get_or_insert(reason);
-        call.state = State::Ending {
-            retries: Retries::default(),
-        };
-        call.unacknowledged = None;
-        call.give_up_at = None;
+        call.leave_session(reason);
         let latest = now + LIFETIME;
         let Some(mid) = &mut call.mid else {
             return self.end(now, key, reason);
         };
-        mid.glare = None;
-        mid.session = None;
         mid.outlived = true;
         if let Some(transfer) = &mut mid.transfer {
             transfer.until = transfer.until.min(latest);
