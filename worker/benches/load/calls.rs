@@ -21,7 +21,7 @@ pub(crate) const SECONDS: u32 = 3;
 const FROM: Duration = Duration::from_millis(500);
 const TO: Duration = Duration::from_millis(2800);
 /// Answering endpoints of the worker: enough for a moment in which it gets no CPU.
-const ANSWERERS: u32 = 1000;
+const ANSWERERS: u32 = 4000;
 /// A calling endpoint takes this long per call: `TALK_MS`, the 200 ms for which stray packets are
 /// waited for, and its signalling.
 const PERIOD_MS: u32 = 250;

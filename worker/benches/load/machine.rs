@@ -39,9 +39,8 @@ impl Cores {
     }
 
     /// The start of a command line that runs on the core under test, and ends with the thread that
-    /// started it, however that ends; by root with precedence over
-    /// other programs there, as a container has by its CPU request. Threads of the program stay
-    /// equal among themselves.
+    /// started it, however that ends; by root with precedence over other programs there, as a
+    /// container has by its CPU request. Threads of the program stay equal among themselves.
     pub(crate) fn on_tested(&self) -> Vec<String> {
         // Precedence counts within a session, and between sessions where the kernel groups by them.
         const FIRST: &str = "echo -19 2>/dev/null >/proc/self/autogroup; exec \"$@\"";
