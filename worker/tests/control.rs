@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use callmeter_proto::worker::{
     Close, Fence, from_worker::Message as Up, to_worker::Message as Down,
 };
@@ -187,6 +189,24 @@ async fn a_lost_gateway_is_found_again() {
     let again = gateway.welcome().await;
     assert_eq!(again.hello.instance_id, instance);
     assert!(worker.log().contains("closed by the gateway: restart"));
+}
+
+/// A process that was stopped for longer than its gateway may be silent keeps its stream.
+#[tokio::test]
+async fn a_stopped_worker_does_not_hold_its_gateway_for_silent() {
+    let mut gateway = TestGateway::start().await;
+    let worker = Worker::spawn(&environment(&gateway, ports::block()));
+    let mut peer = gateway.welcome().await;
+    worker.signal(Signal::STOP);
+    // Three heartbeats of a second are missed.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    worker.signal(Signal::CONT);
+    for _ in 0..3 {
+        peer.until("a heartbeat on the same stream", |message| {
+            matches!(message, Up::Heartbeat(_)).then_some(())
+        })
+        .await;
+    }
 }
 
 /// R90: a gateway of another authority is not trusted, and gets no token.

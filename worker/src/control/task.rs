@@ -25,6 +25,8 @@ const WELCOME_WAIT: Duration = Duration::from_secs(10);
 const SILENT_INTERVALS: u32 = 3;
 /// How often the loop proves that it lives and looks at its vitals.
 const TICK: Duration = Duration::from_secs(1);
+/// A loop that did not come round for longer than this was held up: stopped, or without CPU.
+const HELD_UP: Duration = Duration::from_secs(2);
 /// How long calls may go on after the token was refused.
 const REFUSED_GRACE: Duration = Duration::from_secs(60);
 /// How long hanging up may take after that.
@@ -81,7 +83,25 @@ struct Heartbeat {
     interval: Duration,
     next: Instant,
     heard: Instant,
+    looked: Instant,
     last_health: Option<String>,
+}
+
+impl Heartbeat {
+    /// When the stream is dead unless a message comes.
+    fn silent_at(&self) -> Instant {
+        self.heard + self.interval * SILENT_INTERVALS
+    }
+
+    /// Notes that the loop came round. Time in which this process was held up is not the gateway's
+    /// silence: nobody could listen.
+    fn look(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.looked);
+        if since > HELD_UP {
+            self.heard = (self.heard + since).min(now);
+        }
+        self.looked = now;
+    }
 }
 
 /// The parts a control task joins.
@@ -138,6 +158,7 @@ impl Control {
                 interval: Duration::from_secs(10),
                 next: now,
                 heard: now,
+                looked: now,
                 last_health: None,
             },
             token_refused: None,
@@ -185,6 +206,7 @@ impl Control {
 
     /// Does what is due at `now`.
     fn settle(&mut self, now: Instant) -> ControlFlow<Exit> {
+        self.heartbeat.look(now);
         let may_exit = self.session.handle_timeout(now);
         while let Some(notice) = self.session.poll_notice() {
             match notice {
@@ -209,9 +231,7 @@ impl Control {
                     "no_welcome",
                 );
             }
-            State::Up(_)
-                if now >= self.heartbeat.heard + self.heartbeat.interval * SILENT_INTERVALS =>
-            {
+            State::Up(link) if now >= self.heartbeat.silent_at() && link.events.is_empty() => {
                 self.lose(now, "the gateway is silent".into(), "silent");
             }
             State::Up(_) if now >= self.heartbeat.next => self.send_heartbeat(now),
@@ -243,11 +263,7 @@ impl Control {
     fn next_timeout(&self, now: Instant) -> Instant {
         let link = match &self.link {
             State::Waiting(until) | State::Opening(_, until) => Some(*until),
-            State::Up(_) => Some(
-                self.heartbeat
-                    .next
-                    .min(self.heartbeat.heard + self.heartbeat.interval * SILENT_INTERVALS),
-            ),
+            State::Up(_) => Some(self.heartbeat.next.min(self.heartbeat.silent_at())),
             State::Off => None,
         };
         [link, self.session.next_timeout()]

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -181,13 +182,18 @@ impl Peer {
         self.down.send(Err(status)).await.unwrap();
     }
 
-    /// Accepts the worker and waits for its first heartbeat.
+    /// Accepts the worker and waits for its first heartbeat; the next ones come each second.
     pub async fn welcome(&mut self) -> Heartbeat {
+        self.welcome_every(Duration::from_secs(1)).await
+    }
+
+    /// The same with another interval of heartbeats.
+    pub async fn welcome_every(&mut self, interval: Duration) -> Heartbeat {
         let welcome = Welcome {
             worker_id: "w-1".into(),
             name: "test".into(),
             effective_capacity: 50,
-            heartbeat_interval_ms: 1000,
+            heartbeat_interval_ms: interval.as_millis() as u32,
             ..Welcome::default()
         };
         self.send(Down::Welcome(welcome)).await;
