@@ -197,6 +197,8 @@ async fn a_stopped_worker_does_not_hold_its_gateway_for_silent() {
     let mut gateway = TestGateway::start().await;
     let worker = Worker::spawn(&environment(&gateway, ports::block()));
     let mut peer = gateway.welcome().await;
+    // The worker has heard the answer to the first heartbeat by now, and hears none to this one.
+    while !matches!(peer.read().await.unwrap(), Up::Heartbeat(_)) {}
     worker.signal(Signal::STOP);
     // Three heartbeats of a second are missed.
     tokio::time::sleep(Duration::from_secs(4)).await;
