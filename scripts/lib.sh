@@ -11,7 +11,8 @@ say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 die() { printf '\nerror: %s\n' "$*" >&2; exit 1; }
 
-# stage NAME BUDGET_MINUTES COMMAND...: runs it, and remembers how long it took.
+# stage NAME BUDGET_MINUTES COMMAND...: runs it, and remembers how long it took. In a COMMAND that is
+# a function `set -e` has no effect, so that it has to join its steps by &&.
 stages=()
 stage() {
     local name=$1 budget=$2 begin=$SECONDS status=0

@@ -5,6 +5,9 @@ mod streams;
 
 use crate::readers;
 
+/// What reads an input.
+pub type Read = fn(&[u8]);
+
 /// One kind of input, read in one way.
 pub struct Case {
     pub name: String,
@@ -13,7 +16,7 @@ pub struct Case {
     /// Most blocks of code that a byte costs.
     pub per_byte: f64,
     pub input: Box<dyn Fn(usize) -> Vec<u8>>,
-    pub read: fn(&[u8]),
+    pub read: Read,
 }
 
 /// Of a message. It is looked at about thirty times over, for its lines, names and values, for each

@@ -1,6 +1,6 @@
 //! Streams, in pieces.
 
-use super::{Case, add, filled};
+use super::{Case, Read, add, filled};
 use crate::readers;
 
 /// Of a stream: up to 29, most of them for the push of a single byte.
@@ -8,7 +8,7 @@ const STREAM: f64 = 45.0;
 
 pub(super) fn add_all(cases: &mut Vec<Case>) {
     const HEAD: &str = "BYE sip:b@h SIP/2.0\r\n";
-    let pieces: [(&str, fn(&[u8])); 4] = [
+    let pieces: [(&str, Read); 4] = [
         ("byte by byte", |bytes| readers::framer(bytes, 1)),
         ("by 7 bytes", |bytes| readers::framer(bytes, 7)),
         ("by 1460 bytes", |bytes| readers::framer(bytes, 1460)),
