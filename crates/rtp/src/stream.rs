@@ -116,11 +116,6 @@ impl RtpStream {
         self.sender.ssrc()
     }
 
-    /// SSRC of what we receive, once the stream is locked to a source.
-    pub fn remote_ssrc(&self) -> Option<u32> {
-        self.receiver.ssrc()
-    }
-
     /// Whether packets leave from now on; digits do not wait for the next time they do.
     pub fn set_sending(&mut self, sending: bool) {
         self.sending = sending;
