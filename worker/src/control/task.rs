@@ -1,5 +1,6 @@
 //! The control task: joins the session core with the gateway stream, the shards and signals.
 
+mod figures;
 mod gateway;
 
 use std::{
@@ -244,15 +245,7 @@ impl Control {
             };
             room.send(command);
         }
-        self.telemetry
-            .endpoints_active
-            .set(self.session.active_endpoints().into());
-        self.telemetry
-            .runs_active
-            .set(self.session.active_runs() as i64);
-        self.telemetry
-            .rows_buffered
-            .set(self.session.rows_buffered() as i64);
+        figures::tell(&mut self.session, &self.telemetry);
         if may_exit {
             ControlFlow::Break(Exit::Drained)
         } else {
