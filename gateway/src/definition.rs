@@ -124,6 +124,8 @@ pub struct Group {
     pub dtmf: Dtmf,
     /// Digest challenges inside dialogs are answered, too.
     pub auth_in_dialog: bool,
+    /// What a REFER of the peer asks for is done; else it is declined.
+    pub accept_transfers: bool,
     /// What endpoints do within a call.
     pub scenario: Vec<Action>,
 }

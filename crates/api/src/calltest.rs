@@ -154,6 +154,10 @@ pub struct Group {
     /// Whether digest challenges inside dialogs are answered, too; absent: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_in_dialog: Option<bool>,
+    /// Whether endpoints do what a REFER of their peer asks for; absent: yes, but not in a group
+    /// with `target: {external: true}`, whose calls come from anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_transfers: Option<bool>,
     /// What endpoints do within a call, at most 30 actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 30))]

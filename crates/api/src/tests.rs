@@ -245,6 +245,7 @@ groups:
     headers: [{name: X-Test, value: "a: b"}]
     dtmf: info
     authInDialog: true
+    acceptTransfers: false
     scenario:
       - {when: {at: 5s}, do: hold}
       - {when: {event: dtmf, digits: "1"}, do: transfer, to: "sip:100@pbx.example;transport=tcp", attended: true}

@@ -102,6 +102,8 @@ pub struct Assign {
     pub call: CallPlan,
     /// Digest challenges within dialogs are answered too.
     pub auth_in_dialog: bool,
+    /// What a REFER of the far end asks for is done; else it is declined.
+    pub accept_transfers: bool,
     /// Reliable provisional responses (RFC 3262).
     pub reliable: Reliable,
     /// Session timers of its calls (RFC 4028).

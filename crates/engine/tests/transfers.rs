@@ -18,12 +18,18 @@ fn transferred(seed: u64, attended: bool, code: u16) -> World {
 
 /// The same of another duration.
 fn planned(seed: u64, attended: bool, code: u16, duration: Duration) -> World {
+    asked_of(true, seed, attended, code, duration)
+}
+
+/// The same; the callee accepts transfers or not.
+fn asked_of(accepts: bool, seed: u64, attended: bool, code: u16, duration: Duration) -> World {
     let mut world = World::new(3, seed);
     let mut third = world.plan(2, 1, Role::Callee, 1);
     third.call.answer_code = code;
     world.assign(2, third);
     let mut callee = world.plan(1, 1, Role::Callee, 1);
     callee.call.duration = secs(5);
+    callee.accept_transfers = accepts;
     world.assign(1, callee);
     let mut caller = world.plan(0, 1, Role::Caller, 1);
     caller.call.duration = duration;
@@ -33,6 +39,8 @@ fn planned(seed: u64, attended: bool, code: u16, duration: Duration) -> World {
         action: Action::Transfer { to, attended },
     };
     caller.scenario = Scenario::new(vec![step]).unwrap();
+    // Who asks for transfers need not accept any.
+    caller.accept_transfers = false;
     world.assign(0, caller);
     let peers = world.sites[1].contacts(1);
     world.start(2, 1, &[]);
@@ -70,9 +78,10 @@ fn invites(world: &World, from: usize, to: usize) -> usize {
 fn assert_all_ends_well(world: &mut World, calls: [u64; 3]) {
     world.run_until_ended(secs(120));
     for (site, calls) in world.sites.iter().zip(calls) {
+        let well = (calls > 0).then_some((Outcome::Success, calls));
         assert_eq!(
             site.totals(1).calls,
-            [(Outcome::Success, calls)],
+            Vec::from_iter(well),
             "{:?}",
             site.calls(1)
         );
@@ -151,6 +160,20 @@ fn a_refused_transfer_leaves_the_call() {
         world.run_for(secs(40));
         assert!(world.sites.iter().all(|site| site.engine.is_empty()));
     }
+}
+
+/// A group that wants no transfers declines them, and calls nobody.
+#[test]
+fn a_group_may_decline_transfers() {
+    let mut world = asked_of(false, 8, false, 200, secs(20));
+    assert_all_ends_well(&mut world, [1, 1, 0]);
+    assert_eq!(steps(&world), (0.0, 1.0));
+    assert_eq!(invites(&world, 1, 2), 0);
+    let declined = |text: &str| text.starts_with("SIP/2.0 603") && text.contains(" REFER\r\n");
+    assert_eq!(
+        world.raw.iter().filter(|(_, text)| declined(text)).count(),
+        1
+    );
 }
 
 /// The end of the run ends both calls of an endpoint that has two.

@@ -173,6 +173,7 @@ impl Check<'_> {
             headers,
             dtmf,
             auth_in_dialog,
+            accept_transfers,
             scenario,
         } = group;
         if !(1..=100_000).contains(endpoints) {
@@ -195,12 +196,15 @@ impl Check<'_> {
                 "is required to register at registrar.domain; or set registrar.register to false";
             self.refuse(format!("{at}.accounts"), message);
         }
+        let target = self.target(&format!("{at}.target"), *role, target.as_ref(), all, names);
         Group {
             name: name.clone(),
             endpoints: *endpoints,
             placement: self.placement(&format!("{at}.placement"), placement.as_ref()),
             role: *role,
-            target: self.target(&format!("{at}.target"), *role, target.as_ref(), all, names),
+            // A stranger could have calls placed with the accounts of the test.
+            accept_transfers: accept_transfers.unwrap_or(target != Target::External),
+            target,
             registrar,
             accounts,
             audio: self.audio(&format!("{at}.audio"), audio.as_ref()),

@@ -83,6 +83,7 @@ pub(super) fn assign(
         headers: group.headers.iter().map(signalling::header).collect(),
         dtmf: signalling::dtmf(group.dtmf).into(),
         auth_in_dialog: group.auth_in_dialog,
+        accept_transfers: group.accept_transfers,
         scenario: group.scenario.iter().map(signalling::action).collect(),
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn assign(
             },
         },
         auth_in_dialog: message.auth_in_dialog,
+        accept_transfers: message.accept_transfers,
         reliable: dialog::reliable(message.reliable)?,
         session_timer: dialog::session_timer(message.session_timer.as_ref())?,
         headers: message.headers.into_iter().map(dialog::header).collect(),

@@ -129,7 +129,8 @@ impl Engine {
         }
     }
 
-    /// The far end asks for a transfer: it gets a second call of ours, or 486 if there is one.
+    /// The far end asks for a transfer: it gets a second call of ours, 486 if there is one, or 603
+    /// if the test does not want it (RFC 3515 §2.4.2).
     pub(super) fn referred(
         &mut self,
         now: Instant,
@@ -141,6 +142,12 @@ impl Engine {
             return;
         };
         let Some(key) = call.key else { return };
+        let share = self.shares.get(&call.share);
+        if !share.is_some_and(|share| share.assign.accept_transfers) {
+            // Refused only if the call has ended meanwhile.
+            let _ = self.ua.reject_refer(now, key, 603);
+            return;
+        }
         let stands = call.stage == CallStage::Established;
         let purpose = Purpose::Referred(stream);
         let beside = if stands {

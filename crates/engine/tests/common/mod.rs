@@ -150,6 +150,7 @@ impl World {
                 answer_code: 200,
             },
             auth_in_dialog: false,
+            accept_transfers: true,
             reliable: Reliable::Off,
             session_timer: SessionTimer::default(),
             headers: Vec::new(),

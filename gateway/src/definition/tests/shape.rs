@@ -31,6 +31,7 @@ pub(super) fn full() -> Value {
                 "headers": [{"name": "X-Test", "value": "a"}],
                 "dtmf": "info",
                 "authInDialog": true,
+                "acceptTransfers": true,
                 "scenario": [
                     {"when": {"at": "5s"}, "do": "sendDtmf", "digits": "12#"},
                     {"when": {"event": "dtmf", "digits": "1"}, "do": "transfer", "to": "sip:9@pbx.example", "attended": true}],
@@ -156,6 +157,7 @@ const TAKEN: &[&str] = &[
     "expect[0].max: null",
     "expect[0].min: null",
     "expect[0].stat: null",
+    "groups[0].acceptTransfers: null true",
     "groups[0].accounts.first: null",
     r#"groups[0].accounts.list[0].authUser: """#,
     r#"groups[0].accounts.list[0].password: "" "\u0007 ;""#,

@@ -43,6 +43,7 @@ fn defaults_are_those_of_a_plain_user_agent() {
         (200, None, Reliable::Off)
     );
     assert_eq!((group.dtmf, group.auth_in_dialog), (Dtmf::Rfc4733, false));
+    assert!(group.accept_transfers);
     assert!(group.headers.is_empty() && group.scenario.is_empty());
 
     let plain = read(&json!({"registrar": {"domain": "pbx"}}), "demo").unwrap();
@@ -77,6 +78,15 @@ fn defaults_are_those_of_a_plain_user_agent() {
     assert_eq!(read(&disabled, "demo").unwrap().session_timer, None);
 }
 
+/// Calls of anyone do not have others placed with the accounts of the test, unless it says so.
+#[test]
+fn strangers_transfer_nobody_by_default() {
+    let external = json!({"role": "callee", "target": {"external": true}});
+    assert!(!read(&external, "demo").unwrap().accept_transfers);
+    let open = json!({"role": "callee", "target": {"external": true}, "acceptTransfers": true});
+    assert!(read(&open, "demo").unwrap().accept_transfers);
+}
+
 #[test]
 fn every_field_is_taken() {
     let given = json!({
@@ -89,6 +99,7 @@ fn every_field_is_taken() {
         "headers": [{"name": "X-Test", "value": "a: \"b\"; c"}, {"name": "x-test", "value": ""}],
         "dtmf": "info",
         "authInDialog": true,
+        "acceptTransfers": false,
         "scenario": [
             {"when": {"at": "0s"}, "do": "hold"},
             {"when": {"at": "1500ms"}, "do": "resume"},
@@ -129,6 +140,7 @@ fn every_field_is_taken() {
         Duration::from_secs(7200)
     );
     assert_eq!((group.dtmf, group.auth_in_dialog), (Dtmf::Info, true));
+    assert!(!group.accept_transfers);
     assert_eq!(group.headers.len(), 2);
     let done: Vec<Do> = group.scenario.iter().map(|action| action.action).collect();
     assert_eq!(

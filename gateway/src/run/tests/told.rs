@@ -36,6 +36,7 @@ groups:
     headers: [{name: X-Test, value: a}]
     dtmf: info
     authInDialog: true
+    acceptTransfers: false
     scenario:
       - {when: {at: 5s}, do: sendDtmf, digits: '12#'}
       - {when: {event: dtmf, digits: '1'}, do: transfer, to: 'sip:9@pbx', attended: true}
@@ -154,6 +155,7 @@ fn dialogs_and_scenarios_are_told() {
         (callers.reliable(), callers.dtmf(), callers.auth_in_dialog),
         (worker::Reliable::Supported, worker::Dtmf::Info, true)
     );
+    assert!(!callers.accept_transfers);
     let header = worker::Header {
         name: "X-Test".into(),
         value: "a".into(),

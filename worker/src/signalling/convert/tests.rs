@@ -116,11 +116,14 @@ fn load_shapes_are_read() {
 fn what_is_left_out_has_its_default() {
     let mut plain = read(message()).unwrap();
     assert_eq!((plain.call.answer_code, plain.auth_in_dialog), (200, false));
+    assert!(!plain.accept_transfers);
     let mut set = message();
     set.call.as_mut().unwrap().answer_code = 603;
     set.auth_in_dialog = true;
+    set.accept_transfers = true;
     plain = read(set).unwrap();
     assert_eq!((plain.call.answer_code, plain.auth_in_dialog), (603, true));
+    assert!(plain.accept_transfers);
 }
 
 fn action(when: proto::scenario_action::When, what: proto::ScenarioDo) -> proto::ScenarioAction {

@@ -219,6 +219,10 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             "authInDialog: invalid type: string \"yes\", expected a boolean",
         ),
         (
+            json!({"acceptTransfers": 1}),
+            "acceptTransfers: invalid type: integer `1`, expected a boolean",
+        ),
+        (
             json!({"scenario": vec![json!({"when": {"at": "1s"}, "do": "hold"}); 31]}),
             "scenario: 31 entries; accepted: at most 30",
         ),
