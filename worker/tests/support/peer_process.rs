@@ -171,21 +171,27 @@ impl Sipp {
     }
 
     pub fn totals(&self) -> SippTotals {
-        let table = std::fs::read_to_string(self.0.folder.path().join("stat.csv")).unwrap();
-        let mut lines = table.lines();
-        let names: Vec<_> = lines.next().unwrap().split(';').collect();
-        let last: Vec<_> = lines.next_back().unwrap().split(';').collect();
-        let value = |name: &str| -> u64 {
-            let at = names.iter().position(|column| *column == name);
-            last[at.unwrap_or_else(|| panic!("no column {name}"))]
-                .parse()
-                .unwrap()
-        };
+        let value = |name: &str| -> u64 { self.last(name).parse().unwrap() };
         SippTotals {
             successful: value("SuccessfulCall(C)"),
             failed: value("FailedCall(C)"),
             retransmissions: value("Retransmissions(C)"),
             unexpected: value("FailedUnexpectedMessage(C)") + value("OutOfCallMsgs(C)"),
         }
+    }
+
+    /// Calls a second since it began.
+    pub fn call_rate(&self) -> f64 {
+        self.last("CallRate(C)").parse().unwrap()
+    }
+
+    /// What the last line of its statistics has in a column.
+    fn last(&self, column: &str) -> String {
+        let table = std::fs::read_to_string(self.0.folder.path().join("stat.csv")).unwrap();
+        let mut lines = table.lines();
+        let at = lines.next().unwrap().split(';').position(|c| c == column);
+        let at = at.unwrap_or_else(|| panic!("no column {column}"));
+        let last = lines.next_back().unwrap();
+        last.split(';').nth(at).unwrap().to_owned()
     }
 }
