@@ -14,7 +14,8 @@ use std::time::Duration;
 use callmeter_api::calltest as api;
 
 use super::{
-    Accounts, Expectation, Group, InlineAccounts, InvalidDefinition, Problem, Role, ValidatedTest,
+    Accounts, Expectation, Group, InlineAccounts, InvalidDefinition, Problem, Role, Target,
+    ValidatedTest,
 };
 pub(crate) use forms::is_label;
 use forms::shown;
