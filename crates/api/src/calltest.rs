@@ -119,7 +119,8 @@ pub struct Group {
     /// Whom callers dial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// Where endpoints register and how SIP travels; absent: calls go straight to the peer, by UDP.
+    /// Where endpoints register and how SIP travels; absent: calls go straight to the peer, by the
+    /// transport of what is dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<Registrar>,
     /// The SIP accounts, one per endpoint.
@@ -199,7 +200,8 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub group: Option<String>,
-    /// A SIP or SIPS URI that all callers dial, like `sip:100@pbx.example;transport=tcp`.
+    /// A SIP or SIPS URI that all callers dial, like `sip:100@pbx.example;transport=tcp`. Without a
+    /// registrar it says the transport, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 5, max = 255), regex(pattern = r"^sips?:[^\s<>]+$"))]
     pub uri: Option<String>,

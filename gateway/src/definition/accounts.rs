@@ -144,7 +144,8 @@ pub(super) fn is_user(text: &str) -> bool {
 pub fn overlaps(test: &ValidatedTest, accounts: &[Vec<Credentials>]) -> Result<(), AccountError> {
     let mut taken: HashMap<(&str, u16, &str), usize> = HashMap::new();
     for (index, (group, rows)) in test.groups.iter().zip(accounts).enumerate() {
-        let Some(registrar) = &group.registrar else {
+        let registrar = group.registrar.as_ref();
+        let Some(registrar) = registrar.filter(|it| !it.domain.is_empty()) else {
             continue;
         };
         for row in rows {

@@ -1,6 +1,7 @@
 //! The rules of a test definition. They repeat those of the resource's schema, since REST and the
 //! command line have no API server in front.
 
+mod dialled;
 mod dialog;
 mod forms;
 mod load;
@@ -177,6 +178,7 @@ impl Check<'_> {
             accept_transfers,
             scenario,
         } = group;
+        let implied = dialled::implied(group, all);
         if !(1..=100_000).contains(endpoints) {
             self.refuse(
                 format!("{at}.endpoints"),
@@ -185,8 +187,10 @@ impl Check<'_> {
         }
         let registrar = registrar
             .as_ref()
+            .or(implied.as_ref())
             .map(|r| self.registrar(&format!("{at}.registrar"), *role, r));
         let registers = registrar.as_ref().is_some_and(|r| r.register);
+        self.transport_of_calls(at, group, registrar.as_ref());
         let accounts = match accounts {
             Some(accounts) => self.accounts(&format!("{at}.accounts"), accounts),
             None if has_inline => Accounts::Inline,

@@ -1,5 +1,6 @@
 //! Transport, certificates, timers, headers and scenarios of a group.
 
+mod dialled;
 mod problems;
 
 use serde_json::{Value, json};
@@ -248,43 +249,6 @@ fn without_a_namespace_there_is_no_secret() {
     let skip = json!({"role": "caller", "target": {"uri": "sips:1@pbx"}, "accounts": null,
         "registrar": {"register": false, "transport": "tls", "tls": {"verify": "skip"}}});
     assert!(read(&skip, "").is_ok());
-}
-
-#[test]
-fn uris_that_are_dialled_name_transports_that_exist() {
-    let dial = |uri: &str| {
-        let change =
-            json!({"role": "caller", "target": {"uri": uri}, "accounts": null, "registrar": null});
-        read(&change, "demo").map(|group| group.target)
-    };
-    for uri in [
-        "sip:100@pbx.example",
-        "sips:100@pbx.example",
-        "sip:pbx.example;transport=tcp",
-        "sip:100@[2001:db8::1]:5061;Transport=TLS;lr",
-        "sips:100@pbx.example;transport=ws?Subject=a",
-    ] {
-        assert_eq!(dial(uri).unwrap(), Target::Uri(uri.into()));
-    }
-    for (uri, accepted) in [
-        ("sip:", "a SIP URI like"),
-        ("sip:a b", "a SIP URI like"),
-        ("sip:<a>", "a SIP URI like"),
-        ("SIP", "a SIP URI like"),
-        (
-            "sip:a@b;transport=sctp",
-            "transport udp, tcp, tls, ws or wss",
-        ),
-        ("sip:a@b;transport", "transport udp, tcp, tls, ws or wss"),
-        (
-            "sips:a@b;transport=udp",
-            "transport tcp, tls, ws or wss in a sips: URI",
-        ),
-    ] {
-        let refusal = dial(uri).unwrap_err();
-        let expected = format!("groups[0].target.uri: \"{uri}\"; accepted: {accepted}");
-        assert!(refusal.starts_with(&expected), "{refusal}");
-    }
 }
 
 /// The examples people start from.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callmeter_api::calltest as api;
 
-use super::forms::{is_host, is_label, not_dialled, shown};
+use super::forms::{is_host, is_label, shown};
 use super::{Check, Role};
 use crate::definition::{Registrar, Tls, TlsVerify, Transport};
 
@@ -211,13 +211,6 @@ impl Check<'_> {
         if self.namespace.is_empty() {
             let accepted = "a CallTest, this test has no namespace a Secret could be in";
             self.refuse(at, format!("{}; accepted in {accepted}", shown(name)));
-        }
-    }
-
-    /// A URI that is dialled or transferred to.
-    pub(super) fn sip_uri(&mut self, at: &str, uri: &str) {
-        if let Some(accepted) = not_dialled(uri) {
-            self.refuse(at, format!("{}; accepted: {accepted}", shown(uri)));
         }
     }
 }

@@ -142,6 +142,27 @@ fn registrar_and_certificates_are_told() {
     assert_eq!(bare.call.unwrap().answer_code, 200);
 }
 
+/// Whom a group dials without a registrar says how.
+#[test]
+fn the_transport_of_what_is_dialled_is_told() {
+    for (target, transport, keep_alive_ms) in [
+        ("uri: 'sip:1@pbx'", "udp", 0),
+        ("uri: 'sip:1@pbx;transport=tcp'", "tcp", 60_000),
+        ("uri: 'sips:1@pbx'", "tls", 60_000),
+        ("uri: 'sips:1@pbx;transport=ws'", "wss", 60_000),
+        ("group: a", "ws", 60_000),
+    ] {
+        let (_, callers) = told(&format!(
+            "duration: 5s\ngroups: [{{name: a, endpoints: 2, role: callee, registrar: {{register: false, transport: ws}}}}, \
+             {{name: b, endpoints: 3, role: caller, target: {{{target}}}}}]"
+        ));
+        let registrar = callers.registrar.unwrap();
+        let told = (registrar.transport.as_str(), registrar.keep_alive_ms);
+        assert_eq!(told, (transport, keep_alive_ms), "{target}");
+        assert!(registrar.domain.is_empty() && !registrar.register && registrar.tls.is_none());
+    }
+}
+
 #[test]
 fn dialogs_and_scenarios_are_told() {
     let (_, callers) = told(&TEST.replace("LOAD", "{arrivalRate: 1/s}"));

@@ -1,0 +1,132 @@
+//! URIs that endpoints dial, and the transport they ask for.
+
+use callmeter_api::calltest as api;
+use callmeter_sip::message::Scheme;
+use callmeter_sip::{Host, Uri};
+
+use super::Check;
+use super::forms::shown;
+use crate::definition::{Registrar, Role, Transport};
+
+const SIP_URI: &str =
+    "a SIP URI like sip:100@pbx.example or sips:100@pbx.example, at most 255 characters";
+
+/// What is read of a URI that is dialled.
+struct Dialled {
+    host: Host,
+    /// The transport it names; none: any.
+    transport: Option<Transport>,
+    /// `sip:` with `transport=ws`: the token of WebSocket with and without TLS (RFC 7118 §5.2).
+    any_web_socket: bool,
+}
+
+impl Dialled {
+    /// Reads one as workers do; else what is accepted.
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let scheme = text.starts_with("sip:") || text.starts_with("sips:");
+        let uri: Option<Uri> = text.parse().ok();
+        let uri = uri.filter(|_| scheme && text.len() <= 255);
+        let uri = uri.ok_or(SIP_URI)?;
+        let secure = uri.scheme() == Scheme::Sips;
+        let named = uri.param("transport").map(<[u8]>::to_ascii_lowercase);
+        let transport = match (secure, named.as_deref()) {
+            (true, Some(b"udp")) => return Err("transport tcp, tls, ws or wss in a sips: URI"),
+            (true, None | Some(b"tcp" | b"tls")) => Some(Transport::Tls),
+            (true, Some(b"ws" | b"wss")) | (false, Some(b"wss")) => Some(Transport::Wss),
+            (false, None) => None,
+            (false, Some(b"udp")) => Some(Transport::Udp),
+            (false, Some(b"tcp")) => Some(Transport::Tcp),
+            (false, Some(b"tls")) => Some(Transport::Tls),
+            (false, Some(b"ws")) => Some(Transport::Ws),
+            (_, Some(_)) => return Err("transport udp, tcp, tls, ws or wss"),
+        };
+        Ok(Self {
+            host: uri.host().clone(),
+            transport,
+            any_web_socket: transport == Some(Transport::Ws),
+        })
+    }
+
+    /// Whether a call to it goes to its host, not to the group's server first.
+    fn is_straight(&self, registrar: Option<&Registrar>) -> bool {
+        let Some(registrar) = registrar else {
+            return true;
+        };
+        let domain = Host::parse(registrar.domain.clone().into());
+        let own = domain.is_ok_and(|domain| domain.same(&self.host));
+        registrar.outbound_proxy.is_empty() && !registrar.register && !own
+    }
+}
+
+/// The registrar that a group without one has by what it dials, if that goes not by UDP: the one it
+/// could as well have written.
+pub(super) fn implied(group: &api::Group, all: &[api::Group]) -> Option<api::Registrar> {
+    let dialled = |group: &api::Group| {
+        let uri = group.target.as_ref()?.uri.as_deref()?;
+        Dialled::read(uri).ok()?.transport
+    };
+    let listens = |name: &String| {
+        let callees = all.iter().find(|callees| &callees.name == name)?;
+        match &callees.registrar {
+            Some(registrar) if registrar.registers() => None,
+            Some(registrar) => registrar.transport,
+            None => dialled(callees),
+        }
+    };
+    if group.registrar.is_some() || group.role == Role::Callee {
+        return None;
+    }
+    let target = group.target.as_ref()?;
+    let transport = dialled(group).or_else(|| target.group.as_ref().and_then(listens));
+    let known = |transport: &Transport| !matches!(transport, Transport::Udp | Transport::Auto);
+    transport.filter(known).map(|transport| api::Registrar {
+        register: Some(false),
+        transport: Some(transport),
+        ..api::Registrar::default()
+    })
+}
+
+impl Check<'_> {
+    /// A URI that is dialled or transferred to.
+    pub(super) fn sip_uri(&mut self, at: &str, uri: &str) {
+        if let Err(accepted) = Dialled::read(uri) {
+            self.refuse(at, format!("{}; accepted: {accepted}", shown(uri)));
+        }
+    }
+
+    /// What endpoints dial straight goes by the transport of their group, so it may name no other.
+    pub(super) fn transport_of_calls(
+        &mut self,
+        at: &str,
+        group: &api::Group,
+        registrar: Option<&Registrar>,
+    ) {
+        let target = group.target.as_ref().and_then(|it| it.uri.as_ref());
+        let target = target.map(|uri| (format!("{at}.target.uri"), uri));
+        let actions = group.scenario.iter().flatten().enumerate();
+        let consulted = actions.filter(|(_, it)| it.attended == Some(true));
+        let consulted = consulted.filter_map(|(index, it)| {
+            let uri = it.to.as_ref()?;
+            Some((format!("{at}.scenario[{index}].to"), uri))
+        });
+        let by = registrar.map_or(Transport::Udp, |registrar| registrar.transport);
+        for (field, uri) in target.into_iter().chain(consulted) {
+            let Ok(dialled) = Dialled::read(uri) else {
+                continue;
+            };
+            let Some(asked) = dialled.transport else {
+                continue;
+            };
+            let fits = asked == by || (by == Transport::Wss && dialled.any_web_socket);
+            if !fits && dialled.is_straight(registrar) {
+                let message = format!(
+                    "{}; accepted with registrar.transport {} only, not with {}: the call goes straight to its host",
+                    shown(uri),
+                    asked.as_str(),
+                    by.as_str()
+                );
+                self.refuse(field, message);
+            }
+        }
+    }
+}
