@@ -3,9 +3,11 @@
 
 mod common;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use callmeter_engine::{Account, Assign, Outcome, Password, Phase, Role, ShareId, Transport, What};
+use callmeter_engine::{
+    Account, Assign, Listener, Outcome, Password, Phase, Registrar, Role, ShareId, Transport, What,
+};
 use callmeter_metrics::id;
 use common::proxy::Proxy;
 use common::{World, ms, secs};
@@ -304,4 +306,72 @@ fn a_stop_while_registering_leaves_no_binding() {
         !world.sites[1].ended.is_empty()
     });
     assert!(world.proxy.as_ref().unwrap().bindings.is_empty());
+}
+
+/// RFC 3261 §19.1.2, RFC 7118 §5: where neither the registrar nor the URI names a port.
+#[test]
+fn each_transport_has_its_port() {
+    for (transport, port) in [
+        (Transport::Udp, 5060),
+        (Transport::Tcp, 5060),
+        (Transport::Tls, 5061),
+        (Transport::Ws, 80),
+        (Transport::Wss, 443),
+    ] {
+        let mut world = World::new(2, 9);
+        let by = |plan: Assign| {
+            let (local, bound) = (plan.share.local(), (plan.sdp_address, 5061).into());
+            let listener = match transport {
+                Transport::Udp => plan.listener,
+                _ => Listener::stream(local, transport, bound, None, false),
+            };
+            let registrar = Registrar {
+                transport,
+                ..plan.registrar
+            };
+            Assign {
+                listener,
+                registrar,
+                ..plan
+            }
+        };
+        let mut registering = registering(&world, 0, Role::Callee, &["bob"]);
+        registering.registrar.domain = "192.0.2.77".into();
+        let straight = world.plan(1, 1, Role::Caller, 2);
+        world.assign(0, by(registering));
+        world.assign(1, by(straight));
+        let peers = ["sip:far@192.0.2.78", "sip:far@192.0.2.79:5099"].map(String::from);
+        world.start(1, 1, &peers);
+        world.run_for(secs(1));
+        let reached = |ip: [u8; 4]| {
+            let mut sent = world.wire.iter().map(|(_, to, _)| to);
+            let to = sent.find(|to| to.ip() == IpAddr::from(ip));
+            to.map(SocketAddr::port)
+        };
+        assert_eq!(reached([192, 0, 2, 77]), Some(port), "{transport}");
+        assert_eq!(reached([192, 0, 2, 78]), Some(port), "{transport}");
+        assert_eq!(reached([192, 0, 2, 79]), Some(5099), "{transport}");
+    }
+}
+
+/// An address has more than one spelling.
+#[test]
+fn a_call_to_the_domain_goes_to_its_server() {
+    for (domain, host) in [
+        ("PBX.example", "pbx.EXAMPLE"),
+        ("[2001:DB8:0::1]", "[2001:db8::1]"),
+    ] {
+        let mut world = World::new(1, 9);
+        let pbx = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        world.names.insert("PBX.example".to_owned(), pbx);
+        let mut plan = world.plan(0, 1, Role::Caller, 1);
+        plan.registrar.domain = domain.into();
+        plan.registrar.port = 5090;
+        world.assign(0, plan);
+        world.run_for(secs(1));
+        world.start(0, 1, &[format!("sip:far@{host}")]);
+        world.run_for(secs(1));
+        let sent: Vec<_> = world.wire.iter().map(|(_, to, _)| *to).collect();
+        assert_eq!(sent.first(), Some(&SocketAddr::new(pbx, 5090)), "{domain}");
+    }
 }

@@ -291,10 +291,8 @@ impl Engine {
 /// with, if the call is theirs; else straight to the host of the URI.
 fn target(share: &Share, uri: Uri) -> Target {
     let registrar = &share.assign.registrar;
-    let at_registrar = uri
-        .host()
-        .to_string()
-        .eq_ignore_ascii_case(&registrar.domain);
+    let domain = Host::parse(Bytes::copy_from_slice(registrar.domain.as_bytes()));
+    let at_registrar = domain.is_ok_and(|domain| domain.same(uri.host()));
     let configured = !registrar.outbound_proxy.is_empty() || registrar.register || at_registrar;
     let hop = if configured {
         Hop::Configured
