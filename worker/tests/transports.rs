@@ -272,6 +272,42 @@ async fn wrong_certificates_are_named() {
     }
 }
 
+/// Who is called by name without a registrar shows a certificate for that name.
+#[tokio::test]
+async fn without_a_domain_the_name_called_is_checked() {
+    let own = certificates(&["localhost"], false);
+    let other = certificates(&["pbx.example"], false);
+    for (transport, shown, wanted) in [
+        ("tls", &own, None),
+        ("wss", &own, None),
+        ("tls", &other, Some("not localhost")),
+    ] {
+        let mut gateway = TestGateway::start().await;
+        let ports = ports::block();
+        let _worker = Worker::spawn(&environment(&gateway, ports));
+        let mut peer = gateway.welcome().await;
+        let groups = [
+            Group {
+                registrar: Some(registrar(transport, Some(shown.shown()))),
+                ..Group::new("callees", Role::Callee, 1)
+            },
+            Group {
+                registrar: Some(registrar(transport, Some(shown.trusted()))),
+                peers: vec![format!("sips:callees-0@localhost:{}", ports.sip_first)],
+                ..Group::new("callers", Role::Caller, 1)
+            },
+        ];
+        let mut told = begin(&mut peer, "run-1", &groups).await;
+        finish(&mut peer, &mut told, PATIENCE).await;
+        assert_complete(&told);
+        let calls = told.calls("callers");
+        match wanted {
+            None => assert_eq!(calls[0].0, Outcome::Success, "{transport}: {calls:?}"),
+            Some(wanted) => assert!(calls[0].1.contains(wanted), "{calls:?}"),
+        }
+    }
+}
+
 /// One caller group against a peer of the test's own.
 async fn callers_against(peer_at: SocketAddr, registrar: Registrar, count: u32) -> Told {
     let mut gateway = TestGateway::start().await;

@@ -214,6 +214,9 @@ impl Shard {
             ShardInput::Command(Command::Stop { run, cause }) => self.stop(now, &run, &cause),
             ShardInput::Host(figures) => self.engine.handle_host(figures),
             ShardInput::Resolved { share, host, found } => {
+                if let Ok(at) = found {
+                    self.streams.calls(share, &host, at);
+                }
                 let found = found.as_ref().copied().map_err(String::as_str);
                 self.engine.handle_resolved(now, share, &host, found);
             }

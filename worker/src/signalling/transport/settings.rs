@@ -24,7 +24,7 @@ pub(in crate::signalling) struct StreamSettings {
     path: Option<String>,
     /// Peers may connect to us.
     listens: bool,
-    /// Name the server's certificate must hold; none: the address connected to.
+    /// Name the server's certificate must hold; none: that of the host that is called.
     pub(super) name: Option<ServerName<'static>>,
     /// Interval of keep-alives on idle connections.
     pub(super) keep_alive: Option<Duration>,
@@ -90,13 +90,18 @@ impl StreamSettings {
         self.listens
     }
 
-    /// How messages go over a connection of ours.
-    pub(super) fn dialled(&self, wire: Wire, remote: SocketAddr) -> io::Result<Box<dyn Carrier>> {
+    /// How messages go over a connection of ours to the server of this name.
+    pub(super) fn dialled(
+        &self,
+        wire: Wire,
+        name: &ServerName<'_>,
+        remote: SocketAddr,
+    ) -> io::Result<Box<dyn Carrier>> {
         let Some(path) = &self.path else {
             return Ok(Box::new(Stream::new(wire)));
         };
-        let host = match &self.name {
-            Some(ServerName::DnsName(name)) => format!("{}:{}", name.as_ref(), remote.port()),
+        let host = match name {
+            ServerName::DnsName(name) => format!("{}:{}", name.as_ref(), remote.port()),
             _ => remote.to_string(),
         };
         let scheme = if wire.is_secure() { "wss" } else { "ws" };
@@ -121,13 +126,6 @@ impl StreamSettings {
     /// The protocol.
     pub(in crate::signalling) fn transport(&self) -> Transport {
         self.transport
-    }
-
-    /// The name the certificate of a server at `remote` must hold.
-    pub(super) fn name_of(&self, remote: SocketAddr) -> ServerName<'static> {
-        self.name
-            .clone()
-            .unwrap_or_else(|| ServerName::IpAddress(remote.ip().into()))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use callmeter_engine::{Flow, LocalId};
-use rustls::{ClientConnection, ServerConnection, StreamOwned};
+use callmeter_engine::{Flow, LocalId, ShareId};
+use rustls::{ClientConnection, ServerConnection, StreamOwned, pki_types::ServerName};
 
 use super::{
     carrier::Broken, connect, connection::Connection, settings::StreamSettings, wire::Wire,
@@ -50,6 +50,8 @@ pub(in crate::signalling) enum StreamEvent {
 #[derive(Default)]
 pub(in crate::signalling) struct Streams {
     locals: HashMap<LocalId, Local>,
+    /// What hosts that are called without a domain are called by.
+    called: HashMap<(ShareId, IpAddr), ServerName<'static>>,
     listeners: HashMap<u64, LocalId>,
     connections: HashMap<u64, Connection>,
     by_flow: HashMap<Flow, u64>,
@@ -121,6 +123,10 @@ impl Streams {
     /// Closes a local transport and all its connections.
     pub(in crate::signalling) fn close(&mut self, local: LocalId) {
         self.locals.remove(&local);
+        let share = ShareId::of(local);
+        if local == share.local() {
+            self.called.retain(|(of, _), _| *of != share);
+        }
         self.listeners.retain(|_, of| *of != local);
         let gone: Vec<_> = self
             .connections
@@ -130,6 +136,17 @@ impl Streams {
             .collect();
         for token in gone {
             self.forget(token);
+        }
+    }
+
+    /// A share without a domain calls this name at this address: the certificate there must hold it
+    /// (RFC 5922 §7.2).
+    pub(in crate::signalling) fn calls(&mut self, share: ShareId, name: &str, at: IpAddr) {
+        let settings = self.locals.get(&share.local()).map(|it| &it.settings);
+        if settings.is_some_and(|it| it.name.is_none() && it.transport.is_reliable())
+            && let Ok(name) = ServerName::try_from(name.to_owned())
+        {
+            self.called.insert((share, at), name);
         }
     }
 
@@ -240,17 +257,20 @@ impl Streams {
             None => connect::bound(local.source)?,
         };
         let stream = connect::connect(socket, flow.remote)?;
+        let ip = flow.remote.ip();
+        let called = self.called.get(&(ShareId::of(flow.local), ip));
+        let name = local.settings.name.as_ref().or(called).cloned();
+        let name = name.unwrap_or_else(|| ServerName::IpAddress(ip.into()));
         let wire = match &local.settings.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {
-                let name = local.settings.name_of(flow.remote);
-                let session = ClientConnection::new(Arc::clone(&tls.client), name)
+                let session = ClientConnection::new(Arc::clone(&tls.client), name.clone())
                     .map_err(io::Error::other)?;
                 Wire::TlsClient(Box::new(StreamOwned::new(session, stream)))
             }
         };
         let keep_alive = local.settings.keep_alive;
-        let carrier = local.settings.dialled(wire, flow.remote)?;
+        let carrier = local.settings.dialled(wire, &name, flow.remote)?;
         let connection = Connection::new(now, flow, carrier, true, keep_alive);
         self.add(poller, connection)
     }
