@@ -275,7 +275,7 @@ impl Engine {
             UaEvent::Registered(registered) => self.registered(now, &registered),
             UaEvent::RegistrationFailed(failed) => self.registration_failed(now, &failed),
             UaEvent::OptionsAnswered(answered) => self.options_answered(now, &answered),
-            UaEvent::FlowTimer { flow, every } => {
+            UaEvent::FlowKept { flow, every } => {
                 self.outputs.push_back(Output::KeepAlive { flow, every });
             }
             UaEvent::Unregistered {

@@ -23,12 +23,12 @@ pub enum Output {
         /// The endpoint it is for, where there is one.
         endpoint: Option<EndpointKey>,
     },
-    /// Keep a connection alive whenever nothing has been sent on it for this time.
+    /// The peer of a connection answers keep-alives: one without an answer ends it.
     KeepAlive {
         /// The connection.
         flow: Flow,
-        /// The time.
-        every: Duration,
+        /// One is due whenever nothing has been sent for this time; none: as configured.
+        every: Option<Duration>,
     },
     /// Give a command to the media thread that owns the stream.
     Media(MediaCommand),

@@ -127,12 +127,12 @@ impl Client {
         header(&self.one(), HeaderName::Contact)
     }
 
-    /// The intervals that registrars asked for.
-    fn flow_timers(&self) -> Vec<Duration> {
+    /// The intervals that registrars who keep their flows asked for.
+    fn kept(&self) -> Vec<Option<Duration>> {
         let events = self.events.iter();
         events
             .filter_map(|event| match event {
-                UaEvent::FlowTimer { flow: at, every } => {
+                UaEvent::FlowKept { flow: at, every } => {
                     assert_eq!(*at, flow(Transport::Tcp));
                     Some(*every)
                 }
@@ -187,9 +187,10 @@ fn a_registrar_that_keeps_the_flow_is_believed() {
         &format!("{OUTBOUND}Flow-Timer: 100\r\n"),
     );
     client.sent();
-    let timers = client.flow_timers();
+    let timers = client.kept();
     assert_eq!(timers.len(), 1);
-    assert!((80..=100).contains(&timers[0].as_secs()), "{timers:?}");
+    let every = timers[0].unwrap().as_secs();
+    assert!((80..=100).contains(&every), "{timers:?}");
     assert_eq!(client.contact_of_call(), format!("<{uri};ob>"));
     // The binding is refreshed, and removed, by the same name.
     client.ua.unregister(client.now, KEY).unwrap();
@@ -198,12 +199,22 @@ fn a_registrar_that_keeps_the_flow_is_believed() {
     assert_eq!(header(&last, HeaderName::Expires), "0");
 }
 
+/// RFC 5626 §4.4.1: how often it is asked whether the flow lives is then ours to say.
+#[test]
+fn a_registrar_that_keeps_the_flow_may_name_no_interval() {
+    for lines in ["", "Flow-Timer: 0\r\n"] {
+        let mut client = Client::new(Transport::Tcp, false, 1);
+        client.accept(&format!("{OUTBOUND}{lines}"));
+        assert_eq!(client.kept(), [None], "{lines}");
+    }
+}
+
 /// The negative control.
 #[test]
 fn a_registrar_that_ignores_it_changes_nothing() {
     let mut client = Client::new(Transport::Tcp, false, 1);
     client.accept("Flow-Timer: 100\r\n");
-    assert_eq!(client.flow_timers(), []);
+    assert_eq!(client.kept(), []);
     let plain = "<sip:a1@192.0.2.1:5060;transport=tcp>";
     assert_eq!(client.contact_of_call(), plain);
 }

@@ -50,13 +50,13 @@ pub enum UaEvent {
         /// Whether the registrar answered 2xx.
         confirmed: bool,
     },
-    /// A registrar that keeps a flow says how often it wants to hear something on it (RFC 5626
-    /// §3.5): a keep-alive is due after this time of silence.
-    FlowTimer {
+    /// A registrar keeps a flow and answers keep-alives on it (RFC 5626 §3.5).
+    FlowKept {
         /// The flow.
         flow: Flow,
-        /// A random 80 to 100 % of what it says.
-        every: Duration,
+        /// A keep-alive is due after this time of silence: a random 80 to 100 % of what the
+        /// registrar says; none: it leaves that to us.
+        every: Option<Duration>,
     },
     /// An OPTIONS of [`super::UserAgent::options`] ended.
     OptionsAnswered(OptionsAnswered),

@@ -284,12 +284,11 @@ impl UserAgent {
             endpoint.accepted(Method::Register, flow.remote, message);
             binding.service_route = service_route(message);
             binding.outbound = binding.outbound.accepted(message);
-            let timer = message.seconds(HeaderName::FlowTimer);
-            if let Some(timer) = timer.filter(|timer| !timer.is_zero())
-                && binding.outbound == Outbound::Confirmed
-            {
-                let every = self.core.spread(timer);
-                self.core.event(UaEvent::FlowTimer { flow, every });
+            if binding.outbound == Outbound::Confirmed {
+                let timer = message.seconds(HeaderName::FlowTimer);
+                let timer = timer.filter(|timer| !timer.is_zero());
+                let every = timer.map(|timer| self.core.spread(timer));
+                self.core.event(UaEvent::FlowKept { flow, every });
             }
         }
         if (300..600).contains(&status) && !again && endpoint.config.follow_redirects {

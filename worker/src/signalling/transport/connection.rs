@@ -114,10 +114,10 @@ impl Connection {
         self.carrier.queue(message)
     }
 
-    /// The peer keeps the flow and wants to hear something this often: it answers keep-alives, or
-    /// is gone (RFC 5626 §4.4.1).
-    pub(super) fn keep_alive(&mut self, every: Duration) {
-        self.keep_alive = Some(every);
+    /// The peer keeps the flow: it answers keep-alives, or is gone (RFC 5626 §4.4.1). It may want to
+    /// hear something this often.
+    pub(super) fn keep_alive(&mut self, every: Option<Duration>) {
+        self.keep_alive = every.or(self.keep_alive);
         self.kept = true;
     }
 

@@ -183,8 +183,8 @@ impl Streams {
         }
     }
 
-    /// Changes how long a connection may be idle until it is kept alive.
-    pub(in crate::signalling) fn keep_alive(&mut self, flow: Flow, every: Duration) {
+    /// A connection's peer keeps it: keep-alives want answers, and may have another interval.
+    pub(in crate::signalling) fn keep_alive(&mut self, flow: Flow, every: Option<Duration>) {
         if let Some(&token) = self.by_flow.get(&flow)
             && let Some(connection) = self.connections.get_mut(&token)
         {

@@ -96,9 +96,31 @@ fn an_idle_connection_is_kept_alive_once_per_interval() {
 /// RFC 5626 §4.4.1: who keeps the flow answers keep-alives, or has lost it.
 #[test]
 fn a_kept_connection_is_over_when_a_keep_alive_has_no_answer() {
-    let interval = Duration::from_secs(30);
-    let (mut connection, mut far, now) = open(None);
-    connection.keep_alive(interval);
+    for (own, asked, seconds) in [
+        (None, Some(30), 30),
+        (Some(60), Some(30), 30),
+        (Some(60), None, 60),
+    ] {
+        let seconds_of = |it: Option<u64>| it.map(Duration::from_secs);
+        let (connection, far, now) = open(seconds_of(own));
+        answers_are_wanted(
+            connection,
+            far,
+            now,
+            seconds_of(asked),
+            Duration::from_secs(seconds),
+        );
+    }
+}
+
+fn answers_are_wanted(
+    mut connection: Connection,
+    mut far: TcpStream,
+    now: Instant,
+    asked: Option<Duration>,
+    interval: Duration,
+) {
+    connection.keep_alive(asked);
     let first = now + interval;
     assert!(connection.timeout(first).is_ok());
     assert_eq!(connection.next(), Some(first + PONG_WITHIN));
