@@ -26,7 +26,7 @@ pub struct SessionTimer {
     /// Session interval, 90s to 7200s; absent: 1800s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Duration>,
-    /// Who refreshes; absent: none.
+    /// Who refreshes; absent: uac.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresher: Option<Refresher>,
 }
@@ -49,11 +49,11 @@ pub enum SessionTimerMode {
 #[serde(rename_all = "lowercase")]
 pub enum Refresher {
     /// The caller.
+    #[default]
     Uac,
     /// The callee.
     Uas,
     /// Left to the peer.
-    #[default]
     None,
 }
 

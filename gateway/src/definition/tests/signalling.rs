@@ -72,7 +72,7 @@ fn defaults_are_those_of_a_plain_user_agent() {
     let expected = SessionTimer {
         mode: SessionTimerMode::Supported,
         expires: Duration::from_secs(1800),
-        refresher: Refresher::None,
+        refresher: Refresher::Uac,
     };
     assert_eq!(timer.session_timer, Some(expected));
     let disabled = json!({"sessionTimer": {"mode": "disabled"}});
