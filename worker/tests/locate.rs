@@ -201,3 +201,97 @@ async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
         );
     }
 }
+
+/// Where callees without registering could not be called for want of a certificate.
+#[tokio::test]
+async fn a_callee_found_to_use_tls_needs_a_certificate() {
+    let zone = vec![
+        (
+            "pbx.example",
+            naptr(1, "SIPS+D2T", "_sips._tcp.pbx.example"),
+        ),
+        ("_sips._tcp.pbx.example", srv(0, 5061, "one.pbx.example")),
+        ("one.pbx.example", a()),
+    ];
+    let own = certificates(&["pbx.example"], false);
+    for tls in [None, Some(own.shown())] {
+        let certified = tls.is_some();
+        let mut gateway = TestGateway::start().await;
+        let dns = DnsServer::start(zone.clone());
+        let mut variables = environment(&gateway, ports::block());
+        variables.push(("SIP_DNS_SERVER".into(), dns.address.to_string()));
+        let _worker = Worker::spawn(&variables);
+        let mut peer = gateway.welcome().await;
+        let callees = Group {
+            registrar: Some(Registrar {
+                domain: "pbx.example".into(),
+                tls,
+                ..by("auto")
+            }),
+            ..Group::new("callees", Role::Callee, 1)
+        };
+        let mut told = begin(&mut peer, "run-1", &[callees]).await;
+        finish(&mut peer, &mut told, PATIENCE).await;
+        assert_complete(&told);
+        assert_eq!(told.contacts("callees").len(), usize::from(certified));
+        let refused = told.events.iter().any(|event| match &event.what {
+            Some(What::Ended(end)) => end.detail.contains(
+                "registrar.tls.server_certificate_pem is empty; required where calls are taken by \
+                 TLS, which was found, without registering",
+            ),
+            _ => false,
+        });
+        assert_eq!(refused, !certified, "{:?}", told.events);
+    }
+}
+
+/// A literal address has no resolver to say so.
+#[tokio::test]
+async fn an_address_of_the_other_ip_version_refuses_the_group_by_name() {
+    for (transport, registrar, reason) in [
+        (
+            "udp",
+            Registrar {
+                domain: "[2001:db8::1]".into(),
+                ..Registrar::default()
+            },
+            "registrar.domain is 2001:db8::1; accepted: an address of the IP version of SIP_IP, 127.0.0.1",
+        ),
+        (
+            "auto",
+            Registrar {
+                domain: "[2001:db8::1]".into(),
+                ..Registrar::default()
+            },
+            "registrar.domain",
+        ),
+        (
+            "tcp",
+            Registrar {
+                domain: "pbx.example".into(),
+                outbound_proxy: "[2001:db8::1]:5070".into(),
+                ..Registrar::default()
+            },
+            "registrar.outbound_proxy is 2001:db8::1; accepted: an address of the IP version of SIP_IP",
+        ),
+    ] {
+        let mut gateway = TestGateway::start().await;
+        let _worker = Worker::spawn(&environment(&gateway, ports::block()));
+        let mut peer = gateway.welcome().await;
+        let callees = Group {
+            registrar: Some(Registrar {
+                transport: transport.into(),
+                ..registrar
+            }),
+            ..Group::new("callees", Role::Callee, 1)
+        };
+        let mut told = begin(&mut peer, "run-1", &[callees]).await;
+        finish(&mut peer, &mut told, PATIENCE).await;
+        assert_complete(&told);
+        let named = |event: &callmeter_proto::worker::EndpointEvent| match &event.what {
+            Some(What::Ended(end)) => end.detail.contains(reason),
+            _ => false,
+        };
+        assert!(told.events.iter().any(named), "{:?}", told.events);
+    }
+}

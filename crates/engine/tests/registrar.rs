@@ -375,3 +375,19 @@ fn a_call_to_the_domain_goes_to_its_server() {
         assert_eq!(sent.first(), Some(&SocketAddr::new(pbx, 5090)), "{domain}");
     }
 }
+
+/// Names are resolved to addresses of the right IP version; one that is written out is named.
+#[test]
+fn an_address_of_the_other_ip_version_is_not_dialled() {
+    let mut world = World::new(1, 9);
+    let plan = world.plan(0, 1, Role::Caller, 1);
+    world.assign(0, plan);
+    world.start(0, 1, &["sip:far@[2001:db8::1]".to_owned()]);
+    world.run_until_ended(secs(90));
+    let reason = "not dialled: 2001:db8::1 is not of the IP version of SIP_IP";
+    assert_eq!(
+        world.sites[0].calls(1),
+        [(Outcome::CallFailed, None, reason.to_owned())]
+    );
+    assert!(world.wire.is_empty(), "{:?}", world.wire);
+}

@@ -19,7 +19,7 @@ pub struct Registrar {
     pub ws_path: String,
     /// Each endpoint has a connection of its own.
     pub connection_per_endpoint: bool,
-    /// Interval of keep-alives on idle flows; zero: none.
+    /// Interval of keep-alives on idle flows; zero: none, with auto that of the transport found.
     pub keep_alive: Duration,
     /// How often each endpoint asks the server with OPTIONS; zero: never.
     pub options_interval: Duration,

@@ -154,6 +154,16 @@ impl Engine {
         if call.stage != CallStage::Preparing {
             return;
         }
+        let own = &share.assign.listener_of(call.endpoint).advertised_host;
+        if let (Host::Ip(own), Some(to)) = (own, next_hop)
+            && own.is_ipv4() != to.is_ipv4()
+        {
+            let to = to.ip();
+            let reason = format!("not dialled: {to} is not of the IP version of SIP_IP");
+            self.raise(stream, Outcome::CallFailed, &reason);
+            self.abandon(now, stream);
+            return;
+        }
         call.stage = CallStage::Inviting;
         let key = share.endpoints[call.endpoint as usize].key;
         let replaces = call.replaces.take();

@@ -143,7 +143,8 @@ impl Check<'_> {
             connection_per_endpoint: *connection == Some(api::Connection::PerEndpoint),
             keep_alive: match (keep_alive, transport) {
                 (Some(interval), _) => interval.std(),
-                (None, Transport::Udp) => Duration::ZERO,
+                // With auto a worker decides by the transport it finds.
+                (None, Transport::Udp | Transport::Auto) => Duration::ZERO,
                 (None, _) => KEEP_ALIVE,
             },
             options_interval: options_interval.map_or(Duration::ZERO, callmeter_api::Duration::std),

@@ -67,6 +67,7 @@ impl Shard {
         self.idle_retry = now;
         let answers = matches!(assign.role(), Role::Callee | Role::Both);
         let registrar = assign.registrar.clone().unwrap_or_default();
+        waiting::check_version(&registrar, self.advertised().bound)?;
         let settings = StreamSettings::read(&registrar, answers);
         let settings = settings.map_err(|invalid| invalid.to_string())?;
         let id = ShareId(self.next_share);

@@ -1,11 +1,12 @@
 //! Shares that wait until their server is found (transport auto, RFC 3263).
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use callmeter_engine::{Located, Transport};
-use callmeter_proto::worker::{Assign, GroupPeers, Registrar};
+use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 use callmeter_sip::{
-    Uri,
+    Host, Uri,
     locate::{Found, Target},
 };
 
@@ -14,6 +15,8 @@ use crate::signalling::resolver::Question;
 
 /// The transport that is to be found out.
 const AUTO: &str = "auto";
+/// Interval of keep-alives on connections where the assignment leaves it to what is found.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A share that cannot be placed yet.
 pub(super) struct Waiting {
@@ -74,7 +77,10 @@ impl Shard {
             }
         };
         tracing::info!(run = assign.run, group = assign.group, %transport, ?servers, "server found");
-        apply(transport, &mut assign);
+        if let Err(reason) = apply(transport, &mut assign) {
+            self.refuse_share(assign, &reason);
+            return;
+        }
         let placed = self.place_or_refuse(now, assign, Some(Located { servers, took }));
         if let (Some(id), Some(mut peers)) = (placed, started) {
             self.start_share(now, id, &mut peers);
@@ -121,13 +127,71 @@ fn target(registrar: &Registrar) -> Result<(&'static str, Target), String> {
     Ok((field, target))
 }
 
-/// Makes the share one of the transport that was found, without what only others have.
-fn apply(transport: Transport, assign: &mut Assign) {
+/// An address that stands where a name could is of the IP version of ours, as those of names are.
+pub(super) fn check_version(registrar: &Registrar, own: IpAddr) -> Result<(), String> {
+    let Ok((field, target)) = target(registrar) else {
+        return Ok(());
+    };
+    match target.host {
+        Host::Ip(ip) if ip.is_ipv4() != own.is_ipv4() => Err(format!(
+            "registrar.{field} is {ip}; accepted: an address of the IP version of SIP_IP, {own}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the share one of the transport that was found, without what only others have. Refused is
+/// what nobody could connect to.
+fn apply(transport: Transport, assign: &mut Assign) -> Result<(), String> {
+    let answers = assign.role() != Role::Caller;
     let Some(registrar) = &mut assign.registrar else {
-        return;
+        return Ok(());
     };
     registrar.transport = transport.as_str().to_ascii_lowercase();
+    let tls = registrar.tls.as_ref();
+    let certified = tls.is_some_and(|tls| !tls.server_certificate_pem.is_empty());
+    let secure = matches!(transport, Transport::Tls | Transport::Wss);
+    if secure && answers && !registrar.register && !certified {
+        return Err(format!(
+            "registrar.tls.server_certificate_pem is empty; required where calls are taken by \
+             {transport}, which was found, without registering"
+        ));
+    }
     if transport == Transport::Udp {
         registrar.connection_per_endpoint = false;
+    } else if registrar.keep_alive_ms == 0 {
+        registrar.keep_alive_ms = KEEP_ALIVE.as_millis() as u32;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only connections are kept alive unasked.
+    #[test]
+    fn keep_alives_are_those_of_the_transport_found() {
+        for (transport, given, wanted) in [
+            (Transport::Udp, 0, 0),
+            (Transport::Udp, 5000, 5000),
+            (Transport::Tcp, 0, 60_000),
+            (Transport::Wss, 0, 60_000),
+            (Transport::Tls, 5000, 5000),
+        ] {
+            let mut assign = Assign {
+                role: Role::Caller.into(),
+                registrar: Some(Registrar {
+                    transport: AUTO.into(),
+                    keep_alive_ms: given,
+                    ..Registrar::default()
+                }),
+                ..Assign::default()
+            };
+            apply(transport, &mut assign).unwrap();
+            let registrar = assign.registrar.unwrap();
+            assert_eq!(registrar.keep_alive_ms, wanted, "{transport}");
+            assert!(registrar.transport.eq_ignore_ascii_case(transport.as_str()));
+        }
     }
 }
