@@ -216,7 +216,7 @@ fn every_problem_names_field_value_and_what_is_accepted() {
         (
             "domain: kamailio.demo.svc",
             "domain: 'a b'",
-            "groups[0].registrar.domain: \"a b\"; accepted: a host name or an IP address",
+            "groups[0].registrar.domain: \"a b\"; accepted: a host name, an IPv4 address or an IPv6 address in brackets, without a port",
         ),
         (
             "domain: kamailio.demo.svc",

@@ -17,8 +17,8 @@ use crate::Duration;
         .message("registrar.port: only with registrar.domain"),
     validation = Rule::new("!has(self.port) || !has(self.transport) || self.transport != 'auto'")
         .message("registrar.port: not with transport auto, which takes port and transport from DNS"),
-    validation = Rule::new("!has(self.wsPath) || (has(self.transport) && self.transport in ['ws', 'wss'])")
-        .message("registrar.wsPath: only with transport ws or wss"),
+    validation = Rule::new("!has(self.wsPath) || (has(self.transport) && self.transport in ['ws', 'wss', 'auto'])")
+        .message("registrar.wsPath: only with transport ws, wss or auto"),
     validation = Rule::new("!has(self.connection) || (has(self.transport) && self.transport != 'udp')")
         .message("registrar.connection: only with transport tcp, tls, ws, wss or auto"),
     validation = Rule::new("!has(self.keepAlive) || (duration(self.keepAlive) >= duration('1s') && duration(self.keepAlive) <= duration('10m'))")
@@ -34,10 +34,14 @@ use crate::Duration;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Registrar {
-    /// Domain of the addresses of record, and where requests go: a host name or an IP address.
-    /// Absent (with `register: false` and a `transport`): requests go straight to the peer.
+    /// Domain of the addresses of record, and where requests go: a host name, an IPv4 address, or an
+    /// IPv6 address in brackets. Absent (with `register: false` and a `transport`): requests go
+    /// straight to the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9._:\[\]-]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])$")
+    )]
     pub domain: Option<String>,
     /// Port of the server; absent: 5060 for udp and tcp, 5061 for tls, 80 for ws, 443 for wss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +50,7 @@ pub struct Registrar {
     /// How SIP travels; absent: udp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
-    /// Path of the WebSocket handshake (ws, wss); absent: /.
+    /// Path of the WebSocket handshake (ws, wss, auto); absent: /.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^/[!-~]*$"))]
     pub ws_path: Option<String>,
@@ -64,9 +68,13 @@ pub struct Registrar {
     /// Whether requests above 1,300 bytes leave UDP (udp, auto); absent: auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_over_udp: Option<SipOverUdp>,
-    /// `host` or `host:port` that every request goes through; absent: none.
+    /// `host` or `host:port` that every request goes through, an IPv6 address in brackets; absent:
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 259), regex(pattern = r"^[A-Za-z0-9._\[\]:-]+$"))]
+    #[schemars(
+        length(min = 1, max = 259),
+        regex(pattern = r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$")
+    )]
     pub outbound_proxy: Option<String>,
     /// Whether endpoints register; absent: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]

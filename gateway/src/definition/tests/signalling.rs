@@ -175,7 +175,7 @@ fn every_field_is_taken() {
     assert_eq!(group.scenario[4], transfer);
     assert!(!group.scenario[5].attended);
 
-    let udp = json!({"registrar": {"domain": "pbx", "transport": "auto", "sipOverUdp": "always"}});
+    let udp = json!({"registrar": {"domain": "pbx", "transport": "auto", "sipOverUdp": "always", "wsPath": "/sip"}});
     assert!(
         read(&udp, "demo")
             .unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callmeter_api::calltest as api;
 
-use super::forms::{is_host, is_label, shown};
+use super::forms::{HOST, is_host, is_host_port, is_label, shown};
 use super::{Check, Role};
 use crate::definition::{Registrar, Tls, TlsVerify, Transport};
 
@@ -12,7 +12,7 @@ use crate::definition::{Registrar, Tls, TlsVerify, Transport};
 /// most 120 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-const WEB_SOCKET: [Transport; 2] = [Transport::Ws, Transport::Wss];
+const WEB_SOCKET: [Transport; 3] = [Transport::Ws, Transport::Wss, Transport::Auto];
 const SECURE: [Transport; 3] = [Transport::Tls, Transport::Wss, Transport::Auto];
 const DATAGRAM: [Transport; 2] = [Transport::Udp, Transport::Auto];
 const CONNECTED: [Transport; 5] = [
@@ -46,13 +46,17 @@ impl Check<'_> {
         let transport = given.unwrap_or_default();
         let register = register.unwrap_or(true);
         match domain {
-            Some(domain) if !is_host(domain, 253) => self.refuse(
+            Some(domain) if !is_host(domain) => self.refuse(
                 format!("{at}.domain"),
-                format!("{}; accepted: a host name or an IP address", shown(domain)),
+                format!("{}; accepted: {HOST}", shown(domain)),
             ),
             None if register || given.is_none() => self.refuse(
                 format!("{at}.domain"),
                 "is required; only with register false and a transport there may be none",
+            ),
+            None if transport == Transport::Auto && outbound_proxy.is_none() => self.refuse(
+                format!("{at}.domain"),
+                "is required with transport auto where there is no outboundProxy",
             ),
             _ => {}
         }
@@ -118,10 +122,11 @@ impl Check<'_> {
             }
         }
         let outbound_proxy = outbound_proxy.clone().unwrap_or_default();
-        if !outbound_proxy.is_empty() && !is_host(&outbound_proxy, 259) {
+        if !outbound_proxy.is_empty() && !is_host_port(&outbound_proxy) {
+            let accepted = "host or host:port, the port 1 to 65535, an IPv6 address in brackets";
             self.refuse(
                 format!("{at}.outboundProxy"),
-                format!("{}; accepted: host or host:port", shown(&outbound_proxy)),
+                format!("{}; accepted: {accepted}", shown(&outbound_proxy)),
             );
         }
         let listens = role != Role::Caller && !register;

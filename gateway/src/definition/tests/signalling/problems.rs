@@ -19,6 +19,10 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             "registrar.domain: is required; only with",
         ),
         (
+            registrar(json!({"register": false, "transport": "auto"})),
+            "registrar.domain: is required with transport auto where there is no outboundProxy",
+        ),
+        (
             registrar(json!({"register": false, "transport": "tcp", "port": 5080})),
             "registrar.port: 5080; is accepted with registrar.domain only",
         ),
@@ -32,7 +36,7 @@ fn every_problem_names_field_value_and_what_is_accepted() {
         ),
         (
             registrar(json!({"domain": "pbx", "transport": "tls", "wsPath": "/"})),
-            "registrar.wsPath: is accepted with transport ws, wss only, not with tls",
+            "registrar.wsPath: is accepted with transport ws, wss, auto only, not with tls",
         ),
         (
             registrar(json!({"domain": "pbx", "transport": "ws", "wsPath": "ws"})),
@@ -303,5 +307,79 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             !refusal.contains("hunter") && refusal.len() < 400,
             "{refusal}"
         );
+    }
+}
+
+#[test]
+fn hosts_are_read_as_workers_read_them() {
+    let domain = |domain: &str| json!({"registrar": {"domain": domain}});
+    let proxy = |proxy: &str| json!({"registrar": {"domain": "pbx", "outboundProxy": proxy}});
+    let long = format!("{}.example", "x".repeat(64));
+    for wrong in [
+        "2001:db8::1",
+        "[2001:db8::1",
+        "[192.0.2.1]",
+        "[pbx]",
+        "[]",
+        "[::1]:5060",
+        "pbx.example:5070",
+        "192.0.2.1:5070",
+        "256.0.2.1",
+        "192.0.2",
+        "100",
+        "pbx..example",
+        ".",
+        "",
+        "a b",
+        "a@b",
+        "a;lr",
+        "::::",
+        &long,
+    ] {
+        let refusal = read(&domain(wrong), "demo").unwrap_err();
+        let shown: String = wrong.chars().take(64).collect();
+        let expected = format!(
+            "groups[0].registrar.domain: \"{shown}\"; accepted: a host name, an IPv4 address or an IPv6 address in brackets, without a port"
+        );
+        assert_eq!(refusal, expected);
+    }
+    for wrong in [
+        "sbc:99999",
+        "sbc:65536",
+        "sbc:0",
+        "sbc:",
+        "sbc:+5",
+        "sbc:a",
+        ":5060",
+        "::::",
+        "2001:db8::1",
+        "2001:db8::1:5060",
+        "[2001:db8::1]:",
+        "[2001:db8::1]5060",
+        "[sbc]:5060",
+        "256.0.2.1:5060",
+        "sbc:5060:5060",
+    ] {
+        let refusal = read(&proxy(wrong), "demo").unwrap_err();
+        let expected = format!(
+            "groups[0].registrar.outboundProxy: \"{wrong}\"; accepted: host or host:port, the port 1 to 65535, an IPv6 address in brackets"
+        );
+        assert_eq!(refusal, expected);
+    }
+    for right in [
+        "pbx",
+        "pbx.example",
+        "pbx.example.",
+        "sip_1.pbx-2.example",
+        "1.pbx",
+        "192.0.2.1",
+        "[2001:db8::1]",
+        "[::ffff:192.0.2.1]",
+    ] {
+        assert!(read(&domain(right), "demo").is_ok(), "{right}");
+        for port in ["", ":1", ":5060", ":65535"] {
+            let right = format!("{right}{port}");
+            assert!(read(&proxy(&right), "demo").is_ok(), "{right}");
+        }
     }
 }
