@@ -9,7 +9,7 @@ mod server;
 use std::time::Duration;
 
 pub(crate) use key::{ClientKey, parse_token};
-pub(crate) use layer::{Expired, Owner, Request, Response, ServerId, Transactions};
+pub(crate) use layer::{Expired, Owner, Request, Response, ServerId, Transactions, Unsent, Way};
 
 /// Round-trip estimate (RFC 3261 §17.1.1.1).
 pub(crate) const T1: Duration = Duration::from_millis(500);

@@ -87,6 +87,12 @@ impl Via {
         if self.param("rport").is_some() {
             return source;
         }
+        self.listens_at(source)
+    }
+
+    /// Where the sender of a request from `source` takes responses by connections of ours: at the
+    /// port of sent-by (RFC 3261 §18.2.2).
+    pub(crate) fn listens_at(&self, source: SocketAddr) -> SocketAddr {
         let default = self.transport.unwrap_or(Transport::Udp).default_port();
         SocketAddr::new(source.ip(), self.port.unwrap_or(default))
     }

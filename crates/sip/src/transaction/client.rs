@@ -130,6 +130,13 @@ impl ClientMachine {
         OnTimer::Resend
     }
 
+    /// The flow it goes by is gone: whether that ends it. Figure 5 draws no error in Proceeding, where
+    /// nothing is sent; what broke is the way of the answer too, so it ends there as well. After a
+    /// final response nothing is missing, and an ACK is sent again if the peer asks for it.
+    pub(crate) fn on_transport_error(&self) -> bool {
+        matches!(self.state, ClientState::Calling | ClientState::Proceeding)
+    }
+
     /// Bounds the wait for a final response, once a CANCEL has been sent (RFC 3261 §9.1).
     pub(crate) fn end_by(&mut self, at: Instant) {
         if matches!(self.state, ClientState::Calling | ClientState::Proceeding) {

@@ -8,6 +8,7 @@
 
 mod large;
 mod servers;
+mod ways;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -15,6 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::large::{Large, tcp};
+use self::ways::Ways;
+pub(crate) use self::ways::{Unsent, Way};
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
 use super::key::ClientKey;
 use super::server::ServerMachine;
@@ -31,7 +34,7 @@ use crate::ua::CallKey;
 const MAX_FORKS: usize = 16;
 
 /// A server transaction of this layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ServerId(u64);
 
 /// Who waits for the response to a request of ours.
@@ -106,6 +109,7 @@ pub(crate) struct Transactions {
     by_key: HashMap<Bytes, ServerId>,
     last_server: u64,
     large: Large,
+    ways: Ways,
 }
 
 #[derive(Debug)]
@@ -139,7 +143,7 @@ struct Server {
     key: Bytes,
     endpoint: Option<EndpointKey>,
     call: Option<CallKey>,
-    flow: Flow,
+    way: Way,
     response: Bytes,
     deadline: Deadline,
 }
@@ -341,13 +345,9 @@ impl Transactions {
         flow: Flow,
     ) -> Vec<(ClientKey, Owner)> {
         self.fall_back(core, now, flow);
-        let waits = |client: &Client| {
-            let state = client.machine.state();
-            matches!(state, ClientState::Calling | ClientState::Proceeding)
-        };
         let mut failed: Vec<_> = self
             .clients
-            .extract_if(|_, client| client.flow == flow && waits(client))
+            .extract_if(|_, client| client.flow == flow && client.machine.on_transport_error())
             .collect();
         failed.sort_unstable_by_key(|(key, _)| (key.branch, key.cancel));
         failed
@@ -369,7 +369,9 @@ impl Transactions {
     /// Forgets all transactions of a local transport.
     pub(crate) fn remove_local(&mut self, local: LocalId) {
         self.clients.retain(|_, client| client.flow.local != local);
-        self.servers.retain(|_, server| server.flow.local != local);
+        self.servers
+            .retain(|_, server| server.way.flow().local != local);
+        self.ways.remove_local(local);
         self.by_key.retain(|_, id| self.servers.contains_key(id));
         self.large.remove(local);
     }

@@ -55,6 +55,17 @@ pub(crate) enum OnServerTimer {
     Over,
 }
 
+/// What becomes of a transaction whose response cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnTransportError {
+    /// Nothing: none was sent, or the peer has it.
+    Nothing,
+    /// The user is told; the transaction stays.
+    Inform,
+    /// The user is told; the transaction is over.
+    Over,
+}
+
 impl ServerMachine {
     /// A transaction whose request came now.
     pub(crate) fn new(now: Instant, invite: bool, reliable: bool) -> Self {
@@ -118,6 +129,20 @@ impl ServerMachine {
             }
         }
         true
+    }
+
+    /// What was sent last has no way to the peer.
+    pub(crate) fn on_transport_error(&self) -> OnTransportError {
+        match self.state {
+            ServerState::Trying | ServerState::Confirmed => OnTransportError::Nothing,
+            _ if self.invite => OnTransportError::Inform,
+            _ => OnTransportError::Over,
+        }
+    }
+
+    /// Whether a refusal of an INVITE waits for its ACK.
+    pub(crate) fn awaits_ack(&self) -> bool {
+        self.invite && self.state == ServerState::Completed
     }
 
     pub(crate) fn on_timer(&mut self, now: Instant) -> OnServerTimer {

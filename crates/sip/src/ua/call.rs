@@ -122,7 +122,8 @@ pub(super) struct Offered {
 #[derive(Debug)]
 pub(super) struct Unacknowledged {
     pub(super) response: Bytes,
-    pub(super) flow: Flow,
+    /// The transaction of the INVITE, whose way it goes.
+    server: ServerId,
     pub(super) cseq: u32,
     pub(super) interval: Duration,
     pub(super) resend_at: Option<Instant>,
@@ -131,10 +132,10 @@ pub(super) struct Unacknowledged {
 }
 
 impl Unacknowledged {
-    pub(super) fn new(now: Instant, response: Bytes, flow: Flow, cseq: u32) -> Self {
+    pub(super) fn new(now: Instant, response: Bytes, server: ServerId, cseq: u32) -> Self {
         Self {
             response,
-            flow,
+            server,
             cseq,
             interval: T1,
             // Sent again over reliable transports too (RFC 3261 §13.3.1.4).
@@ -319,8 +320,9 @@ impl UserAgent {
                 return;
             }
             if answer.resend_at.is_some_and(|at| at <= now) {
-                self.core
-                    .resend(answer.flow, answer.response.clone(), call.endpoint);
+                let response = answer.response.clone();
+                self.transactions
+                    .repeat(&mut self.core, answer.server, response);
                 answer.interval = (answer.interval * 2).min(T2);
                 answer.resend_at = Some(now + answer.interval);
             }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::call::{Call, Offered, State, Unacknowledged};
 use super::event::{CallEvent, CallKey, EndReason, Incoming, UaEvent};
-use super::screen::{merge_key, names_option, refusal_of, response_flow};
+use super::screen::{merge_key, names_option, refusal_of};
 use super::{UaError, UserAgent};
 use crate::compose::{self, tagged};
 use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method, Scheme};
-use crate::transaction::ServerId;
+use crate::transaction::{ServerId, Way};
 
 impl UserAgent {
     /// An INVITE outside any dialog; `key` is that of its transaction.
@@ -65,12 +65,12 @@ impl UserAgent {
             return self.refuse_malformed(now, flow, &message, essentials, key);
         };
         let call_key = CallKey(self.last_call + 1);
-        let response_flow = response_flow(essentials, flow);
+        let way = Way::of(&essentials.via, flow);
         let owner = (Some(call_key), found);
         let method = Method::Invite;
         let server = self
             .transactions
-            .open(&mut self.core, now, key, response_flow, method, owner);
+            .open(&mut self.core, now, key, way, method, owner);
         let body = message.body();
         let updates = names_option(&message, HeaderName::Allow, Method::Update.as_str());
         let cseq = essentials.cseq.number;
@@ -203,7 +203,6 @@ impl UserAgent {
             let response = self.dialog_response(call, offered, 200, &body, None);
             (response, self.granted(call, &offered.request))
         };
-        let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, 200, response.clone());
         let Some(call) = self.calls.get_mut(&key) else {
@@ -243,8 +242,8 @@ impl UserAgent {
             call.times.first_response.get_or_insert(now);
             call.times.answered = Some(now);
         }
-        if let Some(flow) = flow.filter(|_| is_invite) {
-            call.unacknowledged = Some(Unacknowledged::new(now, response, flow, cseq));
+        if is_invite {
+            call.unacknowledged = Some(Unacknowledged::new(now, response, server, cseq));
         }
         if !is_prack {
             self.session_granted(now, key, granted, first);
@@ -364,7 +363,7 @@ impl UserAgent {
         let tag = tag.unwrap_or_else(|| self.stray_tag(essentials));
         let response = self.plain_response(message, flow, 200, Some(tag));
         let owner = (call, endpoint);
-        let to = response_flow(essentials, flow);
+        let to = Way::of(&essentials.via, flow);
         let id = self
             .transactions
             .open(&mut self.core, now, key, to, Method::Cancel, owner);

@@ -7,7 +7,7 @@ use super::event::{EndReason, Failure};
 use crate::core::TimerKey;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method};
-use crate::transaction::{ClientKey, Expired, Owner, Request, Response};
+use crate::transaction::{ClientKey, Expired, Owner, Request, Response, Unsent};
 
 /// Why a request gets no final response.
 #[derive(Clone, Copy)]
@@ -159,10 +159,24 @@ impl UserAgent {
         }
     }
 
-    /// Ends all requests that wait for an answer by a flow that broke.
+    /// Ends all requests that wait for an answer by a flow that broke; responses go another way, or
+    /// are counted.
     pub(super) fn fail_flow(&mut self, now: Instant, flow: Flow, reason: &str) {
         for (client, owner) in self.transactions.fail_flow(&mut self.core, now, flow) {
             self.on_unanswered(now, client, owner, Unanswered::FlowFailed(reason));
+        }
+        for Unsent {
+            call,
+            endpoint,
+            by_dialog,
+        } in self.transactions.fail_ways(&mut self.core, flow)
+        {
+            let call = call.and_then(|key| self.calls.get(&key));
+            if !by_dialog || call.is_some_and(|call| call.unacknowledged.is_some()) {
+                self.core
+                    .ledger
+                    .count(endpoint, |counters| counters.transport_errors += 1);
+            }
         }
     }
 

@@ -33,6 +33,8 @@ impl UserAgent {
     /// A flow broke: its connection was refused, reset or closed. Requests that wait for an answer
     /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint, but
     /// those that went by TCP for their size alone go by UDP (§18.1.1); calls that stand go on.
+    /// Responses to what came by it go to where the topmost Via says that the peer listens (§18.2.2),
+    /// and to nowhere over WebSocket; one that is missing then is a transport error too.
     /// Where peers cannot connect to us, the endpoints registered by it register again, which makes
     /// another connection: within a second, later if many do. `reason` is for people.
     pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {

@@ -9,9 +9,8 @@ use super::config::Reliable;
 use super::event::{CallEvent, CallKey, EndReason};
 use super::screen::{is_sdp, names_option};
 use super::{UaError, UserAgent};
-use crate::flow::Flow;
 use crate::message::{HeaderName, Message, Method, scan};
-use crate::transaction::{LIFETIME, T1};
+use crate::transaction::{LIFETIME, ServerId, T1};
 
 /// The option tag.
 pub(super) const RELIABLE: &str = "100rel";
@@ -22,7 +21,8 @@ const MAX_WAITING: usize = 4;
 #[derive(Debug)]
 pub(super) struct Unpracked {
     response: Bytes,
-    flow: Option<Flow>,
+    /// The transaction of the INVITE, whose way it goes.
+    server: ServerId,
     rseq: u32,
     /// Whether it answers or offers, so that a 2xx waits for its PRACK.
     has_sdp: bool,
@@ -289,12 +289,11 @@ impl UserAgent {
         };
         let server = offered.server;
         let response = self.dialog_response(call, offered, code, &body, Some(rseq));
-        let flow = self.transactions.server_flow(server);
         self.transactions
             .respond(&mut self.core, now, server, code, response.clone());
         let unpracked = Unpracked {
             response,
-            flow,
+            server,
             rseq,
             has_sdp: !body.is_empty(),
             interval: T1,
@@ -395,10 +394,9 @@ impl UserAgent {
         } else if times.resend_at <= now {
             unpracked.interval *= 2;
             times.resend_at = now + unpracked.interval;
-            if let Some(flow) = unpracked.flow {
-                let response = unpracked.response.clone();
-                self.core.resend(flow, response, call.endpoint);
-            }
+            let response = unpracked.response.clone();
+            self.transactions
+                .repeat(&mut self.core, unpracked.server, response);
         }
     }
 }

@@ -6,24 +6,7 @@ use super::config::{EndpointConfig, Reliable, SessionTimerMode};
 use super::reliable::RELIABLE;
 use super::replaces::REPLACES;
 use super::session::TIMER;
-use crate::flow::Flow;
-use crate::message::{Essentials, HeaderName, Message, Via};
-
-/// Where the responses to a request go.
-pub(super) fn response_flow(essentials: &Essentials, flow: Flow) -> Flow {
-    via_flow(&essentials.via, flow)
-}
-
-/// Where the responses to a request with this topmost Via go.
-pub(super) fn via_flow(via: &Via, flow: Flow) -> Flow {
-    if flow.transport.is_reliable() {
-        return flow;
-    }
-    Flow {
-        remote: via.response_address(flow.remote),
-        ..flow
-    }
-}
+use crate::message::{Essentials, HeaderName, Message};
 
 /// Whether a list of option tags or methods holds one.
 pub(super) fn names_option(message: &Message, header: HeaderName, option: &str) -> bool {

@@ -8,12 +8,12 @@ use super::call::{Offered, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::info::{info_code, info_event};
 use super::refer::has_refer_to;
-use super::screen::{is_sdp, requires_more, response_flow};
+use super::screen::{is_sdp, requires_more};
 use super::{UaError, UserAgent};
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::Flow;
 use crate::message::{Essentials, Message, Method};
-use crate::transaction::parse_token;
+use crate::transaction::{Way, parse_token};
 
 impl UserAgent {
     /// The call of an in-dialog request: our tag in To, the peer's in From, the Call-ID.
@@ -46,7 +46,7 @@ impl UserAgent {
         self.core
             .ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
-        let to = response_flow(essentials, flow);
+        let to = Way::of(&essentials.via, flow);
         let owner = (Some(call_key), endpoint);
         let server = self
             .transactions

@@ -11,16 +11,19 @@ enum Event {
     Timeout,
     /// Timer D, K or M fires.
     Linger,
+    /// The flow it goes by is gone.
+    TransportError,
 }
 
 /// The columns of the tables.
-const EVENTS: [Event; 6] = [
+const EVENTS: [Event; 7] = [
     Event::Response(180),
     Event::Response(200),
     Event::Response(486),
     Event::Resend,
     Event::Timeout,
     Event::Linger,
+    Event::TransportError,
 ];
 
 /// What comes of an event in a state.
@@ -34,18 +37,24 @@ enum Cell {
     Gone(u128, OnTimer),
     /// It cannot happen: the timer does not run in this state.
     Never,
+    /// The user is told; the transaction is gone.
+    Fails,
+    /// The state stays.
+    Stays,
 }
 
-use Cell::{Again, Gone, Is, Never};
+use Cell::{Again, Fails, Gone, Is, Never, Stays};
 use ClientState::{Accepted, Calling, Completed, Proceeding};
 use OnResponse::{Absorb, AckAgain, Another2xx, Deliver, DeliverAndAck};
 use OnTimer::{Over, Timeout};
 
 type Row = (ClientState, [Cell; EVENTS.len()]);
 
-/// Figure 5 with RFC 6026 figure 2; D is 32 s.
+/// Figure 5 with RFC 6026 figure 2; D is 32 s. The figure has a transport error in Completed, of the
+/// ACK: the one that was sent is not undone by the end of its flow. It has none in Proceeding, where
+/// nothing is sent: ours is the end of the flow, by which the answer would come.
 const INVITE_UDP: [Row; 4] = [
-    // state, 1xx, 2xx, 3xx to 6xx, timer A, timer B, timer D or M
+    // state, 1xx, 2xx, 3xx to 6xx, timer A, timer B, timer D or M, transport error
     (
         Calling,
         [
@@ -55,6 +64,7 @@ const INVITE_UDP: [Row; 4] = [
             Again(500),
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     (
@@ -66,6 +76,7 @@ const INVITE_UDP: [Row; 4] = [
             Never,
             Never,
             Never,
+            Fails,
         ],
     ),
     (
@@ -77,6 +88,7 @@ const INVITE_UDP: [Row; 4] = [
             Never,
             Never,
             Gone(32_000, Over),
+            Stays,
         ],
     ),
     (
@@ -88,6 +100,7 @@ const INVITE_UDP: [Row; 4] = [
             Never,
             Never,
             Gone(32_000, Over),
+            Stays,
         ],
     ),
 ];
@@ -103,6 +116,7 @@ const INVITE_TCP: [Row; 4] = [
             Never,
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     INVITE_UDP[1],
@@ -115,6 +129,7 @@ const INVITE_TCP: [Row; 4] = [
             Never,
             Never,
             Gone(0, Over),
+            Stays,
         ],
     ),
     INVITE_UDP[3],
@@ -122,7 +137,7 @@ const INVITE_TCP: [Row; 4] = [
 
 /// Figure 6; Calling is its Trying. Accepted is never entered.
 const OTHER_UDP: [Row; 3] = [
-    // state, 1xx, 2xx, 3xx to 6xx, timer E, timer F, timer K
+    // state, 1xx, 2xx, 3xx to 6xx, timer E, timer F, timer K, transport error
     (
         Calling,
         [
@@ -132,6 +147,7 @@ const OTHER_UDP: [Row; 3] = [
             Again(500),
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     (
@@ -143,6 +159,7 @@ const OTHER_UDP: [Row; 3] = [
             Again(500),
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     (
@@ -154,6 +171,7 @@ const OTHER_UDP: [Row; 3] = [
             Never,
             Never,
             Gone(5000, Over),
+            Stays,
         ],
     ),
 ];
@@ -169,6 +187,7 @@ const OTHER_TCP: [Row; 3] = [
             Never,
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     (
@@ -180,6 +199,7 @@ const OTHER_TCP: [Row; 3] = [
             Never,
             Gone(32_000, Timeout),
             Never,
+            Fails,
         ],
     ),
     (
@@ -191,6 +211,7 @@ const OTHER_TCP: [Row; 3] = [
             Never,
             Never,
             Gone(0, Over),
+            Stays,
         ],
     ),
 ];
@@ -212,6 +233,13 @@ fn cell(mut machine: ClientMachine, event: Event, start: Instant) -> Cell {
     if let Event::Response(status) = event {
         let action = machine.on_response(start, status);
         return Is(machine.state(), action);
+    }
+    if event == Event::TransportError {
+        return if machine.on_transport_error() {
+            Fails
+        } else {
+            Stays
+        };
     }
     let before = machine.state();
     while let Some(at) = machine.next() {

@@ -6,10 +6,9 @@ use bytes::Bytes;
 
 use super::super::key;
 use super::super::server::{OnRequest, OnServerTimer, ServerMachine, ServerState};
-use super::{Expired, Request, Server, ServerId, Transactions};
+use super::{Expired, Request, Server, ServerId, Transactions, Way};
 use crate::core::{Core, TimerKey};
 use crate::counters::{EndpointKey, class_index};
-use crate::flow::Flow;
 use crate::message::{Essentials, Message, Method};
 use crate::timers::Deadline;
 use crate::ua::CallKey;
@@ -46,7 +45,7 @@ impl Transactions {
         core.ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
         if action == OnRequest::Resend {
-            core.resend(server.flow, server.response.clone(), endpoint);
+            server.send(core, server.response.clone(), true);
         }
         let first_ack = is_ack && before == ServerState::Completed;
         if !first_ack {
@@ -60,25 +59,26 @@ impl Transactions {
         Request::Absorbed
     }
 
-    /// Makes a transaction of a new request; `flow` is where its responses go.
+    /// Makes a transaction of a new request; `way` is where its responses go.
     pub(crate) fn open(
         &mut self,
         core: &mut Core,
         now: Instant,
         key: Bytes,
-        flow: Flow,
+        way: Way,
         method: Method,
         owner: (Option<CallKey>, Option<EndpointKey>),
     ) -> ServerId {
         self.last_server += 1;
         let id = ServerId(self.last_server);
-        let reliable = flow.transport.is_reliable();
+        let reliable = way.flow().transport.is_reliable();
         let machine = ServerMachine::new(now, method == Method::Invite, reliable);
         let mut deadline = Deadline::default();
         deadline.set(&mut core.timers, TimerKey::Server(id), machine.next());
         let (call, endpoint) = owner;
         let response = Bytes::new();
         self.by_key.insert(key.clone(), id);
+        self.ways.add(&way, id);
         self.servers.insert(
             id,
             Server {
@@ -86,7 +86,7 @@ impl Transactions {
                 key,
                 endpoint,
                 call,
-                flow,
+                way,
                 response,
                 deadline,
             },
@@ -122,7 +122,7 @@ impl Transactions {
         core.ledger.count(server.endpoint, |counters| {
             counters.responses_sent[class_index(status)] += 1;
         });
-        core.send(server.flow, response.clone(), server.endpoint);
+        server.send(core, response.clone(), false);
         // The dialog keeps and repeats a 2xx to INVITE.
         let kept = server.machine.state() != ServerState::Accepted;
         server.response = if kept { response } else { Bytes::new() };
@@ -153,11 +153,6 @@ impl Transactions {
         }
     }
 
-    /// Where the responses of a transaction go.
-    pub(crate) fn server_flow(&self, id: ServerId) -> Option<Flow> {
-        self.servers.get(&id).map(|server| server.flow)
-    }
-
     /// The call of a server transaction.
     pub(crate) fn server_call(&self, id: ServerId) -> Option<CallKey> {
         self.servers.get(&id)?.call
@@ -180,9 +175,7 @@ impl Transactions {
         match server.machine.on_timer(now) {
             OnServerTimer::Wait => {}
             OnServerTimer::SendTrying => return Expired::Silent(id),
-            OnServerTimer::Resend => {
-                core.resend(server.flow, server.response.clone(), server.endpoint);
-            }
+            OnServerTimer::Resend => server.send(core, server.response.clone(), true),
             end @ (OnServerTimer::Timeout | OnServerTimer::Over) => {
                 if end == OnServerTimer::Timeout {
                     core.ledger
@@ -202,6 +195,7 @@ impl Transactions {
     pub(crate) fn forget_server(&mut self, id: ServerId) {
         if let Some(server) = self.servers.remove(&id) {
             self.by_key.remove(&server.key);
+            self.ways.remove(&server.way, id);
         }
     }
 }

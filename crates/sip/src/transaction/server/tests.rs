@@ -17,10 +17,12 @@ enum Event {
     Unacknowledged,
     /// Timer I, J or L fires.
     Linger,
+    /// Its last response cannot be sent.
+    TransportError,
 }
 
 /// The columns of the tables.
-const EVENTS: [Event; 9] = [
+const EVENTS: [Event; 10] = [
     Event::Request,
     Event::Ack,
     Event::Respond(180),
@@ -30,6 +32,7 @@ const EVENTS: [Event; 9] = [
     Event::Resend,
     Event::Unacknowledged,
     Event::Linger,
+    Event::TransportError,
 ];
 
 /// What comes of an event in a state.
@@ -48,18 +51,23 @@ enum Cell {
     /// It cannot happen: the timer does not run in this state, and an ACK is matched to INVITE
     /// transactions alone (RFC 3261 §17.2.3).
     Never,
+    /// What becomes of it.
+    Failed(OnTransportError),
 }
 
-use Cell::{Gone, Is, Late, Never, Sent, Timer};
+use Cell::{Failed, Gone, Is, Late, Never, Sent, Timer};
 use OnRequest::{Absorb, Ack2xx, Resend};
 use OnServerTimer::{Over, SendTrying, Timeout};
+use OnTransportError::{Inform, Nothing};
 use ServerState::{Accepted, Completed, Confirmed, Proceeding, Trying};
 
 type Row = (ServerState, [Cell; EVENTS.len()]);
 
-/// Figure 7 with RFC 6026 figure 1. Trying is its Proceeding before anything was sent.
+/// Figure 7 with RFC 6026 figure 1, by which no state ends with a transport error. Trying is its
+/// Proceeding before anything was sent.
 const INVITE_UDP: [Row; 5] = [
-    // state, INVITE, ACK, 1xx, 2xx, 3xx to 6xx, 200 ms, timer G, timer H, timer I or L
+    // state, INVITE, ACK, 1xx, 2xx, 3xx to 6xx, 200 ms, timer G, timer H, timer I or L,
+    // transport error
     (
         Trying,
         [
@@ -72,6 +80,7 @@ const INVITE_UDP: [Row; 5] = [
             Never,
             Never,
             Never,
+            Failed(Nothing),
         ],
     ),
     (
@@ -86,6 +95,7 @@ const INVITE_UDP: [Row; 5] = [
             Never,
             Never,
             Never,
+            Failed(Inform),
         ],
     ),
     (
@@ -100,6 +110,7 @@ const INVITE_UDP: [Row; 5] = [
             Timer(500, OnServerTimer::Resend),
             Gone(32_000, Timeout),
             Never,
+            Failed(Inform),
         ],
     ),
     (
@@ -114,6 +125,7 @@ const INVITE_UDP: [Row; 5] = [
             Never,
             Never,
             Gone(5000, Over),
+            Failed(Nothing),
         ],
     ),
     // The dialog sends its 2xx again; a response of the machine's own is not due.
@@ -129,6 +141,7 @@ const INVITE_UDP: [Row; 5] = [
             Never,
             Never,
             Gone(32_000, Over),
+            Failed(Inform),
         ],
     ),
 ];
@@ -149,6 +162,7 @@ const INVITE_TCP: [Row; 5] = [
             Never,
             Gone(32_000, Timeout),
             Never,
+            Failed(Inform),
         ],
     ),
     (
@@ -163,6 +177,7 @@ const INVITE_TCP: [Row; 5] = [
             Never,
             Never,
             Gone(0, Over),
+            Failed(Nothing),
         ],
     ),
     INVITE_UDP[4],
@@ -170,7 +185,7 @@ const INVITE_TCP: [Row; 5] = [
 
 /// Figure 8. Confirmed and Accepted are never entered.
 const OTHER_UDP: [Row; 3] = [
-    // state, request, ACK, 1xx, 2xx, 3xx to 6xx, 200 ms, timer G, timer H, timer J
+    // state, request, ACK, 1xx, 2xx, 3xx to 6xx, 200 ms, timer G, timer H, timer J, transport error
     (
         Trying,
         [
@@ -183,6 +198,7 @@ const OTHER_UDP: [Row; 3] = [
             Never,
             Never,
             Never,
+            Failed(Nothing),
         ],
     ),
     (
@@ -197,6 +213,7 @@ const OTHER_UDP: [Row; 3] = [
             Never,
             Never,
             Never,
+            Failed(OnTransportError::Over),
         ],
     ),
     (
@@ -211,6 +228,7 @@ const OTHER_UDP: [Row; 3] = [
             Never,
             Never,
             Gone(32_000, Over),
+            Failed(OnTransportError::Over),
         ],
     ),
 ];
@@ -231,6 +249,7 @@ const OTHER_TCP: [Row; 3] = [
             Never,
             Never,
             Gone(0, Over),
+            Failed(OnTransportError::Over),
         ],
     ),
 ];
@@ -271,6 +290,7 @@ fn cell(mut machine: ServerMachine, event: Event, start: Instant) -> Cell {
             assert_eq!(machine, before);
             return Late;
         }
+        Event::TransportError => return Failed(machine.on_transport_error()),
         Event::Trying100 | Event::Resend | Event::Unacknowledged | Event::Linger => {}
     }
     while let Some(at) = machine.next() {
