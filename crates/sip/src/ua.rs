@@ -194,6 +194,7 @@ impl UserAgent {
         self.by_user.insert(user, key);
         self.endpoints.insert(key, endpoint);
         self.core.ledger.open(key);
+        self.make_room();
         Ok(())
     }
 
@@ -213,6 +214,7 @@ impl UserAgent {
             self.by_user.remove(&(config.local, user));
         }
         self.core.ledger.close(key);
+        self.make_room();
         Ok(())
     }
 
@@ -369,6 +371,12 @@ impl UserAgent {
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.core.poll()
+    }
+
+    /// Makes room for the transactions that the endpoints can need.
+    fn make_room(&mut self) {
+        let most = self.config.max_server_transactions;
+        self.transactions.make_room(self.endpoints.len(), most);
     }
 
     /// The latest time seen; time never goes back.

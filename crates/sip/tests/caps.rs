@@ -320,7 +320,7 @@ fn as_many_calls_as_the_settings_say() {
     finish(net);
 }
 
-/// A request too many is dropped and counted; one that is known is still answered.
+/// A call too many is dropped and counted; one that is known is still answered.
 #[test]
 fn as_many_server_transactions_as_the_settings_say() {
     let mut net = with(UaConfig {

@@ -7,6 +7,7 @@
 //! a transaction goes to [`Transactions::client_timer`] or [`Transactions::server_timer`].
 
 mod large;
+mod room;
 mod servers;
 mod ways;
 
@@ -16,6 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::large::{Large, tcp};
+use self::room::Room;
 use self::ways::Ways;
 pub(crate) use self::ways::{Unsent, Way};
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
@@ -110,6 +112,7 @@ pub(crate) struct Transactions {
     last_server: u64,
     large: Large,
     ways: Ways,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -144,6 +147,10 @@ struct Server {
     endpoint: Option<EndpointKey>,
     call: Option<CallKey>,
     way: Way,
+    /// Its request belongs to a dialog.
+    within: bool,
+    /// It has a place among the refusals.
+    refusal: bool,
     response: Bytes,
     deadline: Deadline,
 }
@@ -369,8 +376,14 @@ impl Transactions {
     /// Forgets all transactions of a local transport.
     pub(crate) fn remove_local(&mut self, local: LocalId) {
         self.clients.retain(|_, client| client.flow.local != local);
-        self.servers
-            .retain(|_, server| server.way.flow().local != local);
+        let gone = self
+            .servers
+            .extract_if(|_, server| server.way.flow().local == local);
+        for (_, server) in gone {
+            if server.refusal {
+                self.room.give_refusal();
+            }
+        }
         self.ways.remove_local(local);
         self.by_key.retain(|_, id| self.servers.contains_key(id));
         self.large.remove(local);

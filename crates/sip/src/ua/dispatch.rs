@@ -103,13 +103,14 @@ impl UserAgent {
         if method == Method::Ack {
             return self.on_ack(now, flow, &message, essentials);
         }
-        if self.transactions.server_count() >= self.config.max_server_transactions {
+        let within = essentials.to.tag().is_some();
+        let opens = within || matches!(method, Method::Invite | Method::Cancel);
+        if opens && !self.transactions.has_room(method) {
             self.core
                 .ledger
                 .count(None, |counters| counters.unexpected += 1);
             return;
         }
-        let within = essentials.to.tag().is_some();
         match method {
             Method::Cancel => self.on_cancel(now, flow, &message, essentials, key),
             _ if within => {

@@ -51,6 +51,7 @@ impl UserAgent {
         let server = self
             .transactions
             .open(&mut self.core, now, key, to, method, owner);
+        self.transactions.keep(server);
         let cseq = essentials.cseq.number;
         let peer = essentials.from.tag().unwrap_or_default();
         let in_order = call

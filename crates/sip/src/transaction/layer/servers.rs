@@ -87,6 +87,8 @@ impl Transactions {
                 endpoint,
                 call,
                 way,
+                within: false,
+                refusal: false,
                 response,
                 deadline,
             },
@@ -94,17 +96,12 @@ impl Transactions {
         id
     }
 
-    /// How many server transactions there are.
-    pub(crate) fn server_count(&self) -> usize {
-        self.servers.len()
-    }
-
     /// Transactions of both sides.
     pub(crate) fn count(&self) -> usize {
         self.clients.len() + self.servers.len().max(self.by_key.len())
     }
 
-    /// Sends a response, unless a final one has been sent.
+    /// Sends a response, unless a final one has been sent. A refusal without room is not kept.
     pub(crate) fn respond(
         &mut self,
         core: &mut Core,
@@ -116,6 +113,7 @@ impl Transactions {
         let Some(server) = self.servers.get_mut(&id) else {
             return false;
         };
+        let first = server.machine.state() == ServerState::Trying;
         if !server.machine.on_respond(now, status) {
             return false;
         }
@@ -123,6 +121,13 @@ impl Transactions {
             counters.responses_sent[class_index(status)] += 1;
         });
         server.send(core, response.clone(), false);
+        if first && !server.within && server.machine.awaits_ack() {
+            server.refusal = self.room.take_refusal();
+            if !server.refusal {
+                self.forget_server(id);
+                return true;
+            }
+        }
         // The dialog keeps and repeats a 2xx to INVITE.
         let kept = server.machine.state() != ServerState::Accepted;
         server.response = if kept { response } else { Bytes::new() };
@@ -196,6 +201,9 @@ impl Transactions {
         if let Some(server) = self.servers.remove(&id) {
             self.by_key.remove(&server.key);
             self.ways.remove(&server.way, id);
+            if server.refusal {
+                self.room.give_refusal();
+            }
         }
     }
 }
