@@ -73,6 +73,7 @@ impl SignallingStats {
             send_errors,
             oversized,
             malformed,
+            turned_away,
             ..
         } = &*self.0;
         telemetry
@@ -107,6 +108,8 @@ impl SignallingStats {
             .inc_by(sent.since_last());
         telemetry.sip_send_errors.inc_by(send_errors.since_last());
         telemetry.sip_oversized.inc_by(oversized.since_last());
+        let turned_away = turned_away.since_last();
+        telemetry.sip_connections_refused.inc_by(turned_away);
     }
 }
 

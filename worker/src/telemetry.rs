@@ -31,6 +31,8 @@ pub struct Telemetry {
     pub sip_send_errors: IntCounter,
     /// SIP messages above 1,300 bytes sent in one datagram, which the network may cut or drop.
     pub sip_oversized: IntCounter,
+    /// Connections of SIP peers closed at once: too many were open.
+    pub sip_connections_refused: IntCounter,
     /// RTP packets by direction.
     pub rtp_packets: IntCounterVec,
     /// 99th percentile of send lateness over the last second, in milliseconds.
@@ -108,6 +110,10 @@ impl Telemetry {
             sip_oversized: counter(
                 "sip_oversized_total",
                 "SIP datagrams above 1300 bytes sent.",
+            )?,
+            sip_connections_refused: counter(
+                "sip_connections_refused_total",
+                "SIP connections of peers closed at once, too many being open.",
             )?,
             rtp_packets: family("rtp_packets_total", "RTP packets.", "direction")?,
             tx_lateness_p99_ms: lateness,

@@ -287,6 +287,7 @@ impl Shard {
                 StreamEvent::Opened { flow, connect, tls } => {
                     self.engine.handle_connected(flow, connect, tls);
                 }
+                StreamEvent::TurnedAway { local, most } => self.turned_away(local, most),
                 StreamEvent::Broken {
                     flow,
                     reason,

@@ -35,6 +35,8 @@ pub(super) struct Stats {
     /// Messages above 1,300 bytes in one datagram.
     pub(super) oversized: Count,
     pub(super) malformed: Count,
+    /// Connections of peers closed for their number.
+    pub(super) turned_away: Count,
     held: Mutex<Held>,
     trouble: Mutex<Option<String>>,
 }

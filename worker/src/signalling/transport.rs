@@ -15,4 +15,4 @@ mod wire;
 pub(super) use connect::{any_port, listen};
 pub(super) use limits::check as check_connections;
 pub(super) use settings::{StreamSettings, keep_alive};
-pub(super) use streams::{StreamEvent, Streams};
+pub(super) use streams::{MOST_ACCEPTED, StreamEvent, Streams};

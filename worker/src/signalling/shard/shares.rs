@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, net::UdpSocket, time::Instant};
 
-use callmeter_engine::{EndpointEvent, Listener, Located, SampleRow, ShareId, ShareTotals};
+use callmeter_engine::{
+    EndpointEvent, Listener, LocalId, Located, SampleRow, ShareId, ShareTotals,
+};
 use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 
 use super::{GATHER, Gathered, Shard, waiting};
@@ -27,6 +29,8 @@ pub(super) struct Share {
     /// Endpoints with connections of their own.
     own: u32,
     ended: bool,
+    /// It has been said that peers' connections are turned away.
+    crowded: bool,
 }
 
 impl Shard {
@@ -95,6 +99,7 @@ impl Shard {
             socket: None,
             own: 0,
             ended: false,
+            crowded: false,
         }
     }
 
@@ -115,6 +120,7 @@ impl Shard {
         let settings = StreamSettings::beside_udp(registrar);
         let watched = self.poller.watch(&socket, id.0.into()).and_then(|()| {
             let streams = &mut self.streams;
+            let beside = (beside, transport::MOST_ACCEPTED);
             streams.listen(&self.poller, id.local(), settings, beside)
         });
         if let Err(error) = watched {
@@ -150,10 +156,12 @@ impl Shard {
         if settings.accepts() {
             let listen = |port| transport::listen(SocketAddr::new(own.bound, port));
             let (port, socket) = self.ports.take(listen).map_err(|error| error.to_string())?;
-            if let Err(error) = self
-                .streams
-                .listen(&self.poller, id.local(), settings, socket)
-            {
+            if let Err(error) = self.streams.listen(
+                &self.poller,
+                id.local(),
+                settings,
+                (socket, transport::MOST_ACCEPTED),
+            ) {
                 self.ports.release(port);
                 return Err(format!("SIP port {port} cannot be watched: {error}"));
             }
@@ -357,6 +365,22 @@ impl Shard {
             first: share.first,
             calls: convert::calls(totals.calls),
         });
+    }
+
+    /// A peer's connection was closed for the number of those there are: said once for each share,
+    /// counted each time.
+    pub(super) fn turned_away(&mut self, local: LocalId, most: usize) {
+        self.stats.turned_away.add(1);
+        let share = self.shares.get_mut(&ShareId::of(local));
+        if let Some(share) = share.filter(|share| !share.crowded) {
+            share.crowded = true;
+            tracing::warn!(
+                run = share.run,
+                group = share.group,
+                port = share.port,
+                "SIP connections of peers are closed at once: {most} are open, the most a group takes on a worker"
+            );
+        }
     }
 
     /// Nothing of the share is left: its socket closes and its port is free (R105).

@@ -21,7 +21,7 @@ use crate::signalling::poller::Poller;
 /// Tokens of the poller that are ours: no share has so high an id.
 const OURS: u64 = 1 << 62;
 /// Most connections of peers to one share; further ones are closed at once.
-const MOST_ACCEPTED: usize = 10_000;
+pub(in crate::signalling) const MOST_ACCEPTED: usize = 10_000;
 /// Octets given to a connection before it writes at once.
 const WRITE_AT: usize = 64 * 1024;
 /// Connections accepted before other sockets get their turn.
@@ -44,6 +44,8 @@ pub(in crate::signalling) enum StreamEvent {
         reason: String,
         malformed: bool,
     },
+    /// A peer's connection was closed at once: its local transport has the most it takes.
+    TurnedAway { local: LocalId, most: usize },
 }
 
 /// The connections of a shard.
@@ -72,6 +74,8 @@ struct Local {
     /// A socket that holds `source` until a connection does.
     held: Option<OwnedFd>,
     accepted: usize,
+    /// Most connections of peers.
+    most: usize,
 }
 
 impl Streams {
@@ -80,13 +84,13 @@ impl Streams {
         token & OURS != 0
     }
 
-    /// Adds a local transport that peers connect to.
+    /// Adds a local transport that peers connect to, so many at the same time.
     pub(in crate::signalling) fn listen(
         &mut self,
         poller: &Poller,
         local: LocalId,
         settings: StreamSettings,
-        listener: TcpListener,
+        (listener, most): (TcpListener, usize),
     ) -> io::Result<()> {
         let token = self.token();
         poller.watch(&listener, token)?;
@@ -98,6 +102,7 @@ impl Streams {
             source,
             held: None,
             accepted: 0,
+            most,
         };
         self.locals.insert(local, added);
         Ok(())
@@ -116,6 +121,7 @@ impl Streams {
             source,
             held: Some(held),
             accepted: 0,
+            most: 0,
         };
         self.locals.insert(local, added);
     }
@@ -289,8 +295,10 @@ impl Streams {
                 }
                 None => return,
             };
-            if local.accepted >= MOST_ACCEPTED {
-                tracing::debug!(most = MOST_ACCEPTED, "SIP connection closed: too many");
+            if local.accepted >= local.most {
+                let most = local.most;
+                self.events
+                    .push_back(StreamEvent::TurnedAway { local: id, most });
                 continue;
             }
             let (stream, remote) = accepted;
@@ -405,3 +413,6 @@ impl Streams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
