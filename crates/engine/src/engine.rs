@@ -12,6 +12,7 @@ mod inspect;
 mod measure;
 mod names;
 mod options;
+mod refresh;
 mod script;
 mod stream;
 mod transfer;
@@ -299,6 +300,9 @@ impl Engine {
                     CallEvent::Confirmed { body } => self.confirmed(now, stream, &body),
                     CallEvent::Offer { body } => self.offered(now, stream, &body),
                     CallEvent::OfferAnswered { body } => self.offer_answered(at, stream, &body),
+                    CallEvent::RefreshAnswered { body } => {
+                        self.refresh_answered(now, stream, &body);
+                    }
                     CallEvent::OfferRefused { .. } => self.offer_refused(now, stream),
                     CallEvent::Info { content_type, body } => {
                         self.info_received(now, stream, &content_type, &body);

@@ -24,6 +24,11 @@ fn planned(seed: u64, attended: bool, code: u16, duration: Duration) -> World {
 /// The same; the callee accepts transfers or not.
 fn asked_of(accepts: bool, seed: u64, attended: bool, code: u16, duration: Duration) -> World {
     let mut world = World::new(3, seed);
+    plans(&mut world, attended, code, duration);
+    world
+}
+
+fn plans(world: &mut World, attended: bool, code: u16, duration: Duration) {
     let mut third = world.plan(2, 1, Role::Callee, 1);
     third.call.answer_code = code;
     world.assign(2, third);
@@ -46,7 +51,6 @@ fn asked_of(accepts: bool, seed: u64, attended: bool, code: u16, duration: Durat
     world.start(2, 1, &[]);
     world.start(1, 1, &[]);
     world.start(0, 1, &peers);
-    world
 }
 
 fn count(world: &World, site: usize, direction: RowDirection, metric: MetricId) -> f64 {
@@ -216,5 +220,40 @@ fn a_transfer_is_told_of_after_the_bye() {
         assert!((delay[0] - 1021.0).abs() < 3.0, "{delay:?}");
         let lasted = caller.values(1, id::CALL_DURATION_MS);
         assert!((lasted[0] - 2500.0).abs() < 50.0, "{lasted:?}");
+    }
+}
+
+/// Thirty percent of all SIP messages lost: a transfer that was done counts as done, one that was
+/// refused as failed, in calls that go on and in those whose caller hangs up meanwhile.
+#[test]
+fn transfers_survive_a_lossy_link() {
+    for seed in 0..20 {
+        let code = if seed % 4 < 3 { 200 } else { 486 };
+        let mut world = World::new(3, seed);
+        if seed % 2 == 0 {
+            world.loss = 0.3;
+            plans(&mut world, false, code, secs(100));
+        } else {
+            // A BYE that overtakes the REFER would end it: the loss begins between them.
+            plans(&mut world, false, code, ms(2500));
+            world.run_for(ms(3050));
+            world.loss = 0.3;
+        }
+        world.run_until_ended(secs(300));
+        let caller = &world.sites[0];
+        let timeouts: f64 = world
+            .sites
+            .iter()
+            .map(|site| site.sum(1, id::SIP_TIMEOUTS))
+            .sum();
+        assert_eq!(timeouts, 0.0, "seed {seed}: choose another");
+        let done = if code == 200 { (1.0, 0.0) } else { (0.0, 1.0) };
+        assert_eq!(steps(&world), done, "seed {seed}: {:?}", caller.calls(1));
+        assert_eq!(count(&world, 1, RowDirection::Recv, id::REFER_COUNT), 1.0);
+        for site in &world.sites {
+            site.assert_rows_add_up(1);
+        }
+        world.run_for(secs(40));
+        assert!(world.sites.iter().all(|site| site.engine.is_empty()));
     }
 }

@@ -217,6 +217,25 @@ pub fn accept(answer: &[u8], local: &LocalAudio) -> Result<Negotiated, SdpError>
     Ok(negotiated)
 }
 
+/// Reads the answer to a description of ours that stands and is offered again: one that was an
+/// answer has the streams and the payload types of the far end.
+pub fn accept_again(
+    answer: &[u8],
+    local: &LocalAudio,
+    stands: &Negotiated,
+) -> Result<Negotiated, SdpError> {
+    let session = parse(answer)?;
+    let media = session.medias.iter().find(|media| is_usable(media));
+    let mut negotiated = negotiate(&session, media.ok_or(SdpError::NoAudio)?, local)?;
+    if negotiated.codec == stands.codec {
+        negotiated.receive_payload_type = stands.receive_payload_type;
+    }
+    if let (Some(events), Some(ours)) = (&mut negotiated.telephone_events, local.telephone_events) {
+        events.receive = ours;
+    }
+    Ok(negotiated)
+}
+
 fn parse(description: &[u8]) -> Result<Session, SdpError> {
     if description.len() > limits::SDP {
         return Err(SdpError::TooLong(limits::SDP));

@@ -18,6 +18,7 @@ mod flows;
 mod info;
 mod inspect;
 mod mid;
+mod notify;
 mod offer;
 mod operations;
 mod options;

@@ -297,6 +297,14 @@ fn without_update_in_allow_the_refresh_is_a_reinvite() {
         header(&refresh, HeaderName::SessionExpires),
         "120;refresher=uac"
     );
+    // Its answer is told: it may change the session.
+    let moved = reply(&refresh, "200 OK", "", lines, "v=0 moved");
+    net.send_raw(PEER, US, &moved);
+    net.run_for(millis(20));
+    assert_eq!(kinds(&net.take_raw(PEER)), ["ACK"]);
+    assert_eq!(refresh_answers(&net), ["v=0 moved"]);
+    net.run_for(Duration::from_secs(60));
+    let refresh = next(&mut net);
     // Not now: tried again, and the session ends if nothing helps.
     net.send_raw(PEER, US, &reply(&refresh, "503 Busy", "", "", ""));
     net.run_for(Duration::from_secs(20));
@@ -305,6 +313,20 @@ fn without_update_in_allow_the_refresh_is_a_reinvite() {
     net.run_for(Duration::from_secs(10));
     assert!(kinds(&net.take_raw(PEER)).contains(&"BYE".to_owned()));
     assert!(net.agents[0].call_events().contains(&"expired"));
+    assert_eq!(refresh_answers(&net).len(), 1);
+}
+
+fn refresh_answers(net: &Net) -> Vec<String> {
+    let events = net.agents[0].events.iter();
+    events
+        .filter_map(|event| match event {
+            UaEvent::Call {
+                event: CallEvent::RefreshAnswered { body },
+                ..
+            } => Some(String::from_utf8_lossy(body).into_owned()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The peer that asks: too short is refused only if it knows why.

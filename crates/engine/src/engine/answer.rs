@@ -257,7 +257,13 @@ impl Engine {
     }
 
     /// The far end has changed the media: it may hold the call now, or no longer.
-    fn held_by_peer(&mut self, now: Instant, stream: StreamId, before: bool, held: bool) {
+    pub(super) fn held_by_peer(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        before: bool,
+        held: bool,
+    ) {
         let event = match (before, held) {
             (false, true) => Event::HoldReceived,
             (true, false) => Event::ResumeReceived,

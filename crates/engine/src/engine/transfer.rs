@@ -164,7 +164,6 @@ impl Engine {
             call.replaces = replaces.map(Box::new);
         }
         let _ = self.ua.accept_refer(now, key);
-        self.tell(now, stream, 100, false);
     }
 
     pub(super) fn refer_answered(&mut self, now: Instant, stream: StreamId, code: Option<u16>) {

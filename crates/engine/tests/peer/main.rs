@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod digits;
+mod refresh;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -145,6 +146,11 @@ fn stops(world: &World) -> usize {
 
 fn caller(world: &mut World) {
     let plan = world.plan(0, 1, Role::Caller, 1);
+    caller_of(world, plan);
+}
+
+/// The INVITE of a caller is on its way to the peer.
+fn caller_of(world: &mut World, plan: Assign) {
     world.assign(0, plan);
     world.start(0, 1, &[format!("sip:peer@{PEER}")]);
     world.run_for(ms(20));

@@ -266,3 +266,24 @@ fn limits_of_a_description() {
     assert!(formats(limits::SDP_FORMATS - 1).is_ok());
     assert!(formats(limits::SDP_FORMATS).is_err());
 }
+
+/// Our answer, offered again, has the refused streams and the payload types of the far end: so has
+/// the answer to it.
+#[test]
+fn what_stands_is_answered_again() {
+    let lines = "m=video 5000 RTP/AVP 99\nm=audio 4000 RTP/AVP 96\na=rtpmap:96 PCMA/8000";
+    let (stands, agreed) = answer(&remote(lines), &both()).unwrap();
+    let stands = String::from_utf8(stands.to_vec()).unwrap();
+    assert!(stands.contains("m=video 0 RTP/AVP 99\r\nm=audio 10000 RTP/AVP 96"));
+    let again = |lines: &str| accept_again(&remote(lines), &both(), &agreed);
+    let refused = "m=video 0 RTP/AVP 99\n";
+    let audio = "m=audio 4002 RTP/AVP 96\na=rtpmap:96 PCMA/8000";
+    let same = again(&format!("{refused}{}", audio.replace("4002", "4000")));
+    assert_eq!(same.unwrap(), agreed);
+    let moved = again(&format!("{refused}{audio}\na=sendonly")).unwrap();
+    assert_eq!(moved.remote_rtp, "192.0.2.1:4002".parse().unwrap());
+    assert_eq!(moved.receive_payload_type, 96);
+    assert!(moved.held);
+    let none = again(&format!("{refused}m=audio 0 RTP/AVP 96"));
+    assert_eq!(none, Err(SdpError::NoAudio));
+}

@@ -207,6 +207,12 @@ pub enum CallEvent {
         /// Status code, 300 to 699; `None` without a response, then the call ends.
         code: Option<u16>,
     },
+    /// A re-INVITE by which this stack refreshed the session, and which offers anew what stands, was
+    /// accepted.
+    RefreshAnswered {
+        /// The SDP answer of the 2xx, which may change the session.
+        body: Bytes,
+    },
     /// A 2xx to a re-INVITE or UPDATE renewed the session timer.
     SessionRefreshed {
         /// Whether the request was ours.

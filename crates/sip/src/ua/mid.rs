@@ -78,7 +78,10 @@ pub(super) enum Purpose {
     /// A transfer asked for.
     Refer,
     /// What became of a transfer of the peer; ends its subscription only (RFC 5057 §5.2).
-    Notify,
+    Notify {
+        /// CSeq number of the REFER that asked for it.
+        refer: u32,
+    },
 }
 
 impl Asked {
@@ -108,7 +111,12 @@ impl Asked {
 
     /// Whether it belongs to a subscription, which outlives the session.
     fn is_of_transfer(&self) -> bool {
-        matches!(self.purpose, Purpose::Refer | Purpose::Notify)
+        matches!(self.purpose, Purpose::Refer | Purpose::Notify { .. })
+    }
+
+    /// Whether its failure may mean that the dialog is gone, not only a subscription.
+    fn is_of_session(&self) -> bool {
+        !matches!(self.purpose, Purpose::Notify { .. })
     }
 }
 
@@ -130,6 +138,13 @@ impl Mid {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether the peer may ask for a transfer: there is none, or all has been said of the one before.
+    pub(super) fn takes_refer(&self) -> bool {
+        let referral = self.referral.as_ref();
+        self.asked.len() < MAX_ASKED
+            && referral.is_none_or(|referral| referral.notices.last_is_under_way())
     }
 
     /// Takes the offer that was put off, if it is a wanted one.
@@ -286,7 +301,7 @@ impl UserAgent {
             .calls
             .get(&key)
             .is_none_or(|call| matches!(call.state, State::Ending { .. }));
-        if ending {
+        if ending && asked.is_of_session() {
             if asked.is_of_transfer() {
                 self.on_asked_end(now, key, asked, Some((message, status)));
             }
@@ -314,7 +329,7 @@ impl UserAgent {
                 self.session_of_2xx(now, key, message, false);
             }
         }
-        let loses = self.stands(key) && asked.purpose != Purpose::Notify;
+        let loses = self.stands(key) && asked.is_of_session();
         self.on_asked_end(now, key, asked, Some((message, status)));
         if loses && (status == 408 || status == 481) {
             self.lose_dialog(now, key);
@@ -330,7 +345,7 @@ impl UserAgent {
         let call = self.calls.get(&key);
         let ending = call.is_none_or(|call| matches!(call.state, State::Ending { .. }));
         if !ending || asked.is_of_transfer() {
-            let loses = self.stands(key) && asked.purpose != Purpose::Notify;
+            let loses = self.stands(key) && asked.is_of_session();
             self.on_asked_end(now, key, asked, None);
             if loses {
                 self.lose_dialog(now, key);
@@ -364,7 +379,7 @@ impl UserAgent {
             Purpose::Offer => self.on_offer_end(now, key, asked, response),
             Purpose::Refresh => self.on_refresh_end(now, key, asked, response),
             Purpose::Refer => self.on_refer_end(now, key, code),
-            Purpose::Notify => self.on_notify_end(now, key, code),
+            Purpose::Notify { refer } => self.on_notify_end(now, key, refer, response),
             Purpose::Info => self.on_info_end(now, key, code),
         }
     }

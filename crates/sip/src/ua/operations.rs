@@ -36,8 +36,8 @@ impl UserAgent {
         self.send_refer(now, call, refer)
     }
 
-    /// Accepts the transfer of a [`super::CallEvent::Referred`] with 202; the peer is told of it
-    /// with [`Self::notify_refer`].
+    /// Accepts the transfer of a [`super::CallEvent::Referred`] with 202 and tells the peer 100; of
+    /// what follows it is told with [`Self::notify_refer`].
     pub fn accept_refer(&mut self, now: Instant, call: CallKey) -> Result<(), UaError> {
         let now = self.clock(now);
         self.answer_refer(now, call, 202)
@@ -53,7 +53,10 @@ impl UserAgent {
     }
 
     /// Tells the peer, also after a BYE, what became of the transfer it asked for: the status code,
-    /// 100 to 699, of the call it led to, and whether that is the last word.
+    /// 100 to 699, of the call it led to, and whether that is the last word. What is said while the
+    /// peer has not answered to what was said before is sent then, only the latest of it; 100 is
+    /// said by [`Self::accept_refer`]. The call lasts until the last word is answered, after a BYE
+    /// 32 s at most.
     pub fn notify_refer(
         &mut self,
         now: Instant,

@@ -1,6 +1,6 @@
-//! Transfers: REFER within a call and the NOTIFYs of its implicit subscription (RFC 3515,
-//! RFC 6665), which goes on after a BYE of either side (RFC 5057 §4.1): who asked for a transfer may
-//! hang up at once and hear later what became of it (RFC 5589 §6.1).
+//! Transfers: REFER within a call and its implicit subscription (RFC 3515, RFC 6665), which goes on
+//! after a BYE of either side (RFC 5057 §4.1): who asked for a transfer may hang up at once and hear
+//! later what became of it (RFC 5589 §6.1).
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,10 @@ use bytes::Bytes;
 use super::call::{Offered, State};
 use super::event::{CallEvent, CallKey, EndReason};
 use super::mid::{Asked, Mid, Purpose};
+use super::notify::Notices;
 use super::replaces::Replaces;
 use super::{UaError, UserAgent};
-use crate::message::{HeaderName, Message, Method, NameAddr, Uri, reason_phrase, scan};
+use crate::message::{HeaderName, Message, Method, NameAddr, Uri, scan};
 use crate::transaction::LIFETIME;
 
 /// How long a REFER waits for [`UserAgent::accept_refer`] or [`UserAgent::reject_refer`]; its
@@ -38,18 +39,23 @@ pub(super) struct Transfer {
 /// A transfer the peer asks for.
 #[derive(Debug)]
 pub(super) struct Referral {
+    /// CSeq number of the REFER.
+    pub(super) cseq: u32,
     /// The REFER, until it is answered.
     pub(super) unanswered: Option<Box<Offered>>,
     /// When it is declined for want of an answer.
     decline_at: Option<Instant>,
     /// When the subscription ends.
-    until: Instant,
+    pub(super) until: Instant,
+    /// What the peer is told.
+    pub(super) notices: Notices,
 }
 
 impl Referral {
     /// When something is due.
     pub(super) fn next(&self) -> Instant {
-        self.decline_at.map_or(self.until, |at| at.min(self.until))
+        let due = [self.decline_at, self.notices.next()];
+        due.into_iter().flatten().fold(self.until, Instant::min)
     }
 }
 
@@ -166,9 +172,11 @@ impl UserAgent {
         let endpoint = call.endpoint;
         let until = now + self.config.ring_timeout;
         call.mid.get_or_insert_default().referral = Some(Referral {
+            cseq: offered.cseq,
             unanswered: Some(Box::new(offered)),
             decline_at: Some(now + PATIENCE),
             until,
+            notices: Notices::default(),
         });
         self.core
             .ledger
@@ -213,56 +221,6 @@ impl UserAgent {
         Ok(())
     }
 
-    pub(super) fn send_notify(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        code: u16,
-        last: bool,
-    ) -> Result<(), UaError> {
-        if !(100..700).contains(&code) {
-            return Err(UaError::StatusCode(code));
-        }
-        let call = self.with_room(key)?;
-        let Some(mid) = &mut call.mid else {
-            return Err(UaError::WrongState(key));
-        };
-        let Some(referral) = &mid.referral else {
-            return Err(UaError::WrongState(key));
-        };
-        if referral.unanswered.is_some() {
-            return Err(UaError::WrongState(key));
-        }
-        let left = referral.until.saturating_duration_since(now).as_secs();
-        let state = if last {
-            b"terminated;reason=noresource".to_vec()
-        } else {
-            format!("active;expires={left}").into_bytes()
-        };
-        if last {
-            mid.referral = None;
-        }
-        let body = format!("SIP/2.0 {code} {}\r\n", reason_phrase(code));
-        let mut asked = Asked::new(Method::Notify, Purpose::Notify, Bytes::from(body));
-        "message/sipfrag;version=2.0".clone_into(&mut asked.content_type);
-        asked.lines.push((HeaderName::Event, b"refer".to_vec()));
-        asked.lines.push((HeaderName::SubscriptionState, state));
-        self.ask(now, key, asked);
-        self.subscription_over(now, key);
-        self.arm(key);
-        Ok(())
-    }
-
-    /// A NOTIFY that was refused ends the subscription, not the call (RFC 6665 §4.2.2).
-    pub(super) fn on_notify_end(&mut self, now: Instant, key: CallKey, code: Option<u16>) {
-        if code.is_none_or(|code| code >= 300)
-            && let Some(mid) = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut())
-        {
-            mid.referral = None;
-        }
-        self.subscription_over(now, key);
-    }
-
     /// A BYE has ended the session. The call ends with it, or once the last has been said of a
     /// transfer, 64·T1 later at most.
     pub(super) fn session_over(&mut self, now: Instant, key: CallKey, reason: EndReason) {
@@ -281,12 +239,13 @@ impl UserAgent {
         if let Some(referral) = &mut mid.referral {
             referral.until = referral.until.min(latest);
         }
+        self.notify(now, key);
         self.subscription_over(now, key);
         self.arm(key);
     }
 
     /// Ends a call whose session is over, if nothing is to be said of a transfer any more.
-    fn subscription_over(&mut self, now: Instant, key: CallKey) {
+    pub(super) fn subscription_over(&mut self, now: Instant, key: CallKey) {
         let mid = self.calls.get(&key).and_then(|call| call.mid.as_ref());
         let over = |mid: &Mid| mid.outlived && mid.transfer.is_none() && mid.referral.is_none();
         if mid.is_some_and(|mid| over(mid)) {
@@ -314,11 +273,14 @@ impl UserAgent {
         let silent = mid.transfer.take_if(|transfer| transfer.until <= now);
         // The subscription ends unheard if nobody says how the transfer went.
         mid.referral.take_if(|referral| referral.until <= now);
-        let referral = mid.referral.as_ref();
-        let due = referral.and_then(|referral| referral.decline_at);
+        let due = mid.referral.as_mut().and_then(|referral| {
+            referral.notices.on_timer(now);
+            referral.decline_at
+        });
         if due.is_some_and(|at| at <= now) {
             self.refuse_referral(now, key);
         }
+        self.notify(now, key);
         if silent.is_some() && heard {
             let event = CallEvent::TransferProgress {
                 code: None,

@@ -297,6 +297,11 @@ impl UserAgent {
                 if !timed {
                     self.session_refreshed(now, key, true);
                 }
+                let body = response.map(|(message, _)| message.body());
+                let answer = body.filter(|body| !asked.body.is_empty() && !body.is_empty());
+                if let Some(body) = answer {
+                    self.call_event(now, key, CallEvent::RefreshAnswered { body });
+                }
             }
             Some(491) => self.wait_out_glare(now, key, asked),
             Some(405 | 501) if asked.method == Method::Update => {

@@ -76,7 +76,7 @@ impl UserAgent {
         };
         let mid = call.mid.as_ref();
         let (transfers, referred) = mid.map_or((false, false), |mid| {
-            (mid.transfer.is_some(), mid.referral.is_some())
+            (mid.transfer.is_some(), !mid.takes_refer())
         });
         let outlived = mid.is_some_and(|mid| mid.outlived);
         let stands = matches!(call.state, State::Up);

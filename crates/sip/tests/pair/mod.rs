@@ -55,6 +55,7 @@ pub(crate) struct Net {
     pub(crate) delivered: usize,
     loss: f64,
     delay: Duration,
+    jitter: Duration,
     rng: StdRng,
     sequence: u64,
     queue: BinaryHeap<Reverse<Packet>>,
@@ -112,6 +113,7 @@ impl Net {
             delivered: 0,
             loss,
             delay: millis(10),
+            jitter: Duration::ZERO,
             rng: StdRng::seed_from_u64(seed),
             sequence: 0,
             queue: BinaryHeap::new(),
@@ -206,6 +208,11 @@ impl Net {
 
     pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
+    }
+
+    /// Delays each message by up to this much more, so that one may overtake another.
+    pub(crate) fn set_jitter(&mut self, jitter: Duration) {
+        self.jitter = jitter;
     }
 
     /// Lets time pass, doing all that is due.
@@ -320,7 +327,10 @@ impl Net {
             return;
         }
         self.sequence += 1;
-        let at = self.now + self.delay;
+        let mut at = self.now + self.delay;
+        if !self.jitter.is_zero() {
+            at += self.rng.random_range(Duration::ZERO..self.jitter);
+        }
         self.queue.push(Reverse(Packet {
             at,
             sequence: self.sequence,

@@ -13,6 +13,7 @@ pub(crate) fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::Offer { .. } => "offer",
         CallEvent::OfferAnswered { .. } => "offer answered",
         CallEvent::OfferRefused { .. } => "offer refused",
+        CallEvent::RefreshAnswered { .. } => "refresh answered",
         CallEvent::SessionRefreshed { ours: true } => "refreshed",
         CallEvent::SessionRefreshed { ours: false } => "refreshed by peer",
         CallEvent::SessionExpired => "expired",

@@ -6,6 +6,9 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod loss;
+mod notify;
+#[path = "../pair/mod.rs"]
 mod pair;
 
 use std::time::{Duration, Instant};
@@ -219,33 +222,6 @@ fn a_transfer_nobody_tells_of_ends_after_three_minutes() {
     let late = net.with(B, |ua, now| ua.notify_refer(now, b, 200, true));
     assert_eq!(late, Err(UaError::WrongState(b)));
     assert_eq!(net.agents[A].standing(), 1);
-}
-
-#[test]
-fn under_loss_a_transfer_has_one_end() {
-    for seed in 1..30 {
-        let (mut net, [a, b]) = seeded(seed);
-        net.set_loss(0.2);
-        net.with(A, |ua, now| ua.refer(now, a, &to_c(None)))
-            .unwrap();
-        net.run_for(Duration::from_secs(40));
-        let accepted = answers(&net.agents[A]) == [Some(202)];
-        if accepted && net.agents[B].standing() == 1 {
-            let _ = net.with(B, |ua, now| ua.notify_refer(now, b, 200, true));
-        }
-        net.run_for(Duration::from_secs(240));
-        if accepted && net.agents[A].standing() == 1 {
-            let progress = progress(&net.agents[A]);
-            let last = progress.iter().filter(|(_, last)| *last).count();
-            assert_eq!(last, 1, "seed {seed}: {progress:?}");
-        }
-        net.set_loss(0.0);
-        if net.agents[A].standing() == 1 {
-            net.hang_up(A, a);
-        }
-        net.run_out();
-        assert_eq!(net.agents[A].ua.held().transactions, 0, "seed {seed}");
-    }
 }
 
 #[test]
