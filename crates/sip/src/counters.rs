@@ -48,7 +48,7 @@ pub struct UaCounters {
     pub invites_sent: u64,
     /// INVITEs received that start a dialog.
     pub invites_received: u64,
-    /// re-INVITEs and UPDATEs sent with an offer of the caller of this stack; one sent again
+    /// re-INVITEs and UPDATEs sent with an offer, refreshes by re-INVITE included; one sent again
     /// (glare, credentials) counts once.
     pub reinvites_sent: u64,
     /// re-INVITEs and UPDATEs received that offer something.

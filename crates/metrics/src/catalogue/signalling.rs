@@ -179,8 +179,8 @@ metrics! {
 
     REINVITE_COUNT = 35, "reinvite_count", "Re-INVITEs and UPDATEs", "count",
         Counter, Both, Sum, measured,
-        "re-INVITE and UPDATE requests with an offer, sent and received; one sent again after a \
-        challenge or glare counts once",
+        "re-INVITE and UPDATE requests with an offer, refreshes of the session by re-INVITE among \
+        them, sent and received; one sent again after a challenge or glare counts once",
         "RFC 3261 §14, RFC 3311";
 
     HOLD_COUNT = 36, "hold_count", "Holds", "count",

@@ -270,6 +270,9 @@ impl UserAgent {
         let asked = if call.updates {
             Asked::new(Method::Update, Purpose::Refresh, bytes::Bytes::new())
         } else {
+            self.core
+                .ledger
+                .count(call.endpoint, |counters| counters.reinvites_sent += 1);
             Asked::new(Method::Invite, Purpose::Refresh, call.local_sdp.clone())
         };
         if let Some(session) = call.mid.as_mut().and_then(|mid| mid.session.as_mut()) {

@@ -9,6 +9,7 @@
 mod glare;
 #[path = "../pair/mod.rs"]
 mod pair;
+mod refreshes;
 mod refused;
 
 use std::time::Instant;

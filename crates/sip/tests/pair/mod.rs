@@ -53,6 +53,8 @@ pub(crate) struct Net {
     pub(crate) raw: BTreeMap<SocketAddr, Vec<Message>>,
     /// Messages delivered.
     pub(crate) delivered: usize,
+    /// What something between the agents makes of each message.
+    pub(crate) between: fn(Bytes) -> Bytes,
     loss: f64,
     delay: Duration,
     jitter: Duration,
@@ -111,6 +113,7 @@ impl Net {
             wire: Vec::new(),
             raw: BTreeMap::new(),
             delivered: 0,
+            between: |bytes| bytes,
             loss,
             delay: millis(10),
             jitter: Duration::ZERO,
@@ -277,7 +280,7 @@ impl Net {
                 transport: Transport::Udp,
                 remote: from,
             };
-            agent.ua.handle_input(self.now, flow, bytes);
+            agent.ua.handle_input(self.now, flow, (self.between)(bytes));
         } else if let Some(server) = self
             .server
             .iter_mut()
