@@ -141,6 +141,21 @@ fn an_attended_transfer() {
     );
 }
 
+/// While the caller of an attended transfer waits for what becomes of it, two dialogs of its stand;
+/// in a blind one it never has more than one.
+#[test]
+fn both_calls_of_an_attended_transfer_are_active() {
+    for (attended, most) in [(true, 2.0), (false, 1.0)] {
+        let mut world = transferred(6, attended, 200);
+        // REFER, INVITE, its answer and NOTIFY take 400 ms each: the second between is seen.
+        world.delay = ms(400);
+        world.run_until_ended(secs(120));
+        let active = world.sites[0].values(1, id::CALLS_ACTIVE);
+        let seen = active.iter().copied().fold(0.0, f64::max);
+        assert_eq!(seen, most, "attended {attended}: {active:?}");
+    }
+}
+
 /// A third party that refuses: the step has failed, the call goes on as if nothing was.
 #[test]
 fn a_refused_transfer_leaves_the_call() {

@@ -92,10 +92,12 @@ impl Engine {
                 .ua
                 .endpoint_counters(endpoint.key)
                 .unwrap_or(endpoint.reported);
-            let in_call = endpoint
-                .current
-                .and_then(|stream| self.calls.get(&stream))
-                .is_some_and(|call| call.phase == Some(Phase::InCall));
+            let in_call = [endpoint.current, endpoint.beside]
+                .into_iter()
+                .flatten()
+                .filter_map(|stream| self.calls.get(&stream))
+                .filter(|call| call.phase == Some(Phase::InCall))
+                .count();
             write_endpoint(share, index, &counters, in_call, host.as_ref());
         }
         if let (Some(host), Some(share)) = (host, self.shares.get_mut(&id)) {
@@ -128,7 +130,7 @@ fn write_endpoint(
     share: &mut Share,
     index: u32,
     counters: &callmeter_sip::UaCounters,
-    in_call: bool,
+    in_call: usize,
     host: Option<&HostFigures>,
 ) {
     let second = share.rows.current();
@@ -151,9 +153,7 @@ fn write_endpoint(
     let call = endpoint.last_call;
 
     let limited = share.rows.is_limited(second, index) || host.is_some_and(host_limited);
-    values
-        .undirected
-        .put(id::CALLS_ACTIVE, f64::from(u8::from(in_call)));
+    values.undirected.put(id::CALLS_ACTIVE, in_call as f64);
     if calls {
         values.undirected.put(id::CAPS, attempts as f64);
     }
