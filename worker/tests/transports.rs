@@ -334,6 +334,9 @@ async fn a_refused_connection_fails_the_call_at_once() {
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].0, Outcome::CallFailed);
     assert!(calls[0].1.contains("Connection refused"), "{calls:?}");
+    // Unavailable, and no status that nobody sent.
+    assert_eq!(told.values("callers", "call_result"), [6.0]);
+    assert!(told.values("callers", "final_status_code").is_empty());
 }
 
 /// Answers the INVITE of each connection with `answer`, Via to CSeq copied, in small pieces; returns

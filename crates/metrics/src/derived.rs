@@ -87,10 +87,15 @@ fn effective(from: &Aggregate, also: &[u32]) -> Option<f64> {
 
 /// RFC 6076 §4.8: attempts that ended 408, 500, 503, 504 or without any answer.
 fn ineffective(from: &Aggregate) -> f64 {
-    let failed = codes(from, |code| matches!(code, 500 | 503 | 504));
     let results = from.tally(id::CALL_RESULT);
-    let timeouts = results.and_then(|counts| counts.get(&CallResult::Timeout.code()));
-    (failed + timeouts.copied().unwrap_or_default()) as f64
+    let of = |result: CallResult| {
+        let count = results.and_then(|counts| counts.get(&result.code()));
+        count.copied().unwrap_or_default()
+    };
+    let failed = codes(from, |code| matches!(code, 500 | 504));
+    // Those with 503, and those whose connection failed, which have no code.
+    let unavailable = of(CallResult::Unavailable).saturating_sub(codes(from, |code| code == 480));
+    (failed + unavailable + of(CallResult::Timeout)) as f64
 }
 
 #[cfg(test)]
@@ -169,6 +174,27 @@ mod tests {
                 "{metric}: {found}"
             );
         }
+    }
+
+    /// A connection that failed is an ineffective attempt although nobody answered 503; a user who is
+    /// not there (480) is none.
+    #[test]
+    fn attempts_without_a_connection_are_ineffective() {
+        let mut aggregate = Aggregate::new();
+        for status in [Some(200), Some(480), Some(503), None] {
+            let mut add = |metric, value| {
+                aggregate.add(1, RowDirection::None, metric, value).unwrap();
+            };
+            add(id::INVITE_SENT, 1.0);
+            if let Some(status) = status {
+                add(id::FINAL_STATUS_CODE, f64::from(status));
+            }
+            let result = status.map_or(CallResult::Unavailable, |status| {
+                CallResult::from_status(Some(status))
+            });
+            add(id::CALL_RESULT, f64::from(result.code()));
+        }
+        assert_eq!(derive(id::ISA, &aggregate, None), Some(50.0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum CallResult {
     Cancelled,
     /// Any other failure, 3xx included.
     Failed,
-    /// 480 or 503.
+    /// 480 or 503, or the connection failed before there was an answer.
     Unavailable,
 }
 
@@ -33,7 +33,8 @@ impl CallResult {
         Self::Unavailable,
     ];
 
-    /// Result of a final status (200..=699); `None` is no final answer at all.
+    /// Result of a final status (200..=699); `None` is no final answer at all although there was a
+    /// way to the peer.
     pub fn from_status(status: Option<u16>) -> Self {
         match status {
             Some(200..=299) => Self::Answered,

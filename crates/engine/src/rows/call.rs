@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use callmeter_metrics::id;
 use callmeter_metrics::labels::CallResult;
 use callmeter_sip::sdp::{Codec, Negotiated};
-use callmeter_sip::{CallEnd, OptionsAnswered, Registered};
+use callmeter_sip::{CallEnd, EndReason, OptionsAnswered, Registered};
 
 use super::Values;
 use crate::call::Script;
@@ -115,10 +115,12 @@ fn put_placed(values: &mut Values, end: &CallEnd) {
         return;
     }
     values.put_some(id::FINAL_STATUS_CODE, end.status.map(f64::from));
-    values.put(
-        id::CALL_RESULT,
-        f64::from(CallResult::from_status(end.status).code()),
-    );
+    // RFC 3261 §8.1.3.1: an error of the transport is treated as a 503.
+    let result = match end.reason {
+        EndReason::FlowFailed => CallResult::Unavailable,
+        _ => CallResult::from_status(end.status),
+    };
+    values.put(id::CALL_RESULT, f64::from(result.code()));
     values.put_some(
         id::TIME_TO_TRYING_MS,
         between(times.invite, times.first_response),

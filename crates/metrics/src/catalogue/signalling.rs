@@ -174,8 +174,9 @@ metrics! {
     CALL_RESULT = 34, "call_result", "Call result", "enum",
         PerCall, Undirected, Tally, measured,
         "of calls placed: answered, busy (486, 600), rejected (403, 603), timeout (408 or no \
-        answer), cancelled (487), unavailable (480, 503), failed (any other)",
-        "RFC 3261 §21";
+        answer), cancelled (487), unavailable (480, 503, or a connection that failed), failed (any \
+        other)",
+        "RFC 3261 §21, §8.1.3.1";
 
     REINVITE_COUNT = 35, "reinvite_count", "Re-INVITEs and UPDATEs", "count",
         Counter, Both, Sum, measured,

@@ -154,6 +154,15 @@ fn failed_and_cancelled_calls_have_theirs() {
     ));
     assert_eq!(found[&id::CALL_RESULT], 3.0);
     assert!(!found.contains_key(&id::FINAL_STATUS_CODE));
+
+    // Its connection was refused or broke: as if answered 503 (RFC 3261 §8.1.3.1), with no status.
+    let broken = CallEnd {
+        reason: EndReason::FlowFailed,
+        ..end(true, None, silent)
+    };
+    let found = map(&call_values(&broken, t, None, SetUp::default()));
+    assert_eq!(found[&id::CALL_RESULT], 6.0);
+    assert!(!found.contains_key(&id::FINAL_STATUS_CODE));
 }
 
 #[test]
