@@ -171,7 +171,7 @@ pub struct CallPlan {
     /// How long a callee rings before it answers.
     pub ring: Duration,
     /// A caller calls again when its call has ended, as long as a whole call fits into the run;
-    /// of [`Load::Offsets`] only.
+    /// of [`Load::Offsets`] and [`Load::AtOnce`] only.
     pub repeat: bool,
     /// Least time between the end of a call and the next one; after a failed one at least 1 s.
     pub pause: Duration,
@@ -227,6 +227,14 @@ impl Assign {
             list(self.start_offsets.len()),
             "none, or one per endpoint",
         )?;
+        if let Load::AtOnce(calls) = self.load {
+            check(
+                "load.at_once",
+                calls,
+                (1..=self.count).contains(&calls),
+                "1 to the endpoints of the share",
+            )?;
+        }
         check(
             "listener.id",
             self.listener.id.0,

@@ -68,6 +68,8 @@ pub(crate) struct Endpoint {
     pub(crate) timer: Option<Instant>,
     /// When it dials next, once known.
     pub(crate) dial_at: Option<Instant>,
+    /// That call is a repeated one.
+    pub(crate) repeats: bool,
     /// It will dial no more.
     pub(crate) dialled_out: bool,
     /// With a rate of calls: number within the group of its next one.
@@ -106,6 +108,7 @@ impl Endpoint {
             idle_since: now,
             timer: None,
             dial_at: None,
+            repeats: false,
             dialled_out: false,
             next_arrival: 0,
             registers_for: None,

@@ -16,6 +16,7 @@ mod refresh;
 mod script;
 mod stream;
 mod transfer;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -67,8 +68,8 @@ const LATE_REQUESTS: Duration = Duration::from_secs(32);
 ///   take calls as soon as they are READY, callers call from the start on. At the end of the run
 ///   the callers' calls are ended by BYE (CANCEL if not answered), 2 s later what callees still
 ///   hold; a repeated call is begun only if it fits into the run whole, one of a rate or level of
-///   calls if it can be answered within. Registrations are removed
-///   when an endpoint has no call left. 70 s after the end of the run (4 s when forced) what has
+///   calls, or the first one of an endpoint that waited for its turn, if it can be answered within.
+///   Registrations are removed when an endpoint has no call left. 70 s after the end of the run (4 s when forced) what has
 ///   not ended is dropped.
 /// - Draining is nothing of the engine's: give it no new share.
 /// - Dropping the engine sends nothing.

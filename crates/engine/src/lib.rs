@@ -9,6 +9,7 @@ mod call;
 mod endpoint;
 mod engine;
 mod event;
+mod line;
 mod load;
 pub mod media;
 mod relay;

@@ -19,6 +19,10 @@ pub enum Load {
     /// Each endpoint first at its start offset, then as the plan of its calls repeats them.
     #[default]
     Offsets,
+    /// The same, but so many calls that endpoints of the share place stand at a time at most: 1 to
+    /// its endpoints. The others wait in line, those of the start in order of their index, and the
+    /// first one calls as soon as the signalling of one of those calls is over.
+    AtOnce(u32),
     /// The group's calls at a rate that changes over time.
     Arrivals(Arrivals),
     /// The group holds a number of calls that changes over time.

@@ -8,6 +8,7 @@ use crate::assign::Assign;
 use crate::endpoint::{Endpoint, Life};
 use crate::engine::HostFigures;
 use crate::event::{Outcome, ShareTotals};
+use crate::line::Line;
 use crate::load::Load;
 use crate::media::StreamId;
 use crate::rows::PendingRows;
@@ -80,6 +81,8 @@ pub(crate) struct Share {
     pub(crate) endpoints: Vec<Endpoint>,
     /// Endpoints that take calls and have none, longest idle first.
     pub(crate) idle: BTreeSet<(Instant, u32)>,
+    /// Where only so many calls may stand at a time.
+    pub(crate) line: Option<Line>,
     pub(crate) names: BTreeMap<String, Name>,
     /// What the way to the peer took, until a row has taken it.
     pub(crate) set_up: SetUp,
@@ -110,6 +113,10 @@ impl Share {
             started: None,
             endpoints,
             idle: BTreeSet::new(),
+            line: match assign.load {
+                Load::AtOnce(calls) => Some(Line::new(calls)),
+                Load::Offsets | Load::Arrivals(_) | Load::Concurrency(_) => None,
+            },
             names: BTreeMap::new(),
             set_up: SetUp::default(),
             outcomes: [0; Outcome::ALL.len()],
@@ -158,6 +165,15 @@ impl Share {
         let since = from.saturating_duration_since(started);
         let open = started + levels.open(self.assign.first + index, since)?;
         self.answerable(open).then_some(open)
+    }
+
+    /// Whether endpoint `index` has a call to place and is in none. One of both roles may have been
+    /// called meanwhile; it dials after that call.
+    pub(crate) fn may_dial(&self, index: u32) -> bool {
+        let open = |endpoint: &Endpoint| {
+            endpoint.current.is_none() && !endpoint.dialled_out && endpoint.dial_at.is_some()
+        };
+        self.stage == Stage::Running && self.endpoints.get(index as usize).is_some_and(open)
     }
 
     /// Whether a call placed at `at` can be answered before the run ends.

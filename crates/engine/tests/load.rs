@@ -8,24 +8,10 @@ mod common;
 use std::time::Duration;
 
 use callmeter_engine::{
-    ArrivalPoint, Arrivals, Assign, ConcurrencyPoint, Levels, Load, Outcome, Role, ShareId, What,
+    ArrivalPoint, Arrivals, Assign, ConcurrencyPoint, Levels, Load, Outcome, Role,
 };
 use callmeter_metrics::id;
 use common::{World, secs};
-
-/// Whose INVITE left when, in ms since the start; 1 ms before each, a port was asked for.
-fn invites(world: &World, share: u32) -> Vec<(u32, u64)> {
-    let site = &world.sites[0];
-    let mut found: Vec<_> = site
-        .events
-        .iter()
-        .filter(|event| event.share == ShareId(share))
-        .filter(|event| event.what == What::Phase(callmeter_engine::Phase::Calling))
-        .map(|event| (event.endpoint, event.at.as_millis() as u64 - 1))
-        .collect();
-    found.sort_by_key(|(endpoint, at)| (*at, *endpoint));
-    found
-}
 
 /// Callers of a shape on site 0, callees enough on site 1.
 fn shaped(world: &mut World, change: impl FnOnce(&mut Assign)) {
@@ -64,7 +50,7 @@ fn a_rate_places_calls_in_turn() {
     });
     world.run_until_ended(secs(60));
     let expected: Vec<_> = (0..15).map(|k| (k % 3, u64::from(k) * 2000)).collect();
-    assert_eq!(invites(&world, 1), expected);
+    assert_eq!(world.sites[0].invites(1), expected);
     let caller = &world.sites[0];
     assert_eq!(caller.totals(1).calls, [(Outcome::Success, 15)]);
     assert_eq!(
@@ -101,8 +87,8 @@ fn shares_of_a_group_keep_one_rate() {
     world.start(0, 1, &peers[..3]);
     world.start(0, 2, &peers[3..]);
     world.run_until_ended(secs(60));
-    let mut all = invites(&world, 1);
-    all.extend(invites(&world, 2));
+    let mut all = world.sites[0].invites(1);
+    all.extend(world.sites[0].invites(2));
     all.sort_by_key(|(_, at)| *at);
     let expected: Vec<_> = (0..19).map(|k| (k % 4, u64::from(k) * 1000)).collect();
     assert_eq!(all, expected);
@@ -117,7 +103,7 @@ fn a_ramp_brings_calls_faster_and_faster() {
         callers.load = rate(&[(0, 0.0, true), (9, 2.0, false), (10, 0.0, false)], 9);
     });
     world.run_until_ended(secs(90));
-    let found = invites(&world, 1);
+    let found = world.sites[0].invites(1);
     assert_eq!(
         found.len(),
         12,
@@ -143,7 +129,11 @@ fn a_busy_endpoint_misses_its_call() {
     });
     world.run_until_ended(secs(60));
     // Due at 0, 4, … 24; each call lasts a little more than 6 s.
-    let placed: Vec<_> = invites(&world, 1).into_iter().map(|(_, at)| at).collect();
+    let placed: Vec<_> = world.sites[0]
+        .invites(1)
+        .into_iter()
+        .map(|(_, at)| at)
+        .collect();
     assert_eq!(placed, [0, 8000, 16_000, 24_000]);
     assert_eq!(world.sites[0].sum(1, id::ARRIVALS_MISSED), 3.0);
 }
@@ -178,7 +168,8 @@ fn levels_are_held() {
     }
     world.run_until_ended(secs(90));
     // Endpoint 0 and 1 call again after 21 s, endpoint 2 does not: the level is below it.
-    let placed: Vec<_> = invites(&world, 1)
+    let placed: Vec<_> = world.sites[0]
+        .invites(1)
         .into_iter()
         .map(|(endpoint, at)| (endpoint, at / 1000))
         .collect();
@@ -200,7 +191,7 @@ fn a_level_lasts_until_the_run_ends() {
         callers.call.pause = secs(1);
     });
     world.run_until_ended(secs(90));
-    let placed = invites(&world, 1).len();
+    let placed = world.sites[0].invites(1).len();
     assert_eq!(placed, 3, "at 0, 22 and 44 s of 60");
     assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Success, 3)]);
 }

@@ -2,56 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Load, Target, ValidatedTest};
+use super::{Group, Load, Target, ValidatedTest};
 
 /// From the end of a call to the next one of the same endpoint, at least: the BYE is answered and
 /// the media ports are free again.
-const SETTLE: Duration = Duration::from_millis(500);
+pub const SETTLE: Duration = Duration::from_millis(500);
 
-/// The calls of one group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallPlan {
-    /// First call of each endpoint, milliseconds from the start of the run; empty where the load
-    /// over time says when calls are placed.
-    pub offsets_ms: Vec<u32>,
-    /// From the end of a call to the next one, milliseconds.
-    pub pause_ms: u32,
-}
-
-/// Plans the calls of a group: `concurrency` gives each caller a time slot of its own, which holds
-/// over repeated calls too; `arrivalRate` spreads the callers, each of which calls once. Where
-/// [`Group::calls_by_load`] holds, the workers place calls by the load itself.
-///
-/// [`Group::calls_by_load`]: super::Group::calls_by_load
-pub fn call_plan(test: &ValidatedTest, group: usize) -> CallPlan {
-    let this = &test.groups[group];
-    let endpoints = this.endpoints;
-    let busy = busy(test, group);
-    let (offset, round): (Box<dyn Fn(u32) -> f64>, f64) = match this.load {
-        _ if this.calls_by_load() => {
-            return CallPlan {
-                offsets_ms: Vec::new(),
-                pause_ms: milliseconds(SETTLE.as_secs_f64()),
-            };
-        }
-        Load::AllAtOnce | Load::Arrivals { .. } | Load::ConcurrencySteps(_) => {
-            (Box::new(|_| 0.0), 0.0)
-        }
-        Load::Concurrency(at_once) => {
-            let slot = (busy + SETTLE).as_secs_f64();
-            let slots = endpoints.div_ceil(at_once.max(1));
-            (
-                Box::new(move |i| f64::from(i / at_once.max(1)) * slot),
-                f64::from(slots) * slot,
-            )
-        }
+/// First call of each endpoint of a group, milliseconds from the start of the run. None: all call
+/// at once, or as the load says that the workers are told.
+pub fn start_offsets(group: &Group) -> Vec<u32> {
+    match group.load {
         // Each endpoint calls once.
-        Load::ArrivalRate(rate) => (Box::new(move |i| f64::from(i) / rate), 0.0),
-    };
-    let pause = (round - busy.as_secs_f64()).max(SETTLE.as_secs_f64());
-    CallPlan {
-        offsets_ms: (0..endpoints).map(|i| milliseconds(offset(i))).collect(),
-        pause_ms: milliseconds(pause),
+        Load::ArrivalRate(rate) if !group.calls_by_load() => (0..group.endpoints)
+            .map(|index| milliseconds(f64::from(index) / rate))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

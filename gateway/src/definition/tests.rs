@@ -372,37 +372,21 @@ fn without_a_namespace_pools_are_named_in_full_and_secrets_are_refused() {
 }
 
 #[test]
-fn arrival_rate_spreads_the_callers_and_holds_over_repeats() {
+fn only_an_arrival_rate_without_repeats_spreads_the_callers() {
     let (test, ..) = yaml(&DEMO.replacen(", repeat: true", "", 1), "demo").unwrap();
-    let plan = call_plan(&test, 1);
-    assert_eq!(plan.offsets_ms[..3], [0, 200, 400]);
-    assert_eq!((plan.offsets_ms.len(), plan.pause_ms), (20, 500));
+    let offsets = start_offsets(&test.groups[1]);
+    assert_eq!((offsets.len(), &offsets[..3]), (20, &[0, 200, 400][..]));
     assert!(!test.groups[1].calls_by_load());
     // The workers place repeated calls by the rate itself.
     let (repeated, ..) = yaml(DEMO, "demo").unwrap();
     assert!(repeated.groups[1].calls_by_load());
-    assert!(call_plan(&repeated, 1).offsets_ms.is_empty());
-}
-
-#[test]
-fn concurrency_gives_each_caller_a_slot() {
-    let (test, ..) = yaml(
-        &DEMO.replacen("arrivalRate: 5/s", "concurrency: 8", 1),
-        "demo",
-    )
-    .unwrap();
-    let plan = call_plan(&test, 1);
-    // 20 callers, 8 at once: three slots of 13.5 s; a caller pauses for two of them and settles.
-    assert_eq!(
-        [0, 7, 8, 15, 16, 19].map(|i| plan.offsets_ms[i]),
-        [0, 0, 13_500, 13_500, 27_000, 27_000]
-    );
-    assert_eq!(plan.pause_ms, 27_500);
-    let (all, ..) = yaml(
-        &DEMO.replacen("    load: {arrivalRate: 5/s}\n", "", 1),
-        "demo",
-    )
-    .unwrap();
-    let plan = call_plan(&all, 1);
-    assert_eq!((plan.offsets_ms, plan.pause_ms), (vec![0; 20], 500));
+    for load in [
+        "    load: {arrivalRate: 5/s}\n",
+        "    load: {concurrency: 8}\n",
+        "",
+    ] {
+        let text = DEMO.replacen("    load: {arrivalRate: 5/s}\n", load, 1);
+        let (test, ..) = yaml(&text, "demo").unwrap();
+        assert!(start_offsets(&test.groups[1]).is_empty(), "{load}");
+    }
 }

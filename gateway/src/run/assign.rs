@@ -19,23 +19,22 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(75);
 /// worker that was away for a while in between.
 const START_WITHIN: Duration = Duration::from_secs(240);
 
-/// The message that gives a worker its share; without number.
+/// The message that gives a worker its share, one of `shares`; without number.
 pub(super) fn assign(
     run: &str,
     test: &ValidatedTest,
+    shares: &[PlacedShare],
     share: &PlacedShare,
     secrets: &GroupSecrets,
 ) -> worker::Assign {
     let group = &test.groups[share.group];
     let range = share.first as usize..(share.first + share.count) as usize;
-    let plan = definition::call_plan(test, share.group);
     let of_share = |c: &Credentials| worker::Account {
         user: c.user.clone(),
         password: c.password.expose().to_owned(),
         auth_user: c.auth_user.clone(),
         realm: c.realm.clone(),
     };
-    let offsets = plan.offsets_ms.get(range.clone()).unwrap_or_default();
     worker::Assign {
         seq: 0,
         run: run.to_owned(),
@@ -46,7 +45,7 @@ pub(super) fn assign(
         registrar: Some(signalling::registrar(group, secrets.tls.as_ref())),
         accounts: secrets
             .accounts
-            .get(range)
+            .get(range.clone())
             .unwrap_or_default()
             .iter()
             .map(of_share)
@@ -60,7 +59,12 @@ pub(super) fn assign(
             dscp: u32::from(group.audio.dscp),
         }),
         load: Some(if group.calls() {
-            load(group, offsets)
+            let offsets = definition::start_offsets(group);
+            worker::Load {
+                start_offsets_ms: offsets.get(range).unwrap_or_default().to_vec(),
+                at_once: at_once(group, shares, share),
+                ..load(group)
+            }
         } else {
             worker::Load::default()
         }),
@@ -72,7 +76,7 @@ pub(super) fn assign(
                 Role::Callee | Role::Both => group.call.ring_for,
             }),
             repeat: group.call.repeat || group.calls_by_load(),
-            repeat_pause_ms: plan.pause_ms,
+            repeat_pause_ms: milliseconds(definition::SETTLE),
             answer_code: u32::from(group.answer_code),
         }),
         duration_ms: milliseconds(test.duration),
@@ -124,11 +128,43 @@ fn role(group: &Group) -> worker::Role {
     }
 }
 
+/// What part of the calls that a group may hold at a time a share may hold, since workers do not
+/// talk to each other: each share one, the rest in proportion to the endpoints beyond that one.
+/// These are the group's calls in all, unless it has fewer than shares.
+fn at_once(group: &Group, shares: &[PlacedShare], share: &PlacedShare) -> u32 {
+    let Load::Concurrency(calls) = group.load else {
+        return 0;
+    };
+    let of_group = || shares.iter().filter(|other| other.group == share.group);
+    let all = of_group().count() as u64;
+    let before = of_group().filter(|other| other.first < share.first).count() as u64;
+    let rest = u64::from(calls).saturating_sub(all);
+    let endpoints = u64::from(group.endpoints).saturating_sub(all).max(1);
+    let from = u64::from(share.first).saturating_sub(before);
+    let to = from + u64::from(share.count).saturating_sub(1);
+    1 + (to * rest / endpoints - from * rest / endpoints) as u32
+}
+
+/// Groups that hold more calls at a time than they should, for being on so many workers.
+pub(super) fn warnings(test: &ValidatedTest, shares: &[PlacedShare]) -> Vec<String> {
+    let told = |(index, group): (usize, &Group)| {
+        let workers = shares.iter().filter(|share| share.group == index).count();
+        match group.load {
+            Load::Concurrency(calls) if group.calls() && workers > calls as usize => Some(format!(
+                "group {}: up to {workers} calls at a time instead of {calls}: it is on {workers} \
+                 workers, and each may hold one",
+                group.name
+            )),
+            _ => None,
+        }
+    };
+    test.groups.iter().enumerate().filter_map(told).collect()
+}
+
 /// When the callers of a share call. Arrivals and concurrency over time are those of the whole
 /// group: each share finds its own calls in them.
-fn load(group: &Group, offsets: &[u32]) -> worker::Load {
+fn load(group: &Group) -> worker::Load {
     let mut load = worker::Load {
-        start_offsets_ms: offsets.to_vec(),
         group_endpoints: group.endpoints,
         ..worker::Load::default()
     };

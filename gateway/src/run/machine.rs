@@ -190,11 +190,13 @@ impl Run {
         if self.stage != Stage::Preparing {
             return;
         }
+        let placed = assign::warnings(&self.test, &self.shares);
+        self.warnings.extend(placed);
         self.warnings.extend_from_slice(&secrets.warnings);
         let none = GroupSecrets::default();
         for share in &self.shares {
             let given = secrets.groups.get(share.group).unwrap_or(&none);
-            let assign = assign::assign(&self.identity.id, &self.test, share, given);
+            let assign = assign::assign(&self.identity.id, &self.test, &self.shares, share, given);
             if let Some(link) = self.links.get_mut(&share.worker) {
                 link.held.push(assign);
             }

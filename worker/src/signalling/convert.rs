@@ -93,10 +93,16 @@ pub(super) fn assign(
     })
 }
 
-/// Which shape the calls have: by offsets, by a rate or by a level.
+/// Which shape the calls have: by offsets, so many at a time, by a rate or by a level.
 fn read_load(load: &proto::Load) -> Result<engine::Load, engine::Invalid> {
     match (load.arrivals.is_empty(), load.concurrency.is_empty()) {
-        (true, true) => Ok(engine::Load::Offsets),
+        (true, true) if load.at_once == 0 => Ok(engine::Load::Offsets),
+        (true, true) => Ok(engine::Load::AtOnce(load.at_once)),
+        _ if load.at_once > 0 => Err(invalid(
+            "load.at_once",
+            load.at_once,
+            "0 beside load.arrivals or load.concurrency",
+        )),
         (false, true) => {
             let point = |point: &proto::ArrivalPoint| engine::ArrivalPoint {
                 at: millis(point.at_ms),

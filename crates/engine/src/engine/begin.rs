@@ -194,6 +194,9 @@ impl Engine {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
+        if let Some(line) = &mut share.line {
+            line.leave(index);
+        }
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };

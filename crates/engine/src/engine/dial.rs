@@ -52,21 +52,28 @@ impl Engine {
         }
     }
 
-    /// Places the next call of an endpoint.
+    /// Places the next call of an endpoint, or has it wait for its turn.
     pub(super) fn dial(&mut self, now: Instant, id: ShareId, index: u32) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
-        if share.stage != Stage::Running {
+        if !share.may_dial(index) {
             return;
         }
-        let Some(endpoint) = share.endpoint(index) else {
+        match &mut share.line {
+            Some(line) => {
+                line.join(index);
+                self.call_next(now, id);
+            }
+            None => self.call_peer(now, id, index),
+        }
+    }
+
+    /// Places a call of an endpoint to its peer.
+    pub(super) fn call_peer(&mut self, now: Instant, id: ShareId, index: u32) {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
-        // An endpoint of both roles may have been called meanwhile; it dials after that call.
-        if endpoint.current.is_some() || endpoint.dialled_out || endpoint.dial_at.is_none() {
-            return;
-        }
         let peer = endpoint.peer.clone();
         if peer.is_empty() {
             let reason = "not dialled: its callee has failed or none was given";
@@ -76,7 +83,13 @@ impl Engine {
         // The end of this call says when the next one is due.
         endpoint.dial_at = None;
         match peer.parse::<Uri>() {
-            Ok(uri) => _ = self.place(now, id, index, uri),
+            Ok(uri) => {
+                let placed = self.place(now, id, index, uri);
+                let share = self.shares.get_mut(&id);
+                if let (Some(stream), Some(line)) = (placed, share.and_then(|s| s.line.as_mut())) {
+                    line.placed(index, stream);
+                }
+            }
             Err(error) => {
                 self.refuse_dial(now, id, index, &format!("not dialled: {peer}: {error}"));
             }
@@ -294,6 +307,7 @@ impl Engine {
                 share.make_idle(now, index);
             }
         }
+        self.turn_over(now, id, stream);
     }
 }
 

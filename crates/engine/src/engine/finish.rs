@@ -235,7 +235,9 @@ impl Engine {
         let least = asked.map_or(least, |asked| asked.max(least));
         let next = ended + share.assign.call.pause.max(least);
         let (again, next) = match share.assign.load {
-            Load::Offsets => (share.assign.call.repeat && share.fits(next), Some(next)),
+            Load::Offsets | Load::AtOnce(_) => {
+                (share.assign.call.repeat && share.fits(next), Some(next))
+            }
             Load::Concurrency(_) => {
                 let slot = share.slot(index, next);
                 (slot.is_some(), slot)
@@ -248,6 +250,7 @@ impl Engine {
         };
         endpoint.dialled_out |= !again;
         endpoint.dial_at = next;
+        endpoint.repeats = true;
     }
 
     /// After a call an endpoint dials again, waits for calls, or is done.

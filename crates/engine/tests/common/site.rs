@@ -66,6 +66,19 @@ impl Site {
             .collect()
     }
 
+    /// Whose INVITE left when, in ms since the start of a share that was started as soon as it was
+    /// received; 1 ms before each, a port was asked for.
+    pub(crate) fn invites(&self, share: u32) -> Vec<(u32, u64)> {
+        let of_share = self
+            .events
+            .iter()
+            .filter(|event| event.share == ShareId(share));
+        of_share
+            .filter(|event| event.what == What::Phase(Phase::Calling))
+            .map(|event| (event.endpoint, event.at.as_millis() as u64 - 1))
+            .collect()
+    }
+
     /// Final outcome of every endpoint of a share that has ended, by index.
     pub(crate) fn endpoints(&self, share: u32) -> BTreeMap<u32, Option<Outcome>> {
         let of_share = self

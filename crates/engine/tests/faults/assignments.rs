@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use callmeter_engine::{Action, Assign, EngineError, Header, Role, Scenario, ShareId, Step, When};
+use callmeter_engine::{
+    Action, Assign, EngineError, Header, Load, Role, Scenario, ShareId, Step, When,
+};
 
 use crate::account;
 use crate::common::{World, ms, secs};
@@ -48,6 +50,14 @@ fn wrong_assignments_are_refused_by_name() {
         (
             r#"load.start_offsets_ms is "3""#,
             Box::new(|a| a.start_offsets = vec![ms(0); 3]),
+        ),
+        (
+            r#"load.at_once is "0""#,
+            Box::new(|a| a.load = Load::AtOnce(0)),
+        ),
+        (
+            r#"load.at_once is "3""#,
+            Box::new(|a| a.load = Load::AtOnce(3)),
         ),
         (
             r#"audio.ptime_ms is "25""#,

@@ -40,7 +40,7 @@ fn ramps_and_steps_are_read_in_calls_per_second() {
     ] {
         let test = read(&load, &talk, 20).unwrap();
         assert_eq!(test.groups[0].load, expected);
-        assert!(call_plan(&test, 0).offsets_ms.is_empty());
+        assert!(start_offsets(&test.groups[0]).is_empty());
         assert!(read(&load, &json!({"repeat": true}), 20).is_ok());
     }
 }

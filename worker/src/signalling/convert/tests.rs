@@ -110,6 +110,9 @@ fn load_shapes_are_read() {
         engine::Load::Concurrency(expected)
     );
     assert_eq!(read(message()).unwrap().load, engine::Load::Offsets);
+    let mut bounded = message();
+    bounded.load.as_mut().unwrap().at_once = 2;
+    assert_eq!(read(bounded).unwrap().load, engine::Load::AtOnce(2));
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn timers_and_headers_are_read() {
 #[test]
 fn what_cannot_be_read_is_refused_by_field() {
     type Change = fn(&mut proto::Assign);
-    let cases: [(Change, &str); 17] = [
+    let cases: [(Change, &str); 18] = [
         (
             |m| m.role = 0,
             "role is \"0\"; accepted: caller, callee or both",
@@ -267,6 +270,14 @@ fn what_cannot_be_read_is_refused_by_field() {
                 load.concurrency = vec![proto::ConcurrencyPoint::default()];
             },
             "load.concurrency is \"1 points\"; accepted: none beside load.arrivals",
+        ),
+        (
+            |m| {
+                let load = m.load.as_mut().unwrap();
+                load.concurrency = vec![proto::ConcurrencyPoint::default()];
+                load.at_once = 1;
+            },
+            "load.at_once is \"1\"; accepted: 0 beside load.arrivals or load.concurrency",
         ),
         (
             |m| {
