@@ -74,6 +74,27 @@ fn assert_echoed(told: &Told, group: &str, calls: usize, call_ms: i64, counted: 
     }
 }
 
+/// A peer that is missing is passed over unless all have to be there. This test runs itself again.
+#[test]
+fn a_missing_peer_fails_where_peers_must_be_there() {
+    const AGAIN: &str = "CALLMETER_LOOK_FOR_A_MISSING_PEER";
+    if std::env::var_os(AGAIN).is_some() {
+        assert_eq!(program("a-peer-nobody-has"), None);
+        return;
+    }
+    for (peers, passes) in [("", true), ("0", true), ("1", false)] {
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_missing_peer_fails_where_peers_must_be_there"])
+            .envs([(AGAIN, "1"), ("CALLMETER_PEERS", peers)])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&again.stdout);
+        assert_eq!(again.status.success(), passes, "{peers:?}: {told}");
+        let why = "a-peer-nobody-has is missing; install it with scripts/prerequisites";
+        assert_eq!(told.contains(why), !passes, "{told}");
+    }
+}
+
 /// R99 to R101: the worker calls, SIPp answers.
 #[tokio::test]
 async fn sipp_answers_a_thousand_calls() {

@@ -16,8 +16,13 @@ use super::{eventually, ports::Ports};
 /// again.
 const LAST_LINES: usize = 60;
 
-/// The path of a program; without it the test is skipped with a message, unless everything has
-/// to run (`CALLMETER_E2E=1`).
+/// Whether the peers, and the root that some of them need, have to be there: `make test` says so by
+/// `CALLMETER_PEERS=1`. Elsewhere the tests that miss them are skipped with a message.
+pub fn must_be_there() -> bool {
+    std::env::var("CALLMETER_PEERS").is_ok_and(|value| value == "1")
+}
+
+/// The path of a program; none, with a message, where it is missing and may be.
 pub fn program(name: &str) -> Option<PathBuf> {
     let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
     let found = folders
@@ -25,9 +30,8 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.exists());
     if found.is_none() {
-        let all = std::env::var("CALLMETER_E2E").is_ok_and(|value| value == "1");
         assert!(
-            !all,
+            !must_be_there(),
             "{name} is missing; install it with scripts/prerequisites"
         );
         eprintln!("skipped: {name} is not installed");
