@@ -24,11 +24,11 @@ fn planned(seed: u64, attended: bool, code: u16, duration: Duration) -> World {
 /// The same; the callee accepts transfers or not.
 fn asked_of(accepts: bool, seed: u64, attended: bool, code: u16, duration: Duration) -> World {
     let mut world = World::new(3, seed);
-    plans(&mut world, attended, code, duration);
+    plans(&mut world, accepts, attended, code, duration);
     world
 }
 
-fn plans(world: &mut World, attended: bool, code: u16, duration: Duration) {
+fn plans(world: &mut World, accepts: bool, attended: bool, code: u16, duration: Duration) {
     let mut third = world.plan(2, 1, Role::Callee, 1);
     third.call.answer_code = code;
     world.assign(2, third);
@@ -247,10 +247,10 @@ fn transfers_survive_a_lossy_link() {
         let mut world = World::new(3, seed);
         if seed % 2 == 0 {
             world.loss = 0.3;
-            plans(&mut world, false, code, secs(100));
+            plans(&mut world, true, false, code, secs(100));
         } else {
             // A BYE that overtakes the REFER would end it: the loss begins between them.
-            plans(&mut world, false, code, ms(2500));
+            plans(&mut world, true, false, code, ms(2500));
             world.run_for(ms(3050));
             world.loss = 0.3;
         }
