@@ -165,6 +165,8 @@ pub(crate) struct Call {
     pub(crate) target: Option<Target>,
     /// Callee: the offer; empty if our answer offers.
     pub(crate) offer: Bytes,
+    /// What a 200 of ours offers and the ACK is to answer; what was agreed on holds until then.
+    pub(crate) late_offer: Option<Box<LocalAudio>>,
     /// Callee: it was refused because the test says so.
     pub(crate) refuses: bool,
     /// Callee: the caller was told that it rings.
@@ -210,6 +212,7 @@ impl Call {
             stream: StreamState::Opening,
             target: None,
             offer: Bytes::new(),
+            late_offer: None,
             refuses: false,
             rang: false,
             ring_over: false,

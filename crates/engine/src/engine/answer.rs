@@ -119,7 +119,10 @@ impl Engine {
             return;
         };
         match sdp::accept(body, &local) {
-            Ok(agreed) => self.start_stream(stream, agreed, answered),
+            Ok(agreed) => {
+                call.late_offer = None;
+                self.start_stream(stream, agreed, answered);
+            }
             Err(error) => {
                 self.raise(stream, Outcome::NegotiationFailed, &error.to_string());
                 // An answer that waited for the PRACK has gone out with it: that ends by BYE.
@@ -202,7 +205,9 @@ impl Engine {
             return;
         };
         let (body, agreed) = if call.offer.is_empty() {
-            (sdp::offer(&local), call.negotiated)
+            let body = sdp::offer(&local);
+            call.late_offer = call.negotiated.is_none().then(|| Box::new(local));
+            (body, call.negotiated)
         } else {
             match sdp::answer(&call.offer, &local) {
                 Ok((body, agreed)) => (body, Some(agreed)),
@@ -230,23 +235,29 @@ impl Engine {
 
     /// Callee: the ACK came; with the answer, if ours was the offer.
     pub(super) fn confirmed(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
-        let Some(call) = self.calls.get(&stream) else {
+        let Some(call) = self.calls.get_mut(&stream) else {
             return;
         };
         if call.stage != CallStage::Established {
             return;
         }
-        if call.negotiated.is_none() {
-            let Some(share) = self.shares.get(&call.share) else {
-                return;
+        if let Some(local) = call.late_offer.take() {
+            let before = call.negotiated;
+            let agreed = if body.is_empty() {
+                Err("the ACK has no SDP answer to our offer".to_owned())
+            } else {
+                sdp::accept(body, &local).map_err(|error| error.to_string())
             };
-            let Some(local) = call.local_audio(&share.assign) else {
-                return;
-            };
-            match sdp::accept(body, &local) {
-                Ok(agreed) => self.start_stream(stream, agreed, true),
-                Err(error) => {
-                    self.raise(stream, Outcome::NegotiationFailed, &error.to_string());
+            match agreed {
+                Ok(agreed) => {
+                    self.start_stream(stream, agreed, true);
+                    if let Some(before) = before {
+                        self.held_by_peer(now, stream, before.held, agreed.held);
+                    }
+                }
+                // An ACK cannot be refused: only a BYE ends an exchange without an answer.
+                Err(reason) => {
+                    self.raise(stream, Outcome::NegotiationFailed, &reason);
                     self.hang_up(now, stream);
                     return;
                 }
@@ -279,8 +290,8 @@ impl Engine {
         self.script_event(now, stream, event);
     }
 
-    /// The far end offers a change: hold, resume, another address. Before the answer, by UPDATE,
-    /// we hear by it and say nothing yet.
+    /// The far end offers a change: hold, resume, another address; or wants an offer of ours, whose
+    /// answer is in its ACK. Before the answer, by UPDATE, we hear by it and say nothing yet.
     pub(super) fn offered(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
@@ -292,22 +303,25 @@ impl Engine {
             self.refuse(now, key, 491);
             return;
         }
-        call.session_version += 1;
         let Some(share) = self.shares.get(&call.share) else {
             return;
         };
-        let Some(local) = call.local_audio(&share.assign) else {
+        let Some(mut local) = call.local_audio(&share.assign) else {
             return;
         };
+        local.session_version += 1;
         if body.is_empty() {
-            call.negotiated = None;
-            let _ = self.ua.answer(now, key, sdp::offer(&local));
+            if self.ua.answer(now, key, sdp::offer(&local)).is_ok() {
+                call.session_version = local.session_version;
+                call.late_offer = Some(Box::new(local));
+            }
             return;
         }
         match sdp::answer(body, &local) {
             Ok((answer, agreed)) => {
                 let was_held = call.negotiated.is_some_and(|before| before.held);
                 if self.ua.answer(now, key, answer).is_ok() {
+                    call.session_version = local.session_version;
                     self.start_stream(stream, agreed, stands);
                     self.held_by_peer(now, stream, was_held, agreed.held);
                 }

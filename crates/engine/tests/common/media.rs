@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use callmeter_engine::media::{Digit, MediaCommand, MediaEvent, StreamId, StreamSnapshot};
+use callmeter_engine::media::{
+    Digit, MediaCommand, MediaEvent, StreamId, StreamSnapshot, TelephoneEvents,
+};
 use callmeter_rtp::{EventCounters, Lateness, RemoteReport};
 
 const PTIME: Duration = Duration::from_millis(20);
@@ -18,11 +20,22 @@ type Key = (usize, StreamId);
 pub(crate) enum Due {
     Opened(Key),
     Send(Key),
-    Arrive { to: SocketAddr, number: u64 },
+    Arrive {
+        to: SocketAddr,
+        number: u64,
+    },
     Second(Key),
     Removed(Key),
-    Digit { to: SocketAddr, digit: Digit },
-    DigitsSent { of: Key, sent: u8, dropped: u8 },
+    Digit {
+        to: SocketAddr,
+        payload_type: u8,
+        digit: Digit,
+    },
+    DigitsSent {
+        of: Key,
+        sent: u8,
+        dropped: u8,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +51,9 @@ struct Stream {
     received: u64,
     highest: u64,
     waiting: Vec<u64>,
-    /// Digits, once telephone events are agreed on.
+    /// Digits, once telephone events are agreed on, and as what.
     events: Option<EventCounters>,
+    agreed: Option<TelephoneEvents>,
 }
 
 /// All media threads, and the network between them.
@@ -80,6 +94,19 @@ impl MediaModel {
         std::mem::take(&mut self.schedule)
     }
 
+    /// Schedules a digit to all streams of a site.
+    pub(crate) fn hear(&mut self, now: Instant, site: usize, payload_type: u8, digit: Digit) {
+        let streams = self.streams.iter().filter(|((of, _), _)| *of == site);
+        for to in streams.filter_map(|(_, stream)| stream.local) {
+            let digit = Due::Digit {
+                to,
+                payload_type,
+                digit,
+            };
+            self.schedule.push((now + self.delay, digit));
+        }
+    }
+
     /// Streams that are not removed.
     pub(crate) fn open_streams(&self) -> usize {
         self.streams.len()
@@ -115,6 +142,7 @@ impl MediaModel {
                     return;
                 };
                 stream.remote = Some(remote);
+                stream.agreed = telephone_events;
                 stream.events = telephone_events
                     .is_some()
                     .then(|| stream.events.take().unwrap_or_default());
@@ -140,17 +168,19 @@ impl MediaModel {
                 gap_ms,
                 ..
             } => {
-                let able = |stream: &&Stream| stream.sending && stream.events.is_some();
-                let stream = self.streams.get(&key).filter(able);
-                let to = stream.and_then(|stream| stream.remote);
+                let stream = self.streams.get(&key).filter(|stream| stream.sending);
+                let to = stream.and_then(|stream| stream.remote.zip(stream.agreed));
                 let count = digits.as_slice().len() as u8;
                 let mut at = now;
                 for digit in digits.as_slice().iter().filter(|_| to.is_some()) {
                     at += Duration::from_millis(digit_ms.into());
-                    if let Some(to) = to {
-                        let digit = *digit;
-                        self.schedule
-                            .push((at + self.delay, Due::Digit { to, digit }));
+                    if let Some((to, events)) = to {
+                        let digit = Due::Digit {
+                            to,
+                            payload_type: events.send,
+                            digit: *digit,
+                        };
+                        self.schedule.push((at + self.delay, digit));
                     }
                     at += Duration::from_millis(gap_ms.into());
                 }
@@ -200,10 +230,16 @@ impl MediaModel {
                     },
                 ))
             }
-            Due::Digit { to, digit } => {
+            Due::Digit {
+                to,
+                payload_type,
+                digit,
+            } => {
+                let agreed = |s: &Stream| s.agreed.map(|events| events.receive);
                 let mut streams = self.streams.iter_mut();
-                let found = streams.find(|(_, s)| s.local == Some(to) && s.events.is_some());
-                found.map(|((site, stream), state)| {
+                let found = streams.find(|(_, s)| s.local == Some(to));
+                let known = found.filter(|(_, s)| agreed(s) == Some(payload_type));
+                known.map(|((site, stream), state)| {
                     state.events.get_or_insert_default().received += 1;
                     let event = MediaEvent::DigitReceived {
                         stream: *stream,

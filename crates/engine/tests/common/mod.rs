@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use callmeter_engine::media::Codec;
+use callmeter_engine::media::{Codec, Digit};
 use callmeter_engine::{
     Assign, Audio, CallPlan, Dtmf, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar,
     Reliable, Role, Scenario, SessionTimer, ShareId, Transport,
@@ -199,6 +199,12 @@ impl World {
         let bytes = Bytes::copy_from_slice(text.replace('\n', "\r\n").as_bytes());
         let at = self.now + self.delay;
         self.push(at, Due::Sip { from, to, bytes });
+    }
+
+    /// A far end that is no site sends a digit, under its payload type, to all streams of a site.
+    pub(crate) fn hear(&mut self, site: usize, payload_type: u8, digit: Digit) {
+        self.media.hear(self.now, site, payload_type, digit);
+        self.schedule_media();
     }
 
     /// Runs for a time.

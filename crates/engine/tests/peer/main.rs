@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod digits;
+mod late;
 mod refresh;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

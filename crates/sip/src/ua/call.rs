@@ -125,6 +125,8 @@ pub(super) struct Unacknowledged {
     /// The transaction of the INVITE, whose way it goes.
     server: ServerId,
     pub(super) cseq: u32,
+    /// Whether it offers, the INVITE having had no SDP.
+    pub(super) offers: bool,
     pub(super) interval: Duration,
     pub(super) resend_at: Option<Instant>,
     pub(super) give_up_at: Instant,
@@ -137,6 +139,7 @@ impl Unacknowledged {
             response,
             server,
             cseq,
+            offers: false,
             interval: T1,
             // Sent again over reliable transports too (RFC 3261 §13.3.1.4).
             resend_at: Some(now + T1),

@@ -197,6 +197,7 @@ impl UserAgent {
         let method = offered.request.method();
         let is_invite = method == Some(Method::Invite);
         let is_prack = method == Some(Method::Prack);
+        let offers = offered.request.body().is_empty() && !body.is_empty();
         let (response, granted) = if is_prack {
             (self.prack_response(offered, &body), None)
         } else {
@@ -243,7 +244,9 @@ impl UserAgent {
             call.times.answered = Some(now);
         }
         if is_invite {
-            call.unacknowledged = Some(Unacknowledged::new(now, response, server, cseq));
+            let mut answer = Unacknowledged::new(now, response, server, cseq);
+            answer.offers = offers;
+            call.unacknowledged = Some(answer);
         }
         if !is_prack {
             self.session_granted(now, key, granted, first);
@@ -332,7 +335,7 @@ impl UserAgent {
         let first = call.times.ack.is_none();
         call.times.ack.get_or_insert(now);
         let body = message.body();
-        if first || !body.is_empty() {
+        if first || answer.offers || !body.is_empty() {
             self.call_event(now, key, CallEvent::Confirmed { body });
         }
         if answer.bye_wanted {

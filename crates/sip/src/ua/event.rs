@@ -179,9 +179,9 @@ pub enum CallEvent {
         /// The SDP answer: of the 2xx, else of an earlier response of the same branch.
         body: Bytes,
     },
-    /// Callee: the ACK to our 2xx came.
+    /// The ACK to our 2xx came: the first of a callee, and those to a 2xx of ours that offered.
     Confirmed {
-        /// SDP if the INVITE had none, else empty.
+        /// The SDP answer if our 2xx offered, the INVITE having none; empty if it is missing.
         body: Bytes,
     },
     /// Callee: the PRACK of a reliable provisional response came.
