@@ -134,13 +134,12 @@ impl Callee {
     }
 
     fn call(&self) -> CallKey {
-        let events = self.events.iter();
-        events
-            .filter_map(|event| match event {
+        self.events
+            .iter()
+            .find_map(|event| match event {
                 UaEvent::Incoming(incoming) => Some(incoming.call),
                 _ => None,
             })
-            .next()
             .unwrap()
     }
 
