@@ -113,10 +113,7 @@ impl Share {
             started: None,
             endpoints,
             idle: BTreeSet::new(),
-            line: match assign.load {
-                Load::AtOnce(calls) => Some(Line::new(calls)),
-                Load::Offsets | Load::Arrivals(_) | Load::Concurrency(_) => None,
-            },
+            line: None,
             names: BTreeMap::new(),
             set_up: SetUp::default(),
             outcomes: [0; Outcome::ALL.len()],
@@ -129,6 +126,16 @@ impl Share {
 
     pub(crate) fn endpoint(&mut self, index: u32) -> Option<&mut Endpoint> {
         self.endpoints.get_mut(index as usize)
+    }
+
+    /// Begins the run: it is known whom the endpoints call.
+    pub(crate) fn start(&mut self, now: Instant) {
+        self.stage = Stage::Running;
+        self.started = Some(now);
+        if let Load::AtOnce(calls) = self.assign.load {
+            let peers = self.endpoints.iter().map(|endpoint| endpoint.peer.as_str());
+            self.line = Some(Line::new(calls, peers));
+        }
     }
 
     /// When the run ends; `None` before the start.

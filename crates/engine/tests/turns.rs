@@ -138,6 +138,42 @@ fn endpoints_take_turns() {
     assert_nothing_is_left(&mut world);
 }
 
+/// Eight callers of four callees, one of which rings long: nobody finds a callee busy.
+#[test]
+fn callees_are_called_by_one_at_a_time() {
+    let mut world = World::new(2, 15);
+    let mut callees = world.plan(1, 1, Role::Callee, 3);
+    callees.scenario = Scenario::new(vec![Step {
+        when: When::At(secs(1)),
+        action: Action::HangUp,
+    }])
+    .unwrap();
+    world.assign(1, callees);
+    let mut slow = world.plan(1, 2, Role::Callee, 1);
+    slow.call.ring = secs(4);
+    world.assign(1, slow);
+    let mut callers = world.plan(0, 1, Role::Caller, 8);
+    callers.load = Load::AtOnce(4);
+    callers.call.repeat = true;
+    callers.call.duration = secs(2);
+    callers.call.ring = ms(0);
+    callers.call.pause = ms(500);
+    world.assign(0, callers);
+    let mut peers = world.sites[1].contacts(1);
+    peers.insert(0, world.sites[1].contacts(2).remove(0));
+    peers.extend(peers.clone());
+    world.start(1, 1, &[]);
+    world.start(1, 2, &[]);
+    world.start(0, 1, &peers);
+    world.run_until_ended(secs(90));
+    let [(outcome, calls)] = world.sites[0].totals(1).calls[..] else {
+        panic!("{:?}", world.sites[0].calls(1));
+    };
+    assert_eq!(outcome, Outcome::Success);
+    assert!(calls > 80, "{calls}: nearly four at a time");
+    assert_eq!(most_at_once(&world), 4);
+}
+
 /// As many at a time as there are endpoints: nobody waits for another.
 #[test]
 fn without_a_line_only_the_pause_counts() {
@@ -341,6 +377,21 @@ fn turns_end_with_the_run() {
     let none = [(0, Some(Outcome::Success)), (1, None), (2, None)];
     assert_eq!(world.sites[0].endpoints(1), none.into());
     assert_nothing_is_left(&mut world);
+
+    // Cut by the end of the run as any first call, when there is time to answer.
+    let mut world = World::new(2, 13);
+    in_line(&mut world, 2, 1, |callers, _| callers.duration = secs(5));
+    world.run_until_ended(secs(30));
+    assert_eq!(order(&world), [0, 1]);
+
+    // A repeated call would have fitted in at 3.521 s, not at its turn at 6.042 s.
+    let mut world = World::new(2, 14);
+    in_line(&mut world, 2, 1, |callers, _| {
+        callers.call.repeat = true;
+        callers.duration = ms(7500);
+    });
+    world.run_until_ended(secs(30));
+    assert_eq!(order(&world), [0, 1]);
 
     let mut world = World::new(2, 12);
     in_line(&mut world, 3, 1, |callers, _| callers.call.repeat = true);

@@ -309,8 +309,7 @@ impl Engine {
         for (endpoint, peer) in share.endpoints.iter_mut().zip(peers) {
             endpoint.peer = peer;
         }
-        share.stage = Stage::Running;
-        share.started = Some(now);
+        share.start(now);
         let start_by = share.received + share.assign.start_within;
         self.timers.cancel(Some(start_by), id, Timer::Start);
         self.timers

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::assign::ShareId;
-use crate::endpoint::Life;
 use crate::media::StreamId;
 use crate::share::Share;
 
@@ -40,14 +39,11 @@ impl Engine {
     }
 }
 
-/// Whose turn it is. Who cannot call now has left the line, and joins it again when it can.
+/// Whose turn it is. Who has been called meanwhile joins the line again after that call.
 fn turn(share: &mut Share) -> Option<u32> {
-    let register = share.assign.registrar.register;
     loop {
         let index = share.line.as_mut()?.turn()?;
-        let endpoint = share.endpoints.get(index as usize)?;
-        let ready = endpoint.life == Life::Ready && endpoint.registered == register;
-        if ready && share.may_dial(index) {
+        if share.may_dial(index) {
             return Some(index);
         }
     }
