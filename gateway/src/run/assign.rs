@@ -101,7 +101,8 @@ pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
             let all = &run.endpoints[*callees];
             // In a group that calls itself nobody calls himself.
             let own = u32::from(*callees == share.group);
-            let callee = &all[(index + own) as usize % all.len()];
+            let at = callee_of(group, share, all.len() as u32, index) + own;
+            let callee = &all[at as usize % all.len()];
             let registered = run.test.groups[*callees].registers();
             match &callee.ready {
                 Some(ready) if callee.ended.is_none() && registered && !ready.aor.is_empty() => {
@@ -118,6 +119,21 @@ pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
         first: share.first,
         peers: (share.first..share.first + share.count).map(peer).collect(),
     }
+}
+
+/// The callee of a caller, of as many as there are. Where only so many calls may stand and callees
+/// are fewer than callers, each share has callees of its own, in proportion: within a share nobody
+/// calls whom another calls, between workers nobody would know.
+pub(super) fn callee_of(group: &Group, share: &PlacedShare, callees: u32, index: u32) -> u32 {
+    if callees >= group.endpoints || !matches!(group.load, Load::Concurrency(_)) {
+        return index;
+    }
+    let before = |endpoint: u32| {
+        (u64::from(endpoint) * u64::from(callees) / u64::from(group.endpoints)) as u32
+    };
+    let first = before(share.first);
+    let own = before(share.first + share.count).saturating_sub(first);
+    first + (index - share.first) % own.max(1)
 }
 
 fn role(group: &Group) -> worker::Role {

@@ -254,6 +254,35 @@ fn load_over_time_is_told_for_the_whole_group() {
     assert!(held.start_offsets_ms.is_empty());
 }
 
+/// Callers of two workers do not meet at a callee when only so many calls may stand.
+#[test]
+fn shares_have_callees_of_their_own() {
+    let text = "{duration: 60s, groups: [{name: a, endpoints: 4, role: callee}, \
+        {name: b, endpoints: 8, role: caller, target: {group: a}, load: LOAD}]}";
+    let told = |load: &str, callees, (first, count)| {
+        let text = text.replace("LOAD", load);
+        let (test, ..) = definition::parse(&text, Format::Yaml, "").unwrap();
+        let share = PlacedShare {
+            group: 1,
+            worker: id(1),
+            worker_name: "w".into(),
+            first,
+            count,
+        };
+        let callee = |index| assign::callee_of(&test.groups[1], &share, callees, index) % callees;
+        (first..first + count).map(callee).collect::<Vec<u32>>()
+    };
+    let bounded = "{concurrency: 4}";
+    assert_eq!(told(bounded, 4, (0, 8)), [0, 1, 2, 3, 0, 1, 2, 3]);
+    assert_eq!(told(bounded, 4, (0, 4)), [0, 1, 0, 1]);
+    assert_eq!(told(bounded, 4, (4, 4)), [2, 3, 2, 3]);
+    assert_eq!(told(bounded, 4, (6, 1)), [3]);
+    assert_eq!(told(bounded, 4, (7, 1)), [3]);
+    assert_eq!(told(bounded, 1, (4, 2)), [0, 0]);
+    assert_eq!(told(bounded, 8, (4, 2)), [4, 5]);
+    assert_eq!(told("{arrivalRate: 1/s}", 4, (4, 4)), [0, 1, 2, 3]);
+}
+
 /// What each share of the callers, of so many endpoints each, may hold of the calls at a time.
 fn split(calls: u32, counts: &[u32]) -> (Vec<u32>, Vec<String>) {
     let endpoints: u32 = counts.iter().sum();
