@@ -18,6 +18,7 @@ pub use live::{LiveFigures, LiveGroup};
 pub use report::{GroupPlacement, GroupReport, Report, ReportContext, report};
 pub use verdict::{ExpectOutcome, bound_text, judge, verdict};
 
+use crate::definition::Role;
 use crate::run::OutcomeRow;
 use crate::store::SampleRow;
 
@@ -39,8 +40,12 @@ pub struct GroupResults {
     seconds: BTreeMap<(RowDirection, bool), u64>,
     /// Values no catalogue of ours knows, or that are no number.
     refused: u64,
+    /// Whether it is there to place calls: its rates are of these, else of the calls it takes.
+    places: bool,
     /// Calls by side (placed or not) and outcome.
     calls: BTreeMap<(bool, i32), u64>,
+    /// Calls placed that were answered and ended through BYE and its 200.
+    completed: u64,
     failures: Failures,
     endpoints: Vec<EndpointCalls>,
 }
@@ -48,18 +53,22 @@ pub struct GroupResults {
 #[derive(Debug, Clone, Copy, Default)]
 struct EndpointCalls {
     calls: u64,
+    /// Of these, on the side its group is there for.
+    judged: u64,
+    /// Of those judged, with SUCCESS.
     succeeded: u64,
 }
 
 impl RunResults {
-    /// Nothing measured yet; `endpoints` per group.
-    pub fn new(endpoints: impl IntoIterator<Item = u32>) -> Self {
-        let group = |n: u32| GroupResults {
+    /// Nothing measured yet; endpoints and role of each group.
+    pub fn new(groups: impl IntoIterator<Item = (u32, Role)>) -> Self {
+        let group = |(n, role): (u32, Role)| GroupResults {
             endpoints: vec![EndpointCalls::default(); n as usize],
+            places: role != Role::Callee,
             ..GroupResults::default()
         };
         Self {
-            groups: endpoints.into_iter().map(group).collect(),
+            groups: groups.into_iter().map(group).collect(),
         }
     }
 
@@ -87,9 +96,13 @@ impl RunResults {
                 .calls
                 .entry((row.outgoing, row.outcome.into()))
                 .or_default() += 1;
+            group.completed += u64::from(row.outgoing && row.completed);
+            let judged = row.outgoing == group.places;
+            let succeeded = judged && row.outcome == Outcome::Success;
             if let Some(endpoint) = group.endpoints.get_mut(row.endpoint as usize) {
                 endpoint.calls += 1;
-                endpoint.succeeded += u64::from(row.outcome == Outcome::Success);
+                endpoint.judged += u64::from(judged);
+                endpoint.succeeded += u64::from(succeeded);
             }
         }
     }
@@ -140,22 +153,17 @@ impl GroupResults {
         &self.all
     }
 
-    /// Calls that ended and those with SUCCESS: the placed ones if it places any, else the taken.
+    /// Calls that ended and those with SUCCESS: the placed ones if it is there to place any, else the
+    /// taken. The second call of a transfer is a placed one whoever asked for it, so that it is none
+    /// of those of callees.
     pub fn totals(&self) -> OutcomeTotals {
-        let outgoing = self.calls.keys().any(|(outgoing, _)| *outgoing);
-        let mut totals = OutcomeTotals::default();
-        for (_, &n) in self.calls.iter().filter(|((side, _), _)| *side == outgoing) {
-            totals.calls += n;
+        let side = self.calls.iter().filter(|((o, _), _)| *o == self.places);
+        let success = (self.places, Outcome::Success.into());
+        OutcomeTotals {
+            calls: side.map(|(_, n)| n).sum(),
+            success: self.calls.get(&success).copied().unwrap_or(0),
+            completed: self.completed,
         }
-        let of = |outcome: Outcome| {
-            self.calls
-                .get(&(outgoing, outcome.into()))
-                .copied()
-                .unwrap_or(0)
-        };
-        totals.success = of(Outcome::Success);
-        totals.completed = totals.success + of(Outcome::CompletedWithWarnings);
-        totals
     }
 
     /// Calls placed or taken, by outcome.

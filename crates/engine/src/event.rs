@@ -101,6 +101,8 @@ pub enum What {
         detail: String,
         /// Whether the endpoint placed it.
         outgoing: bool,
+        /// Whether it was answered and ended by a BYE that came or was answered 2xx.
+        completed: bool,
     },
     /// The endpoint has done all it will do.
     Ended {

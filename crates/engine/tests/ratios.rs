@@ -4,7 +4,9 @@
 
 mod common;
 
-use callmeter_engine::{Account, MetricId, Outcome, Password, Role, RowDirection};
+use callmeter_engine::{
+    Account, MetricId, Outcome, Password, Role, RowDirection, ShareId, What,
+};
 use callmeter_metrics::{OutcomeTotals, derive, id};
 use common::proxy::Proxy;
 use common::{World, secs};
@@ -38,10 +40,17 @@ fn derived(world: &World, metric: MetricId) -> Option<f64> {
         let calls = site.totals(1).calls.iter();
         calls.filter(|(o, _)| wanted(*o)).map(|(_, n)| n).sum()
     };
+    let completed = site.events.iter().filter(|event| {
+        let completed = matches!(
+            event.what,
+            What::CallEnded { outgoing: true, completed: true, .. }
+        );
+        event.share == ShareId(1) && completed
+    });
     let outcomes = OutcomeTotals {
         calls: of(&|_| true),
         success: of(&|o| o == Outcome::Success),
-        completed: of(&|o| o.severity() <= 1),
+        completed: completed.count() as u64,
     };
     derive(metric, &site.aggregate(1), Some(&outcomes))
 }
@@ -107,6 +116,70 @@ fn ratios_of_calls_that_end_in_every_way() {
     ] {
         assert_eq!(derived(&well, metric), Some(expected), "{metric}");
     }
+}
+
+/// The answer of a far end that is not ours to the last request it got of a method.
+fn reply(world: &mut World, peer: &str, method: &str, status: &str, body: &str) {
+    let peer = peer.parse().unwrap();
+    let asked = world.raw.iter().rev();
+    let request = asked
+        .filter(|(to, _)| *to == peer)
+        .find(|(_, text)| text.starts_with(method))
+        .map(|(_, text)| text.clone())
+        .unwrap();
+    let copied: String = request
+        .lines()
+        .filter(|line| {
+            ["Via:", "From:", "To:", "Call-ID:", "CSeq:"]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
+        .map(|line| match line.starts_with("To:") && !line.contains("tag=") {
+            true => format!("{line};tag=peer\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    let length = body.replace('\n', "\r\n").len();
+    let text = format!(
+        "SIP/2.0 {status}\n{copied}Contact: <sip:peer@{peer}>\nContent-Type: application/sdp\n\
+         Content-Length: {length}\n\n{body}"
+    );
+    let to = world.sites[0].ports[&ShareId(1)];
+    world.inject(peer, to, &text);
+}
+
+/// RFC 6076 §4.9: of a call that stands and one that rings when the test is stopped, and one whose
+/// BYE is refused, all without a failure, only the first is a session that completes.
+#[test]
+fn only_sessions_that_end_by_bye_and_its_200_complete() {
+    const PEER: &str = "192.0.2.9:5060";
+    const SDP: &str = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\n\
+                       m=audio 4000 RTP/AVP 8\na=rtpmap:8 PCMA/8000\n";
+    let mut world = World::new(2, 5);
+    for (share, ring) in [(1, 1), (2, 100)] {
+        let mut callee = world.plan(1, share, Role::Callee, 1);
+        callee.call.ring = secs(ring);
+        world.assign(1, callee);
+        world.start(1, share, &[]);
+    }
+    let mut peers = world.sites[1].contacts(1);
+    peers.extend(world.sites[1].contacts(2));
+    peers.push(format!("sip:peer@{PEER}"));
+    let callers = world.plan(0, 1, Role::Caller, 3);
+    world.assign(0, callers);
+    world.start(0, 1, &peers);
+    world.run_for(secs(1));
+    reply(&mut world, PEER, "INVITE", "200 OK", SDP);
+    world.run_for(secs(4));
+    world.with(0, |engine, now| engine.stop(now, ShareId(1), "test"));
+    reply(&mut world, PEER, "BYE", "481 Gone", "");
+    world.run_until_ended(secs(120));
+    let site = &world.sites[0];
+    let outcomes = [(Outcome::Success, 1), (Outcome::CompletedWithWarnings, 2)];
+    assert_eq!(site.totals(1).calls, outcomes, "{:?}", site.calls(1));
+    let found = derived(&world, id::SCR).unwrap();
+    assert!((found - 100.0 / 3.0).abs() < 1e-9, "{found}");
+    assert!((derived(&world, id::ASR).unwrap() - 200.0 / 3.0).abs() < 1e-9);
 }
 
 /// Every response is counted once where it is sent and once where it arrives, in its class; so is

@@ -14,14 +14,15 @@ pub struct OutcomeTotals {
     pub calls: u64,
     /// Of these, with outcome SUCCESS.
     pub success: u64,
-    /// Of these, answered and ended through BYE and its 200: with or without warnings.
+    /// Of all calls placed, those that were answered and ended through BYE and its 200, with or
+    /// without warnings.
     pub completed: u64,
 }
 
 /// The value of a derived metric; `None` if what it needs was not measured, if there was nothing
 /// to relate to, or if the metric is not a derived one.
 ///
-/// `outcomes` is of the calls placed (for `scr` and `call_success_rate`).
+/// `outcomes` is what `scr` and `call_success_rate` are worked out from.
 pub fn derive(metric: MetricId, from: &Aggregate, outcomes: Option<&OutcomeTotals>) -> Option<f64> {
     match metric {
         id::REG_SUCCESS_RATIO => {

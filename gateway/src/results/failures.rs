@@ -98,6 +98,7 @@ mod tests {
             sip_status: 503,
             detail: detail.to_owned(),
             outgoing: true,
+            completed: false,
         }
     }
 

@@ -4,7 +4,7 @@ use callmeter_proto::worker::{Direction, Outcome};
 use serde_json::json;
 
 use super::*;
-use crate::definition::{self, Format, ValidatedTest};
+use crate::definition::{self, Format, Role, ValidatedTest};
 use crate::run::{Cause, Partial};
 
 const TEST: &str = "
@@ -55,13 +55,14 @@ fn outcome(group: usize, endpoint: u32, call: u32, outcome: Outcome, outgoing: b
         sip_status: 200,
         detail: String::new(),
         outgoing,
+        completed: outcome == Outcome::Success,
     }
 }
 
 /// Callers sent 100 packets in two seconds, of which 98 came; MOS 4.4 and once 4.1. Endpoint 0
 /// placed three good calls, endpoint 1 a good and a failed one.
 fn measured() -> RunResults {
-    let mut results = RunResults::new([2, 2]);
+    let mut results = RunResults::new([(2, Role::Callee), (2, Role::Caller)]);
     let recv = |endpoint, second, mos, packets| {
         let values = [
             (id::MOS, mos),
@@ -235,7 +236,7 @@ fn the_report_has_every_figure_and_none_that_was_not_measured() {
 
 #[test]
 fn live_figures_are_of_the_newest_complete_second() {
-    let mut results = RunResults::new([1]);
+    let mut results = RunResults::new([(1, Role::Callee)]);
     for second in 1..=20 {
         let values = [
             (id::MOS, 4.0 + f64::from(second) / 100.0),
@@ -254,11 +255,69 @@ fn live_figures_are_of_the_newest_complete_second() {
 
 #[test]
 fn values_no_catalogue_knows_are_counted_and_left_out() {
-    let mut results = RunResults::new([1]);
+    let mut results = RunResults::new([(1, Role::Callee)]);
     let values = [(MetricId(9_999), 1.0), (id::MOS, f64::NAN), (id::MOS, 4.0)];
     results.add_samples(0, &[row("a", 0, 1, Direction::Recv, &values)]);
     assert_eq!(
         (results.groups()[0].refused(), results.live().groups.len()),
         (2, 1)
     );
+}
+
+/// A callee that is asked for a transfer places a second call: it is shown, and changes no rate of
+/// the calls taken, of the group or of the run.
+#[test]
+fn a_transfer_changes_no_rate_of_callees() {
+    let rate = |results: &RunResults| results.groups()[0].totals();
+    for (role, calls) in [(Role::Callee, 4), (Role::Both, 1), (Role::Caller, 1)] {
+        let mut results = RunResults::new([(2, role)]);
+        let mut rows: Vec<_> = (1..=3)
+            .map(|call| outcome(0, 0, call, Outcome::Success, false))
+            .collect();
+        rows.push(outcome(0, 1, 1, Outcome::CallFailed, false));
+        results.add_outcomes(&rows);
+        let before = rate(&results);
+        results.add_outcomes(&[outcome(0, 0, 4, Outcome::CallFailed, true)]);
+        assert_eq!(rate(&results).calls, calls, "{role:?}");
+        assert_eq!(
+            results.groups()[0].calls_of_endpoints(0, 2),
+            5,
+            "as the worker counts"
+        );
+        if role == Role::Callee {
+            assert_eq!(rate(&results), before);
+            assert_eq!((before.calls, before.success), (4, 3));
+            let shown = results.groups()[0].by_outcome(true);
+            assert_eq!(shown, BTreeMap::from([(Outcome::CallFailed, 1)]));
+        }
+    }
+
+    // The run: what callees place is nobody's call.
+    let mut all = measured();
+    all.add_outcomes(&[outcome(0, 0, 5, Outcome::CallFailed, true)]);
+    let (before, after) = (judge(&test(), &measured()), judge(&test(), &all));
+    assert_eq!(after, before);
+}
+
+/// Sessions that complete are told by the call, not by its outcome (RFC 6076 §4.9): one with
+/// warnings may have completed or never have been answered.
+#[test]
+fn completion_is_told_by_the_call() {
+    let mut results = RunResults::new([(1, Role::Caller)]);
+    let warned = |call, completed| OutcomeRow {
+        completed,
+        ..outcome(0, 0, call, Outcome::CompletedWithWarnings, true)
+    };
+    results.add_outcomes(&[
+        outcome(0, 0, 1, Outcome::Success, true),
+        warned(2, true),
+        warned(3, false),
+        warned(4, false),
+        outcome(0, 0, 5, Outcome::Success, false),
+    ]);
+    let sent = row("a", 0, 1, Direction::None, &[(id::INVITE_SENT, 4.0)]);
+    results.add_samples(0, &[sent]);
+    let group = &results.groups()[0];
+    let scr = callmeter_metrics::derive(id::SCR, group.aggregate(), Some(&group.totals()));
+    assert_eq!(scr, Some(50.0));
 }

@@ -89,9 +89,9 @@ fn measured(expect: &Expectation, results: &RunResults) -> Option<f64> {
             for endpoint in callers(&groups)
                 .iter()
                 .flat_map(|g| &g.endpoints)
-                .filter(|e| e.calls > 0)
+                .filter(|e| e.judged > 0)
             {
-                all.record(endpoint.succeeded as f64 / endpoint.calls as f64 * 100.0);
+                all.record(endpoint.succeeded as f64 / endpoint.judged as f64 * 100.0);
             }
             figure(&all, stat)
         }
@@ -108,13 +108,9 @@ fn success_rate(groups: &[&GroupResults]) -> Option<f64> {
     (calls > 0).then(|| success as f64 / calls as f64 * 100.0)
 }
 
-/// The groups that place calls; if none does, all.
+/// The groups that are there to place calls; if none is, all.
 fn callers<'a>(groups: &[&'a GroupResults]) -> Vec<&'a GroupResults> {
-    let placing: Vec<&GroupResults> = groups
-        .iter()
-        .copied()
-        .filter(|g| g.calls.keys().any(|(outgoing, _)| *outgoing))
-        .collect();
+    let placing: Vec<&GroupResults> = groups.iter().copied().filter(|g| g.places).collect();
     if placing.is_empty() {
         groups.to_vec()
     } else {

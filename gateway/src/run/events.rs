@@ -52,6 +52,7 @@ impl Run {
                 sip_status: 0,
                 detail: String::new(),
                 outgoing: false,
+                completed: false,
             };
             match event.what.as_ref()? {
                 What::CallEnded(end) => Some(OutcomeRow {
@@ -59,6 +60,10 @@ impl Run {
                     sip_status: end.sip_status,
                     detail: end.detail.clone(),
                     outgoing: end.outgoing,
+                    // A worker that does not tell: a success did.
+                    completed: end
+                        .completed
+                        .unwrap_or(end.outcome() == Outcome::Success),
                     ..base
                 }),
                 What::Ended(end) => Some(OutcomeRow {
@@ -322,6 +327,7 @@ impl Run {
                     sip_status: 0,
                     detail: detail.clone(),
                     outgoing: calls,
+                    completed: false,
                 };
                 if lost && state.in_progress() && state.call > 0 {
                     rows.push(OutcomeRow {

@@ -264,6 +264,8 @@ pub struct OutcomeRow {
     pub detail: String,
     /// The endpoint placed the call.
     pub outgoing: bool,
+    /// The call was answered and ended by a BYE that was received or answered 2xx.
+    pub completed: bool,
 }
 
 /// What [`super::Run`] wants done, in this order.

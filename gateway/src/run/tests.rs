@@ -315,6 +315,7 @@ impl Bench {
                         sip_status: 0,
                         detail: String::new(),
                         outgoing: false,
+                        completed: false,
                     };
                     let group = self.run.test.groups[group].name.clone();
                     outcomes.push(crate::store::StoredOutcome { group, row });

@@ -165,6 +165,7 @@ impl Store {
                 sip_status: row.get("sip_status"),
                 detail: row.get("detail"),
                 outgoing: row.get("outgoing"),
+                completed: row.get("completed"),
             },
         };
         Ok(rows.iter().map(stored).collect())
@@ -235,10 +236,11 @@ pub(crate) async fn put_outcomes(
             sip_status,
             detail,
             outgoing,
+            completed,
         } = row;
         sqlx::query(
-            "INSERT OR REPLACE INTO outcomes (run, grp, endpoint, call, outcome, sip_status, detail, outgoing)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO outcomes (run, grp, endpoint, call, outcome, sip_status, detail, outgoing, completed)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(no)
         .bind(group)
@@ -248,6 +250,7 @@ pub(crate) async fn put_outcomes(
         .bind(sip_status)
         .bind(detail)
         .bind(outgoing)
+        .bind(completed)
         .execute(&mut **tx)
         .await
         .map_err(attempt("store an outcome"))?;

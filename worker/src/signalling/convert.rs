@@ -207,11 +207,13 @@ pub(super) fn event(group: &str, event: engine::EndpointEvent) -> proto::Endpoin
             sip_status,
             detail,
             outgoing,
+            completed,
         } => What::CallEnded(proto::CallEnded {
             outcome: self::outcome(outcome).into(),
             sip_status: sip_status.unwrap_or_default().into(),
             detail,
             outgoing,
+            completed: Some(completed),
         }),
         engine::What::Ended { outcome, detail } => What::Ended(proto::EndpointEnded {
             outcome: outcome

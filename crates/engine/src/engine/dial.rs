@@ -140,6 +140,7 @@ impl Engine {
             sip_status: None,
             detail: reason.to_owned(),
             outgoing: true,
+            completed: false,
         };
         self.emit(now, id, index, number, ended);
         self.after_call(now, id, index);

@@ -146,6 +146,7 @@ impl Engine {
             sip_status,
             detail,
             outgoing,
+            completed: call.end.as_ref().is_some_and(is_completed),
         };
         self.emit(now, id, index, call.number, ended);
         if outgoing && call.purpose == Purpose::Plan {
@@ -269,6 +270,20 @@ impl Engine {
             self.plan_dial(now, id, index);
         }
     }
+}
+
+/// Whether a call stood and ended through BYE and its 200; one that failed for want of an answer of
+/// the far end did not (RFC 6076 §4.9).
+fn is_completed(end: &CallEnd) -> bool {
+    let failed = matches!(
+        end.reason,
+        EndReason::AckTimeout | EndReason::DialogLost | EndReason::SessionExpired
+    );
+    let accepted = end
+        .bye_status
+        .is_some_and(|code| (200..300).contains(&code));
+    let over = accepted || end.times.bye_received.is_some();
+    end.times.answered.is_some() && over && !failed
 }
 
 /// Outcome of a call by the end of its signalling (product-facts §1.2).

@@ -73,6 +73,7 @@ metrics! {
 
     CALL_SUCCESS_RATE = 186, "call_success_rate", "Call success rate", "%",
         Aggregate, Undirected, Derived, measured,
-        "calls with outcome SUCCESS / all calls × 100",
+        "calls with outcome SUCCESS / all calls × 100: of those placed, in groups of callees of those \
+        taken",
         "own";
 }

@@ -138,7 +138,8 @@ metrics! {
 
     SCR = 27, "scr", "Session completion ratio", "%",
         Aggregate, Undirected, Derived, measured,
-        "sessions that complete (through BYE and its 200) / INVITEs × 100",
+        "calls placed that were answered and ended by a BYE that was received or answered 2xx / \
+        INVITEs × 100",
         "RFC 6076 §4.9";
 
     ASR = 28, "asr", "Answer-seizure ratio", "%",

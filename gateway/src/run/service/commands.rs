@@ -106,7 +106,7 @@ impl RunService {
                 created_ms,
             };
             tracing::info!(run = %id, name = %identity.name, "run submitted");
-            let results = RunResults::new(test.groups.iter().map(|g| g.endpoints));
+            let results = RunResults::new(test.groups.iter().map(|g| (g.endpoints, g.role)));
             let run = Run::new(identity, test, now);
             let state = watch::Sender::new(run.state(&results, &[], ""));
             let shown = run.status();

@@ -84,7 +84,7 @@ impl RunService {
     /// Everything measured, from the store.
     pub(super) async fn stored_results(&self, run: &Run) -> Result<RunResults, StoreError> {
         let groups = &run.test().groups;
-        let mut all = RunResults::new(groups.iter().map(|g| g.endpoints));
+        let mut all = RunResults::new(groups.iter().map(|g| (g.endpoints, g.role)));
         let id = &run.identity().id;
         for (index, group) in groups.iter().enumerate() {
             let mut position = 0;

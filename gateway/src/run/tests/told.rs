@@ -361,9 +361,14 @@ groups:
     bench.secrets.warnings = vec!["a certificate ends soon".into()];
     bench.dispatch();
     let kept = [load, "a certificate ends soon"];
-    let state = bench
-        .run
-        .state(&crate::results::RunResults::new([2, 3]), &[], "");
+    let state = bench.run.state(
+        &crate::results::RunResults::new([
+            (2, definition::Role::Callee),
+            (3, definition::Role::Caller),
+        ]),
+        &[],
+        "",
+    );
     assert_eq!(state.warnings, kept);
     assert_eq!(bench.run.context("").warnings, kept);
 

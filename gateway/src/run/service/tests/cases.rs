@@ -223,3 +223,28 @@ async fn loads_and_demand_are_published() {
     );
     told.await.unwrap().unwrap();
 }
+
+/// Whether a call completed is stored as its worker tells; of one that does not tell, a success did.
+#[tokio::test]
+async fn completed_calls_are_stored_as_told() {
+    let bench = Bench::new().await;
+    let mut worker = bench.connect(bench.record().await, vec![]).await;
+    let run = bench.started(&mut worker).await;
+    for (seq, call, completed) in [(4, 2, true), (5, 3, false)] {
+        let end = worker::CallEnded {
+            outcome: Outcome::CompletedWithWarnings.into(),
+            completed: Some(completed),
+            ..Default::default()
+        };
+        bench
+            .event(&worker, &run, seq, 0, call, What::CallEnded(end))
+            .await;
+        assert_eq!(worker.acked().await, seq);
+    }
+    let stored = bench.store.outcomes(&run).await.unwrap();
+    let told: Vec<_> = stored
+        .iter()
+        .map(|stored| (stored.row.call, stored.row.completed))
+        .collect();
+    assert_eq!(told, [(1, true), (2, true), (3, false)]);
+}

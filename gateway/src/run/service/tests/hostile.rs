@@ -154,6 +154,7 @@ async fn events_out_of_range_change_nothing_and_texts_are_cut() {
             sip_status: u32::MAX,
             detail: detail.into(),
             outgoing: false,
+            completed: None,
         })
     };
     let event = |group: &str, endpoint, call, what| worker::EndpointEvent {
