@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use callmeter_engine::Flow;
+use rustix::net::sockopt;
 
 use super::carrier::{Broken, Carrier};
 
@@ -33,6 +34,8 @@ enum Stage {
 pub(super) struct Connection {
     pub(super) flow: Flow,
     by_us: bool,
+    /// It comes from the one port its local transport has, which the next one to this peer needs.
+    only_port: bool,
     carrier: Box<dyn Carrier>,
     stage: Stage,
     begun: Instant,
@@ -78,6 +81,7 @@ impl Connection {
         Self {
             flow,
             by_us,
+            only_port: false,
             carrier,
             stage: if by_us {
                 Stage::Connecting
@@ -95,6 +99,30 @@ impl Connection {
             ending: None,
             armed: None,
             unwritten: 0,
+        }
+    }
+
+    /// The next connection to this peer will need its port: it must be free as soon as this one has
+    /// failed. Until it is open nothing is on it that a reset could lose.
+    pub(super) fn comes_from_the_only_port(&mut self) {
+        self.only_port = true;
+        self.reset_on_close(true);
+    }
+
+    /// It has failed, and what is still on it is lost.
+    pub(super) fn give_up(&self) {
+        self.reset_on_close(true);
+    }
+
+    /// A connection that we close first keeps its pair of addresses, until the peer closes it and
+    /// for a minute more, unless it is reset (RFC 9293 §3.6, §3.10.4). At the end of a run that does
+    /// no harm, and the peer shall still read what we sent last.
+    fn reset_on_close(&self, reset: bool) {
+        let Some(socket) = self.carrier.socket().filter(|_| self.only_port) else {
+            return;
+        };
+        if let Err(error) = sockopt::set_socket_linger(socket, reset.then_some(Duration::ZERO)) {
+            tracing::debug!(%error, "SIP connection may keep its port when it is over");
         }
     }
 
@@ -149,6 +177,7 @@ impl Connection {
                 return Ok(turn);
             }
             self.stage = Stage::Open;
+            self.reset_on_close(false);
             let established = self.established.unwrap_or(now);
             let connect = established.saturating_duration_since(self.begun);
             turn.opened = self.by_us.then_some((connect, self.handshake));

@@ -277,7 +277,10 @@ impl Streams {
         };
         let keep_alive = local.settings.keep_alive;
         let carrier = local.settings.dialled(wire, &name, flow.remote)?;
-        let connection = Connection::new(now, flow, carrier, true, keep_alive);
+        let mut connection = Connection::new(now, flow, carrier, true, keep_alive);
+        if local.listener.is_none() {
+            connection.comes_from_the_only_port();
+        }
         self.add(poller, connection)
     }
 
@@ -372,8 +375,11 @@ impl Streams {
         }
     }
 
-    /// A connection is over.
+    /// A connection is over, and not because its local transport is.
     fn end(&mut self, token: u64, broken: Broken) {
+        if let Some(connection) = self.connections.get(&token) {
+            connection.give_up();
+        }
         if let Some(flow) = self.forget(token) {
             self.break_flow(flow, broken);
         }

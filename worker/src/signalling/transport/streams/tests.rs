@@ -1,3 +1,7 @@
+//! Connections of peers, and of ours.
+
+mod connected;
+
 use std::{io::Read as _, net::TcpStream, thread};
 
 use callmeter_engine::Transport;

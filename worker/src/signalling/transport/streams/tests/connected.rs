@@ -1,0 +1,175 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+};
+
+use callmeter_engine::Transport;
+use callmeter_proto::worker::{Registrar, Tls};
+use callmeter_sip::PING;
+use rustix::net::sockopt;
+
+use super::super::*;
+
+const LOCAL: LocalId = LocalId(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+const MESSAGE: &[u8] = b"OPTIONS sip:h SIP/2.0\r\nl: 0\r\n\r\n";
+
+/// The connections of one endpoint that has a port of its own, and a peer.
+struct Rig {
+    streams: Streams,
+    poller: Poller,
+    listener: TcpListener,
+    flow: Flow,
+    port: u16,
+}
+
+impl Rig {
+    fn new(transport: &str) -> Self {
+        Self::with(transport, None)
+    }
+
+    fn with(transport: &str, tls: Option<Tls>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+        let registrar = Registrar {
+            transport: transport.into(),
+            connection_per_endpoint: true,
+            tls,
+            ..Registrar::default()
+        };
+        let settings = StreamSettings::read(&registrar, false).unwrap().unwrap();
+        let held = connect::any_port(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let port = held.1.port();
+        let flow = Flow {
+            local: LOCAL,
+            transport: Transport::parse(transport.as_bytes()).unwrap(),
+            remote: listener.local_addr().unwrap(),
+        };
+        let mut streams = Streams::default();
+        streams.open(LOCAL, settings, held);
+        Self {
+            streams,
+            poller: Poller::new().unwrap(),
+            listener,
+            flow,
+            port,
+        }
+    }
+
+    fn send(&mut self, now: Instant) {
+        let message = Bytes::from_static(MESSAGE);
+        self.streams.send(now, &self.poller, self.flow, message);
+    }
+
+    /// The peer takes a connection, which comes from the one port.
+    fn accept(&self) -> TcpStream {
+        let (stream, from) = self.listener.accept().unwrap();
+        assert_eq!(from.port(), self.port);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Gives the connections their turns until `wanted` finds what it looks for.
+    fn turns<T>(&mut self, now: Instant, mut wanted: impl FnMut(StreamEvent) -> Option<T>) -> T {
+        self.turns_until(now, |streams| {
+            std::iter::from_fn(|| streams.poll_event()).find_map(&mut wanted)
+        })
+    }
+
+    fn turns_until<T>(
+        &mut self,
+        now: Instant,
+        mut done: impl FnMut(&mut Streams) -> Option<T>,
+    ) -> T {
+        let begin = Instant::now();
+        loop {
+            let mut ready = Vec::new();
+            self.poller
+                .wait(Duration::from_millis(10), |token| ready.push(token))
+                .unwrap();
+            for token in ready {
+                self.streams.ready(now, &self.poller, token);
+            }
+            self.streams.go_on(now);
+            if let Some(found) = done(&mut self.streams) {
+                return found;
+            }
+            assert!(begin.elapsed() < PATIENCE, "nothing came");
+        }
+    }
+
+    fn opened(&mut self, now: Instant) {
+        self.turns(now, |event| match event {
+            StreamEvent::Opened { .. } => Some(()),
+            other => panic!("{other:?}"),
+        });
+    }
+
+    fn broken(&mut self, now: Instant) -> String {
+        self.turns(now, |event| match event {
+            StreamEvent::Broken { reason, .. } => Some(reason),
+            _ => None,
+        })
+    }
+}
+
+fn read(far: &mut TcpStream, wanted: &[u8]) {
+    let mut bytes = vec![0; wanted.len()];
+    far.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, wanted);
+}
+
+/// A peer that says nothing and keeps its end open holds up nobody: contacts name the one port.
+#[test]
+fn the_port_is_free_for_the_next_connection_when_one_has_failed() {
+    let mut rig = Rig::new("tcp");
+    let now = Instant::now();
+    rig.send(now);
+    rig.opened(now);
+    let mut silent = rig.accept();
+    read(&mut silent, MESSAGE);
+    let every = Duration::from_secs(30);
+    rig.streams.keep_alive(rig.flow, Some(every));
+    rig.streams.handle_timeout(now + every);
+    read(&mut silent, PING);
+    let over = rig.streams.next_timeout().unwrap();
+    rig.streams.handle_timeout(over);
+    let reason = rig.broken(over);
+    assert_eq!(reason, "keep-alive: no answer within 10 s");
+
+    rig.send(over);
+    rig.opened(over);
+    read(&mut rig.accept(), MESSAGE);
+    drop(silent);
+}
+
+#[test]
+fn the_port_is_free_when_a_handshake_has_failed() {
+    let mut rig = Rig::new("ws");
+    let now = Instant::now();
+    let refused = "the peer answered HTTP 404 Not Found";
+    let mut kept_open = Vec::new();
+    for _ in 0..2 {
+        rig.send(now);
+        // It is on its way before the connection is accepted.
+        rig.streams.go_on(now);
+        let mut far = rig.accept();
+        far.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
+        let reason = rig.broken(now);
+        assert!(reason.ends_with(refused), "{reason}");
+        kept_open.push(far);
+    }
+}
+
+/// Nothing of what was sent is lost at the end, however late the peer reads it.
+#[test]
+fn a_local_transport_that_closes_lets_the_peer_read_on() {
+    let mut rig = Rig::new("tcp");
+    let now = Instant::now();
+    rig.send(now);
+    rig.opened(now);
+    let mut far = rig.accept();
+    rig.streams.close(LOCAL);
+    read(&mut far, MESSAGE);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
+}
