@@ -18,6 +18,7 @@ use std::{
 
 use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
 use support::{
+    answer,
     certificates::certificates,
     gateway::TestGateway,
     ports,
@@ -354,15 +355,7 @@ fn scripted(
             let (mut stream, remote) = listener.accept().unwrap();
             from.insert(remote.port());
             let head = read_head(&mut stream);
-            let mut copied = String::new();
-            for line in head.lines() {
-                let name = line.split(':').next().unwrap_or_default();
-                if ["Via", "From", "To", "Call-ID", "CSeq"].contains(&name) {
-                    copied.push_str(line);
-                    copied.push_str("\r\n");
-                }
-            }
-            let text = answer.replace("@COPIED@", &copied);
+            let text = answer.replace("@COPIED@", &answer::copied(&head));
             for piece in text.as_bytes().chunks(7) {
                 stream.write_all(piece).unwrap();
                 stream.flush().unwrap();
@@ -385,13 +378,7 @@ fn read_head(stream: &mut TcpStream) -> String {
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
+    answer::read_head(stream)
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod answer;
 pub mod baresip;
 pub mod certificates;
 pub mod dns;

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use callmeter_engine::{Invalid, Transport};
 use callmeter_proto::worker::{Registrar, Tls};
+use callmeter_sip::{Host, Uri as SipUri};
 use rustls::pki_types::ServerName;
 use tungstenite::http::{Uri, uri::PathAndQuery};
 
@@ -66,7 +67,7 @@ impl StreamSettings {
             tls,
             path: web.then(|| path(&registrar.ws_path)).transpose()?,
             listens: wanted && with_key && !registrar.connection_per_endpoint,
-            name: ServerName::try_from(registrar.domain.clone()).ok(),
+            name: identity(registrar),
             keep_alive: keep_alive(registrar),
             per_endpoint: registrar.connection_per_endpoint,
         }))
@@ -127,6 +128,17 @@ impl StreamSettings {
     pub(in crate::signalling) fn transport(&self) -> Transport {
         self.transport
     }
+}
+
+/// Who the server has to be: whom all requests go to first (RFC 5922 §7.3). A proxy's address is
+/// nobody's name, so then it is the domain.
+fn identity(registrar: &Registrar) -> Option<ServerName<'static>> {
+    let proxy: Option<SipUri> = format!("sip:{}", registrar.outbound_proxy).parse().ok();
+    let name = match proxy.as_ref().map(SipUri::host) {
+        Some(host @ Host::Name(_)) => host.to_string(),
+        Some(Host::Ip(_)) | None => registrar.domain.clone(),
+    };
+    ServerName::try_from(name).ok()
 }
 
 /// The path of a WebSocket, empty: the root.
