@@ -97,10 +97,16 @@ impl Dialog {
     }
 
     /// Request-URI, Route set and next hop of a request, for loose and strict routers. A next hop
-    /// that is named, not numbered, is taken to be the one the dialog was set up over.
+    /// that is named, not numbered, is taken to be the one the dialog was set up over. So is any over
+    /// WebSocket, which has no other way than the connection there is (RFC 7118 §5): behind what ends
+    /// its TLS the peer names an inner address.
     pub(crate) fn routing(&self) -> Routing {
         let next = self.routes.first().unwrap_or(&self.target);
-        let destination = next.socket_addr().unwrap_or(self.flow.remote);
+        let named = match self.flow.transport {
+            Transport::Ws | Transport::Wss => None,
+            Transport::Udp | Transport::Tcp | Transport::Tls => next.socket_addr(),
+        };
+        let destination = named.unwrap_or(self.flow.remote);
         let (request_uri, routes) = match self.routes.split_first() {
             Some((first, rest)) if !first.is_loose_router() => {
                 let routes = rest.iter().chain([&self.target]).cloned().collect();
@@ -151,6 +157,10 @@ mod tests {
     use crate::flow::LocalId;
 
     fn dialog(record_route: &str, contact: &str) -> Dialog {
+        dialog_over(Transport::Udp, record_route, contact)
+    }
+
+    fn dialog_over(transport: Transport, record_route: &str, contact: &str) -> Dialog {
         let text = format!(
             "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
              To: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 5 INVITE\r\n{record_route}\
@@ -159,7 +169,7 @@ mod tests {
         let message = Message::parse(Bytes::from(text)).unwrap();
         let flow = Flow {
             local: LocalId(1),
-            transport: Transport::Udp,
+            transport,
             remote: "192.0.2.9:5060".parse().unwrap(),
         };
         Dialog::of_response(&message, &message.essentials().unwrap(), flow)
@@ -181,6 +191,22 @@ mod tests {
     fn a_named_next_hop_is_the_one_of_the_setup() {
         let routing = dialog("", "<sip:b@pc.example>").routing();
         assert_eq!(routing.destination, "192.0.2.9:5060".parse().unwrap());
+    }
+
+    /// RFC 7118 §5
+    #[test]
+    fn web_socket_is_left_for_no_address() {
+        let inner = "<sip:b@10.0.0.5:8080;transport=ws>";
+        let proxies = "Record-Route: <sip:10.0.0.2:8080;transport=ws;lr>\r\n";
+        for transport in Transport::ALL {
+            let own = matches!(transport, Transport::Ws | Transport::Wss);
+            for (routes, given) in [("", "10.0.0.5:8080"), (proxies, "10.0.0.2:8080")] {
+                let flow = dialog_over(transport, routes, inner).request_flow();
+                let wanted = if own { "192.0.2.9:5060" } else { given };
+                assert_eq!(flow.remote, wanted.parse().unwrap(), "{transport}");
+                assert_eq!(flow.transport, transport);
+            }
+        }
     }
 
     #[test]

@@ -214,6 +214,16 @@ impl Uri {
         }
     }
 
+    /// The same for who uses `own`: WebSocket has one name with and without TLS (RFC 7118 §5.2).
+    pub(crate) fn socket_addr_over(&self, own: Transport) -> Option<SocketAddr> {
+        let mut address = self.socket_addr()?;
+        let named = self.param("transport").and_then(Transport::parse);
+        if self.port.is_none() && (own, named) == (Transport::Wss, Some(Transport::Ws)) {
+            address.set_port(own.default_port());
+        }
+        Some(address)
+    }
+
     /// Whether both name the same user at the same host and port, the rest aside.
     pub fn same_address(&self, other: &Self) -> bool {
         self.scheme == other.scheme

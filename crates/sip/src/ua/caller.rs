@@ -54,7 +54,10 @@ impl UserAgent {
         let remote = invite
             .next_hop
             .or(endpoint.config.next_hop)
-            .or_else(|| routes.first().unwrap_or(&invite.target).socket_addr())
+            .or_else(|| {
+                let first = routes.first().unwrap_or(&invite.target);
+                first.socket_addr_over(listener.listener.transport)
+            })
             .ok_or(UaError::NoNextHop)?;
         let tag = self.core.token();
         let outgoing = Outgoing {

@@ -31,7 +31,10 @@ impl UserAgent {
         let remote = endpoint
             .config
             .next_hop
-            .or_else(|| routes.first().unwrap_or(target).socket_addr())
+            .or_else(|| {
+                let first = routes.first().unwrap_or(target);
+                first.socket_addr_over(listener.listener.transport)
+            })
             .ok_or(UaError::NoNextHop)?;
         let client = ClientKey {
             branch: self.core.token(),

@@ -9,6 +9,7 @@ use super::binding::Attempt;
 use super::call::State;
 use super::config::EndpointConfig;
 use super::event::CallKey;
+use crate::flow::Transport;
 use crate::message::{HeaderName, Message, Scheme, Uri};
 
 /// Most Contacts that one request is sent on to.
@@ -64,16 +65,20 @@ fn points_elsewhere(status: u16) -> bool {
 
 /// Where a request to a new target goes, and whether by the endpoint's Route set: always by an
 /// outbound proxy, else to the address it names, else by the next hop.
-pub(super) fn destination(config: &EndpointConfig, target: &Uri) -> Option<(SocketAddr, bool)> {
+fn destination(
+    (config, own): (&EndpointConfig, Transport),
+    target: &Uri,
+) -> Option<(SocketAddr, bool)> {
     if let Some(proxy) = config.route.first() {
-        return Some((config.next_hop.or_else(|| proxy.socket_addr())?, true));
+        let next = config.next_hop.or_else(|| proxy.socket_addr_over(own));
+        return Some((next?, true));
     }
-    Some((target.socket_addr().or(config.next_hop)?, false))
+    Some((target.socket_addr_over(own).or(config.next_hop)?, false))
 }
 
 /// Moves a REGISTER to the next target of its 3xx responses, if one is left.
 pub(super) fn redirect(
-    config: &EndpointConfig,
+    (config, own): (&EndpointConfig, Transport),
     registrar: &Uri,
     attempt: &mut Attempt,
     response: &Message,
@@ -84,7 +89,7 @@ pub(super) fn redirect(
         attempt.redirects.learn(target, response);
     }
     while let Some(target) = attempt.redirects.next() {
-        if let Some((remote, by_route)) = destination(config, &target) {
+        if let Some((remote, by_route)) = destination((config, own), &target) {
             attempt.target = Some((target, remote, by_route));
             attempt.retries = Retries::default();
             return true;
@@ -121,7 +126,8 @@ impl UserAgent {
             outgoing.redirects.learn(&outgoing.target, message);
         }
         while let Some(target) = outgoing.redirects.next() {
-            if let Some((remote, by_route)) = destination(config, &target) {
+            let own = outgoing.flow.transport;
+            if let Some((remote, by_route)) = destination((config, own), &target) {
                 outgoing.target = target;
                 outgoing.flow.remote = remote;
                 if !by_route {

@@ -15,7 +15,7 @@ use crate::compose::{self, Draft, tagged};
 use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::flow::Flow;
-use crate::message::{HeaderName, Message, Method, Uri};
+use crate::message::{HeaderName, Message, Method};
 use crate::timers::Deadline;
 use crate::transaction::{ClientKey, Owner};
 
@@ -159,8 +159,13 @@ impl UserAgent {
                 let remote = endpoint
                     .config
                     .next_hop
-                    .or_else(|| endpoint.config.route.first().and_then(Uri::socket_addr))
-                    .or_else(|| binding.registrar.socket_addr())
+                    .or_else(|| {
+                        let first = endpoint.config.route.first();
+                        let own = listener.listener.transport;
+                        first
+                            .and_then(|proxy| proxy.socket_addr_over(own))
+                            .or_else(|| binding.registrar.socket_addr_over(own))
+                    })
                     .ok_or(UaError::NoNextHop)?;
                 (&binding.registrar, remote, true)
             };
@@ -293,7 +298,7 @@ impl UserAgent {
         }
         if (300..600).contains(&status) && !again && endpoint.config.follow_redirects {
             again = redirect(
-                &endpoint.config,
+                (&endpoint.config, flow.transport),
                 &binding.registrar,
                 attempt,
                 message,

@@ -40,6 +40,27 @@ fn ipv6_hosts() {
 }
 
 #[test]
+fn web_socket_is_named_the_same_with_tls() {
+    for (text, own, wanted) in [
+        ("sip:192.0.2.1;transport=ws", Transport::Ws, "192.0.2.1:80"),
+        (
+            "sip:192.0.2.1;transport=ws",
+            Transport::Wss,
+            "192.0.2.1:443",
+        ),
+        (
+            "sip:192.0.2.1:80;transport=ws",
+            Transport::Wss,
+            "192.0.2.1:80",
+        ),
+        ("sip:192.0.2.1", Transport::Wss, "192.0.2.1:5060"),
+    ] {
+        let address = uri(text).socket_addr_over(own);
+        assert_eq!(address, Some(wanted.parse().unwrap()), "{text} {own}");
+    }
+}
+
+#[test]
 fn other_schemes_are_kept() {
     let uri = uri("tel:+358-555-1234567;postd=pp22");
     assert_eq!(uri.scheme(), Scheme::Other);
