@@ -13,6 +13,6 @@ mod web_socket;
 mod wire;
 
 pub(super) use connect::{any_port, listen};
-pub(super) use limits::check as check_connections;
+pub(super) use limits::{Held, check as check_connections, unavailable};
 pub(super) use settings::{StreamSettings, keep_alive};
 pub(super) use streams::{MOST_ACCEPTED, StreamEvent, Streams};

@@ -12,7 +12,7 @@ use crate::signalling::{
     convert,
     messages::{Report, StopCause},
     socket,
-    transport::{self, StreamSettings},
+    transport::{self, Held, StreamSettings},
 };
 
 /// Part of a group of a run on this shard, with a SIP port of its own.
@@ -20,6 +20,7 @@ pub(super) struct Share {
     pub(super) run: String,
     pub(super) group: String,
     pub(super) first: u32,
+    count: u32,
     /// The port peers see.
     pub(super) port: u16,
     /// The port is one of the range, to be given back.
@@ -94,6 +95,7 @@ impl Shard {
             run: assign.run.clone(),
             group: assign.group.clone(),
             first: assign.first,
+            count: assign.count,
             port,
             of_range: true,
             socket: None,
@@ -169,30 +171,30 @@ impl Shard {
             let listeners = vec![listener(id.local(), bound, true)];
             return Ok((Self::share(assign, port), listeners));
         }
-        let lanes = if settings.per_endpoint {
-            transport::check_connections(assign.count)?;
-            assign.count
-        } else {
-            0
-        };
+        let held = self.held();
+        let own_each = settings.per_endpoint.then_some(assign.count);
+        let lanes = own_each.unwrap_or(0);
+        if settings.per_endpoint {
+            transport::check_connections(lanes, held)?;
+        }
         let mut listeners = Vec::new();
         for local in [id.local()]
             .into_iter()
             .chain((0..lanes).map(|index| id.local_of(index)))
         {
-            let held = transport::any_port(own.bound);
-            let held = match held {
-                Ok(held) => held,
+            let port = match transport::any_port(own.bound) {
+                Ok(port) => port,
                 Err(error) => {
                     for opened in &listeners {
                         let opened: &Listener = opened;
                         self.streams.close(opened.id);
                     }
-                    return Err(format!("no port for a connection of ours: {error}"));
+                    let ready = listeners.len().saturating_sub(1);
+                    return Err(transport::unavailable(&error, own_each, ready, held));
                 }
             };
-            listeners.push(listener(local, held.1, false));
-            self.streams.open(local, settings.clone(), held);
+            listeners.push(listener(local, port.1, false));
+            self.streams.open(local, settings.clone(), port);
         }
         let port = listeners.first().map_or(0, |first| first.advertised_port);
         let share = Share {
@@ -201,6 +203,23 @@ impl Shard {
             ..Self::share(assign, port)
         };
         Ok((share, listeners))
+    }
+
+    /// What the groups here have of ports and files, or will have.
+    fn held(&self) -> Held {
+        let mut held = Held::default();
+        for share in self.shares.values() {
+            let endpoints = if share.ended { 0 } else { share.count };
+            // On UDP two sockets, and no port of those for connections.
+            let (sockets, ports) = match (&share.socket, share.of_range) {
+                (Some(_), _) => (2, 0),
+                (None, true) => (1, 0),
+                (None, false) => (1 + share.own, 1 + share.own),
+            };
+            held.add(endpoints, sockets, ports);
+        }
+        held.add_accepted(self.streams.accepted());
+        held
     }
 
     fn place(

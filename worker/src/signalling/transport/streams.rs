@@ -126,6 +126,11 @@ impl Streams {
         self.locals.insert(local, added);
     }
 
+    /// Connections of peers.
+    pub(in crate::signalling) fn accepted(&self) -> usize {
+        self.locals.values().map(|local| local.accepted).sum()
+    }
+
     /// Closes a local transport and all its connections.
     pub(in crate::signalling) fn close(&mut self, local: LocalId) {
         self.locals.remove(&local);
