@@ -78,7 +78,7 @@ impl Broken {
 
     /// The peer closed it.
     pub(super) fn closed() -> Self {
-        Self::because("connection closed by the peer")
+        Self::because(tls::CLOSED)
     }
 
     /// The peer does not take what we send.

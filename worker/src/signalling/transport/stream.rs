@@ -118,6 +118,7 @@ impl Carrier for Stream {
         self.framer.is_within_message()
     }
 
-    /// Closing the socket says it all.
-    fn close(&mut self) {}
+    fn close(&mut self) {
+        self.wire.close();
+    }
 }

@@ -12,6 +12,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 
+/// What is said of a connection that the peer has closed.
+pub(super) const CLOSED: &str = "connection closed by the peer";
+
 /// The two sides of TLS of one share.
 #[derive(Clone)]
 pub(super) struct TlsConfigs {
@@ -131,7 +134,11 @@ pub(super) fn reason(error: &io::Error) -> String {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
-        return error.to_string();
+        return match error.kind() {
+            // It ends without saying so in TLS, too, as many peers do.
+            io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
+            _ => error.to_string(),
+        };
     };
     let name = match tls {
         rustls::Error::InvalidCertificate(

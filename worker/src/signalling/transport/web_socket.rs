@@ -229,6 +229,7 @@ impl Carrier for Web {
         if let State::Open(open) = &mut self.state {
             // There is nobody left to tell that it could not be said.
             let _ = open.close(None);
+            open.get_mut().close();
         }
     }
 }

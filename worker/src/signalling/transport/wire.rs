@@ -29,6 +29,17 @@ impl Wire {
         !matches!(self, Self::Tcp(_))
     }
 
+    /// Tells the peer that nothing more comes (RFC 8446 §6.1), as far as that goes without waiting.
+    pub(super) fn close(&mut self) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::TlsClient(tls) => tls.conn.send_close_notify(),
+            Self::TlsServer(tls) => tls.conn.send_close_notify(),
+        }
+        // Who does not hear it learns it from the end of the connection.
+        let _ = self.flush();
+    }
+
     /// Goes on with the TLS handshake, if there is one; true once it is done.
     pub(super) fn handshake(&mut self) -> io::Result<bool> {
         let done = match self {

@@ -1,14 +1,24 @@
+#[path = "../../../../../tests/support/certificates.rs"]
+#[allow(unreachable_pub, reason = "the tests of the whole worker share it")]
+mod certificates;
+
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpStream},
 };
 
 use callmeter_engine::Transport;
-use callmeter_proto::worker::{Registrar, Tls};
+use callmeter_proto::worker::{Registrar, Tls, TlsVerify};
 use callmeter_sip::PING;
 use rustix::net::sockopt;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use super::super::*;
+use certificates::certificates;
 
 const LOCAL: LocalId = LocalId(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,4 +182,54 @@ fn a_local_transport_that_closes_lets_the_peer_read_on() {
     rig.streams.close(LOCAL);
     read(&mut far, MESSAGE);
     assert_eq!(far.read(&mut [0]).unwrap(), 0);
+}
+
+/// A server of TLS with a certificate for 127.0.0.1, and what trusts it.
+fn tls_server() -> (Arc<ServerConfig>, Tls) {
+    let own = certificates(&["127.0.0.1"], false);
+    let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            chain.collect::<Result<_, _>>().unwrap(),
+            PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap(),
+        );
+    let trusted = Tls {
+        verify: TlsVerify::Custom.into(),
+        ca_pem: own.ca,
+        ..Tls::default()
+    };
+    (Arc::new(config.unwrap()), trusted)
+}
+
+/// RFC 8446 §6.1: who closes says so, lest the end be taken for an attack; many peers do not.
+#[test]
+fn the_end_of_tls_is_told_and_understood() {
+    let now = Instant::now();
+    for told in [true, false] {
+        let (config, trusted) = tls_server();
+        let mut rig = Rig::with("tls", Some(trusted));
+        rig.send(now);
+        let stream = rig.accept();
+        let far = std::thread::spawn(move || {
+            let session = ServerConnection::new(config).unwrap();
+            let mut far = StreamOwned::new(session, stream);
+            let mut bytes = vec![0; MESSAGE.len()];
+            far.read_exact(&mut bytes).unwrap();
+            if !told {
+                far.sock.shutdown(Shutdown::Write).unwrap();
+            }
+            far.read(&mut [0]).map_err(|error| error.kind())
+        });
+        rig.opened(now);
+        if told {
+            rig.turns_until(now, |streams| (!streams.is_unfinished()).then_some(()));
+            rig.streams.close(LOCAL);
+            assert_eq!(far.join().unwrap(), Ok(0));
+        } else {
+            assert_eq!(rig.broken(now), "connection closed by the peer");
+        }
+    }
 }
