@@ -126,6 +126,12 @@ impl Connection {
         }
     }
 
+    /// Whether a keep-alive waits for its answer.
+    #[cfg(test)]
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.pinged.is_some()
+    }
+
     /// Whether we made it.
     pub(super) fn is_ours(&self) -> bool {
         self.by_us

@@ -9,12 +9,16 @@ use std::{
 
 use callmeter_engine::Transport;
 use callmeter_proto::worker::{Registrar, Tls, TlsVerify};
-use callmeter_sip::PING;
+use callmeter_sip::{PING, PONG};
 use rustix::net::sockopt;
 use rustls::{
     ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tungstenite::{
+    Message, WebSocket,
+    handshake::server::{ErrorResponse, Request, Response},
 };
 
 use super::super::*;
@@ -232,4 +236,76 @@ fn the_end_of_tls_is_told_and_understood() {
             assert_eq!(rig.broken(now), "connection closed by the peer");
         }
     }
+}
+
+#[expect(
+    clippy::result_large_err,
+    clippy::unnecessary_wraps,
+    reason = "the signature is the library's"
+)]
+fn agree(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    let sip = "sip".parse().unwrap();
+    response.headers_mut().insert("Sec-WebSocket-Protocol", sip);
+    Ok(response)
+}
+
+/// A WebSocket that is open, and its far end, which has read the first message.
+fn web_socket(now: Instant) -> (Rig, WebSocket<TcpStream>) {
+    let mut rig = Rig::new("ws");
+    rig.send(now);
+    let stream = rig.accept();
+    let far = std::thread::spawn(|| {
+        let mut far = tungstenite::accept_hdr(stream, agree).unwrap();
+        assert_eq!(far.read().unwrap().into_data(), MESSAGE);
+        far
+    });
+    rig.opened(now);
+    rig.turns_until(now, |_| far.is_finished().then_some(()));
+    (rig, far.join().unwrap())
+}
+
+/// RFC 7118 §6, RFC 6455 §5.5.2: a pong of WebSocket's own is an answer, whatever else comes.
+#[test]
+fn a_web_socket_is_over_when_a_ping_has_no_answer() {
+    let now = Instant::now();
+    let every = Duration::from_secs(30);
+    let (mut rig, mut far) = web_socket(now);
+    rig.streams.keep_alive(rig.flow, Some(every));
+    let first = now + every;
+    rig.streams.handle_timeout(first);
+    assert!(matches!(far.read().unwrap(), Message::Ping(_)));
+    // It goes with the next flush.
+    far.flush().unwrap();
+    rig.turns_until(first, |streams| {
+        let heard = streams.connections.values().all(|one| !one.is_unanswered());
+        heard.then_some(())
+    });
+
+    let second = first + every;
+    rig.streams.handle_timeout(second);
+    assert!(matches!(far.read().unwrap(), Message::Ping(_)));
+    let within = Duration::from_secs(10);
+    rig.streams
+        .handle_timeout(second + Duration::from_millis(9_999));
+    assert!(rig.streams.poll_event().is_none());
+    rig.streams.handle_timeout(second + within);
+    let reason = rig.broken(second + within);
+    assert_eq!(reason, "keep-alive: no answer within 10 s");
+}
+
+/// Some peers keep a WebSocket alive as they do a stream (RFC 5626 §3.5.1).
+#[test]
+fn a_double_crlf_by_web_socket_is_answered() {
+    let now = Instant::now();
+    let (mut rig, mut far) = web_socket(now);
+    let far = std::thread::spawn(move || {
+        let ping = std::str::from_utf8(PING).unwrap();
+        far.send(Message::text(ping)).unwrap();
+        let answer = far.read().unwrap().into_data();
+        (far, answer)
+    });
+    rig.turns_until(now, |_| far.is_finished().then_some(()));
+    let (_far, answer) = far.join().unwrap();
+    assert_eq!(answer, PONG);
+    assert!(rig.streams.poll_event().is_none());
 }
