@@ -385,7 +385,9 @@ impl Streams {
         if let Some(connection) = self.connections.get(&token) {
             connection.give_up();
         }
-        if let Some(flow) = self.forget(token) {
+        if let Some(flow) = self.forget(token)
+            && !self.by_flow.contains_key(&flow)
+        {
             self.break_flow(flow, broken);
         }
     }
@@ -403,7 +405,10 @@ impl Streams {
         let mut connection = self.connections.remove(&token)?;
         connection.close();
         let flow = connection.flow;
-        self.by_flow.remove(&flow);
+        // A peer may have connected to us from where we had connected to: the later one stays.
+        if self.by_flow.get(&flow) == Some(&token) {
+            self.by_flow.remove(&flow);
+        }
         if !connection.is_ours()
             && let Some(local) = self.locals.get_mut(&flow.local)
         {

@@ -309,3 +309,42 @@ fn a_double_crlf_by_web_socket_is_answered() {
     assert_eq!(answer, PONG);
     assert!(rig.streams.poll_event().is_none());
 }
+
+/// A peer may connect to us from the address and port that we have connected to.
+#[test]
+fn one_of_two_connections_of_a_flow_may_end() {
+    let now = Instant::now();
+    let mut rig = Rig::new("tcp");
+    rig.streams.close(LOCAL);
+    let registrar = Registrar {
+        transport: "tcp".into(),
+        ..Registrar::default()
+    };
+    let settings = StreamSettings::read(&registrar, false).unwrap().unwrap();
+    let ours = connect::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let at = ours.local_addr().unwrap();
+    rig.streams
+        .listen(&rig.poller, LOCAL, settings, (ours, 10))
+        .unwrap();
+    let (socket, far) = connect::any_port(Ipv4Addr::LOCALHOST.into()).unwrap();
+    rustix::net::listen(&socket, 1).unwrap();
+    rig.flow.remote = far;
+    rig.send(now);
+    rig.opened(now);
+    let listener = TcpListener::from(socket);
+    let dialled = listener.accept().unwrap().0;
+
+    let mut back = connect::connect(connect::bound(far).unwrap(), at).unwrap();
+    rig.turns_until(now, |streams| {
+        (streams.connections.len() == 2).then_some(())
+    });
+    drop(dialled);
+    rig.turns_until(now, |streams| {
+        (streams.connections.len() == 1).then_some(())
+    });
+    assert!(rig.streams.poll_event().is_none());
+    rig.send(now);
+    rig.streams.go_on(now);
+    back.set_nonblocking(false).unwrap();
+    read(&mut back, MESSAGE);
+}
