@@ -236,7 +236,7 @@ async fn a_callee_found_to_use_tls_needs_a_certificate() {
         assert_eq!(told.contacts("callees").len(), usize::from(certified));
         let refused = told.events.iter().any(|event| match &event.what {
             Some(What::Ended(end)) => end.detail.contains(
-                "registrar.tls.server_certificate_pem is empty; required where calls are taken by \
+                "registrar.tls.serverCertRef is absent; required where calls are taken by \
                  TLS, which was found, without registering",
             ),
             _ => false,

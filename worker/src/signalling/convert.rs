@@ -132,7 +132,13 @@ fn transport(text: &str) -> Result<Transport, engine::Invalid> {
     if text.is_empty() {
         return Ok(Transport::Udp);
     }
-    Transport::parse(text.as_bytes()).ok_or_else(|| invalid("registrar.transport", text, "udp"))
+    Transport::parse(text.as_bytes()).ok_or_else(|| {
+        invalid(
+            "registrar.transport",
+            text,
+            "udp, tcp, tls, ws, wss or auto",
+        )
+    })
 }
 
 fn account(account: proto::Account) -> engine::Account {

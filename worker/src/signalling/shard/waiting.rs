@@ -109,7 +109,7 @@ fn target(registrar: &Registrar) -> Result<(&'static str, Target), String> {
     let (field, host) = if registrar.outbound_proxy.is_empty() {
         ("domain", &registrar.domain)
     } else {
-        ("outbound_proxy", &registrar.outbound_proxy)
+        ("outboundProxy", &registrar.outbound_proxy)
     };
     let uri = format!("sip:{host}").parse::<Uri>();
     let uri = uri
@@ -153,7 +153,7 @@ fn apply(transport: Transport, assign: &mut Assign) -> Result<(), String> {
     let secure = matches!(transport, Transport::Tls | Transport::Wss);
     if secure && answers && !registrar.register && !certified {
         return Err(format!(
-            "registrar.tls.server_certificate_pem is empty; required where calls are taken by \
+            "registrar.tls.serverCertRef is absent; required where calls are taken by \
              {transport}, which was found, without registering"
         ));
     }
@@ -193,5 +193,19 @@ mod tests {
             assert_eq!(registrar.keep_alive_ms, wanted, "{transport}");
             assert!(registrar.transport.eq_ignore_ascii_case(transport.as_str()));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_is_named_as_in_definitions() {
+        let mut registrar = Registrar {
+            domain: "a b".into(),
+            ..Registrar::default()
+        };
+        let refused = target(&registrar).err().unwrap();
+        assert!(refused.starts_with("registrar.domain is a b;"), "{refused}");
+        registrar.outbound_proxy = "c d".into();
+        let refused = target(&registrar).err().unwrap();
+        let wanted = "registrar.outboundProxy is c d;";
+        assert!(refused.starts_with(wanted), "{refused}");
     }
 }

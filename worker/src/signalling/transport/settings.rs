@@ -147,7 +147,7 @@ fn path(given: &str) -> Result<String, Invalid> {
     match PathAndQuery::try_from(path) {
         Ok(read) if path.starts_with('/') => Ok(read.as_str().to_owned()),
         _ => Err(Invalid {
-            field: "registrar.ws_path".to_owned(),
+            field: "registrar.wsPath".to_owned(),
             value: path.to_owned(),
             accepted: "a path of a URI, beginning with /",
         }),
@@ -164,10 +164,68 @@ pub(in crate::signalling) fn keep_alive(registrar: &Registrar) -> Option<Duratio
 fn refuse_stream_fields(registrar: &Registrar) -> Result<(), Invalid> {
     if registrar.connection_per_endpoint {
         return Err(Invalid {
-            field: "registrar.connection_per_endpoint".to_owned(),
-            value: "true".to_owned(),
-            accepted: "false with transport udp",
+            field: "registrar.connection".to_owned(),
+            value: "perEndpoint".to_owned(),
+            accepted: "shared with transport udp",
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use callmeter_proto::worker::TlsVerify;
+
+    use super::*;
+
+    /// Who reads a refusal has written a definition, and knows its names only.
+    #[test]
+    fn refusals_name_fields_of_definitions() {
+        let with = |transport: &str, tls: Tls| Registrar {
+            transport: transport.into(),
+            tls: Some(tls),
+            ..Registrar::default()
+        };
+        let bad = "no PEM".to_owned();
+        let (custom, client, server) = (
+            Tls {
+                verify: TlsVerify::Custom.into(),
+                ..Tls::default()
+            },
+            Tls {
+                client_certificate_pem: bad.clone(),
+                ..Tls::default()
+            },
+            Tls {
+                server_certificate_pem: bad,
+                ..Tls::default()
+            },
+        );
+        for (registrar, wanted) in [
+            (
+                Registrar {
+                    connection_per_endpoint: true,
+                    ..Registrar::default()
+                },
+                "connection",
+            ),
+            (
+                Registrar {
+                    ws_path: "path".into(),
+                    ..with("ws", Tls::default())
+                },
+                "wsPath",
+            ),
+            (with("sctp", Tls::default()), "transport"),
+            (with("tls", custom), "tls.caRef"),
+            (with("tls", client), "tls.clientCertRef"),
+            (with("wss", server), "tls.serverCertRef"),
+        ] {
+            let refused = StreamSettings::read(&registrar, false).err().unwrap();
+            assert_eq!(refused.field, format!("registrar.{wanted}"));
+            let documented = include_str!("../../../../docs/tests.md");
+            let named = format!("`groups[].{}", refused.field);
+            assert!(documented.contains(&named), "{named}");
+        }
+    }
 }

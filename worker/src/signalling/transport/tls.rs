@@ -41,21 +41,29 @@ pub(super) fn configs(tls: &Tls) -> Result<TlsConfigs, Invalid> {
     let client = if tls.client_certificate_pem.is_empty() {
         builder.with_no_client_auth()
     } else {
-        let (chain, key) = pair("client", &tls.client_certificate_pem, &tls.client_key_pem)?;
+        let (chain, key) = pair(
+            "clientCertRef",
+            &tls.client_certificate_pem,
+            &tls.client_key_pem,
+        )?;
         builder
             .with_client_auth_cert(chain, key)
-            .map_err(|_| mismatch("client_key_pem"))?
+            .map_err(|_| mismatch("clientCertRef"))?
     };
     let server = if tls.server_certificate_pem.is_empty() {
         None
     } else {
-        let (chain, key) = pair("server", &tls.server_certificate_pem, &tls.server_key_pem)?;
+        let (chain, key) = pair(
+            "serverCertRef",
+            &tls.server_certificate_pem,
+            &tls.server_key_pem,
+        )?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| invalid("verify", error.to_string(), "versions of the TLS library"))?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|_| mismatch("server_key_pem"))?;
+            .map_err(|_| mismatch("serverCertRef"))?;
         Some(Arc::new(config))
     };
     Ok(TlsConfigs {
@@ -67,7 +75,7 @@ pub(super) fn configs(tls: &Tls) -> Result<TlsConfigs, Invalid> {
 fn custom_roots(pem: &str) -> Result<RootCertStore, Invalid> {
     let refused = || {
         invalid(
-            "ca_pem",
+            "caRef",
             "unreadable".to_owned(),
             "one or more certificates in PEM",
         )
@@ -92,20 +100,15 @@ fn system_roots() -> RootCertStore {
 
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn pair(side: &str, certificate: &str, key: &str) -> Result<Pair, Invalid> {
+fn pair(field: &str, certificate: &str, key: &str) -> Result<Pair, Invalid> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
-    let chain = chain.ok_or_else(|| {
-        invalid(
-            &format!("{side}_certificate_pem"),
-            "unreadable".to_owned(),
-            "a certificate chain in PEM",
-        )
-    })?;
+    let chain = chain
+        .ok_or_else(|| invalid(field, "unreadable".to_owned(), "a certificate chain in PEM"))?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
         invalid(
-            &format!("{side}_key_pem"),
-            "unreadable".to_owned(),
+            field,
+            "an unreadable key".to_owned(),
             "a private key in PEM",
         )
     })?;
@@ -115,8 +118,8 @@ fn pair(side: &str, certificate: &str, key: &str) -> Result<Pair, Invalid> {
 fn mismatch(field: &str) -> Invalid {
     invalid(
         field,
-        "another key".to_owned(),
-        "the key of the certificate beside it",
+        "a certificate with the key of another".to_owned(),
+        "a certificate with its own key",
     )
 }
 
