@@ -29,7 +29,7 @@ fn refreshing() -> World {
         when: When::At(secs(60)),
         action: Action::Hold,
     };
-    plan.scenario = Scenario::new(vec![step]).unwrap();
+    plan.scenario = Scenario::new(vec![step]).expect("a scenario of one step");
     caller_of(&mut world, plan);
     let invite = last(&world);
     reply(&mut world, &invite, "200 OK", GRANTED, SDP);

@@ -31,12 +31,11 @@ impl Dialled {
         let named = uri.param("transport").map(<[u8]>::to_ascii_lowercase);
         let transport = match (secure, named.as_deref()) {
             (true, Some(b"udp")) => return Err("transport tcp, tls, ws or wss in a sips: URI"),
-            (true, None | Some(b"tcp" | b"tls")) => Some(Transport::Tls),
+            (true, None | Some(b"tcp" | b"tls")) | (false, Some(b"tls")) => Some(Transport::Tls),
             (true, Some(b"ws" | b"wss")) | (false, Some(b"wss")) => Some(Transport::Wss),
             (false, None) => None,
             (false, Some(b"udp")) => Some(Transport::Udp),
             (false, Some(b"tcp")) => Some(Transport::Tcp),
-            (false, Some(b"tls")) => Some(Transport::Tls),
             (false, Some(b"ws")) => Some(Transport::Ws),
             (_, Some(_)) => return Err("transport udp, tcp, tls, ws or wss"),
         };

@@ -43,9 +43,9 @@ pub(super) fn is_host_port(text: &str) -> bool {
 
 /// The last label of a name is no number, else it is an address gone wrong.
 fn is_name(text: &str) -> bool {
-    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
     let whole = labels.clone().all(|label| (1..=63).contains(&label.len()));
-    let last = labels.last().unwrap_or_default();
+    let last = labels.next_back().unwrap_or_default();
     whole && text.len() <= 253 && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
