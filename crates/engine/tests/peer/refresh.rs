@@ -13,6 +13,7 @@ const GRANTED: &str =
     "Require: timer\nSession-Expires: 90;refresher=uac\nAllow: INVITE, ACK, BYE\n";
 
 /// A call of 200 s, answered with a session of 90 s, in which we hold after 60 s.
+#[expect(clippy::expect_used, reason = "a helper of tests")]
 fn refreshing() -> World {
     let mut world = World::new(1, 11);
     // The peer sends neither RTP nor RTCP.
