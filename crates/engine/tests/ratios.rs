@@ -4,9 +4,7 @@
 
 mod common;
 
-use callmeter_engine::{
-    Account, MetricId, Outcome, Password, Role, RowDirection, ShareId, What,
-};
+use callmeter_engine::{Account, MetricId, Outcome, Password, Role, RowDirection, ShareId, What};
 use callmeter_metrics::{OutcomeTotals, derive, id};
 use common::proxy::Proxy;
 use common::{World, secs};
@@ -43,7 +41,11 @@ fn derived(world: &World, metric: MetricId) -> Option<f64> {
     let completed = site.events.iter().filter(|event| {
         let completed = matches!(
             event.what,
-            What::CallEnded { outgoing: true, completed: true, .. }
+            What::CallEnded {
+                outgoing: true,
+                completed: true,
+                ..
+            }
         );
         event.share == ShareId(1) && completed
     });
@@ -134,10 +136,12 @@ fn reply(world: &mut World, peer: &str, method: &str, status: &str, body: &str) 
                 .iter()
                 .any(|name| line.starts_with(name))
         })
-        .map(|line| match line.starts_with("To:") && !line.contains("tag=") {
-            true => format!("{line};tag=peer\n"),
-            false => format!("{line}\n"),
-        })
+        .map(
+            |line| match line.starts_with("To:") && !line.contains("tag=") {
+                true => format!("{line};tag=peer\n"),
+                false => format!("{line}\n"),
+            },
+        )
         .collect();
     let length = body.replace('\n', "\r\n").len();
     let text = format!(
