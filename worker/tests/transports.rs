@@ -23,7 +23,7 @@ use support::{
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
-    run::{Group, Told, assert_complete, begin, finish},
+    run::{Group, Told, assert_complete, begin, finish, id_of},
     soon,
 };
 
@@ -397,6 +397,17 @@ async fn each_endpoint_may_have_a_connection_of_its_own() {
         calls.iter().all(|(_, detail)| detail.contains("486")),
         "{calls:?}"
     );
+    // What each connection took is in the rows of its endpoint.
+    let connect = id_of("tcp_connect_ms");
+    let measured: Vec<_> = told
+        .rows
+        .iter()
+        .filter(|row| row.values.iter().any(|value| value.metric == connect))
+        .map(|row| (row.endpoint, row.call))
+        .collect();
+    let endpoints: BTreeSet<_> = measured.iter().copied().collect();
+    assert_eq!(endpoints, BTreeSet::from([(0, 1), (1, 1), (2, 1)]));
+    assert_eq!(measured.len(), 3, "{measured:?}");
     // Connections stay for 32 s after the run, for late requests; ending the worker closes them.
     let from = soon("the peer has seen all connections end", async {
         tokio::task::spawn_blocking(move || peer.join().unwrap())

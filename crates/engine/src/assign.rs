@@ -41,6 +41,11 @@ impl ShareId {
         LocalId(self.local().0 + 1 + u64::from(index))
     }
 
+    /// The index of the endpoint a local transport is of alone; `None` for that of the share.
+    pub(crate) fn index_of(local: LocalId) -> Option<u32> {
+        (local.0 as u32).checked_sub(1)
+    }
+
     /// The share of a local transport.
     pub fn of(local: LocalId) -> Self {
         Self((local.0 >> 32) as u32)

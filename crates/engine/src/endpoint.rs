@@ -8,6 +8,7 @@ use crate::assign::ShareId;
 use crate::event::Verdict;
 use crate::media::StreamId;
 use crate::scenario::Tally;
+use crate::share::SetUp;
 
 /// Where an endpoint is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub(crate) struct Endpoint {
     pub(crate) next_arrival: u64,
     /// The call with a step that waits for the end of a REGISTER.
     pub(crate) registers_for: Option<StreamId>,
+    /// What the connection of its own took, until a row has taken it.
+    pub(crate) set_up: Option<Box<SetUp>>,
     /// What the engine itself counts of it.
     pub(crate) counts: Counts,
     /// Of these, what rows hold already.
@@ -112,6 +115,7 @@ impl Endpoint {
             dialled_out: false,
             next_arrival: 0,
             registers_for: None,
+            set_up: None,
             counts: Counts::default(),
             counts_reported: Counts::default(),
             rows: 0,

@@ -157,8 +157,7 @@ impl Engine {
     /// handshake if it has one.
     pub fn handle_connected(&mut self, flow: Flow, connect: Duration, tls: Option<Duration>) {
         if let Some(share) = self.shares.get_mut(&ShareId::of(flow.local)) {
-            share.set_up.connect = Some(connect);
-            share.set_up.tls = tls;
+            share.connected(flow.local, connect, tls);
         }
     }
 

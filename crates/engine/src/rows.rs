@@ -12,7 +12,8 @@ use callmeter_metrics::{MetricId, RowDirection};
 use crate::event::{MetricValue, SampleRow};
 
 pub(crate) use call::{
-    call_values, codec_values, judge_audio, options_values, put_script, registration_values,
+    call_values, codec_values, connection_values, judge_audio, options_values, put_script,
+    registration_values,
 };
 pub(crate) use signalling::{Counted, put_counts, signalling_values};
 pub(crate) use stream::stream_values;
@@ -87,6 +88,13 @@ impl PendingRows {
         });
         row.values.extend(values.0);
         row
+    }
+
+    /// Whether a row of the current second has a value of a metric.
+    pub(crate) fn holds(&self, key: RowKey, metric: MetricId) -> bool {
+        let rows = self.seconds.get(&self.current);
+        let row = rows.and_then(|rows| rows.get(&key));
+        row.is_some_and(|row| row.values.iter().any(|value| value.metric == metric))
     }
 
     /// Whether a stream of the endpoint broke a validity limit in a second.

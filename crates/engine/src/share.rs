@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::assign::Assign;
+use callmeter_metrics::{RowDirection, id};
+use callmeter_sip::{LocalId, Registered};
+
+use crate::assign::{Assign, ShareId};
 use crate::endpoint::{Endpoint, Life};
 use crate::engine::HostFigures;
 use crate::event::{Outcome, ShareTotals};
 use crate::line::Line;
 use crate::load::Load;
 use crate::media::StreamId;
-use crate::rows::PendingRows;
+use crate::rows::{PendingRows, connection_values, registration_values};
 
 /// Time that a far end has to answer, beyond its ringing, before the end of a run cuts the call.
 const TO_ANSWER: Duration = Duration::from_secs(1);
@@ -84,7 +87,8 @@ pub(crate) struct Share {
     /// Where only so many calls may stand at a time.
     pub(crate) line: Option<Line>,
     pub(crate) names: BTreeMap<String, Name>,
-    /// What the way to the peer took, until a row has taken it.
+    /// What the way to the peer took, until a row has taken it; connections of single endpoints are
+    /// theirs.
     pub(crate) set_up: SetUp,
     pub(crate) outcomes: [u64; Outcome::ALL.len()],
     pub(crate) forced: bool,
@@ -135,6 +139,55 @@ impl Share {
         if let Load::AtOnce(calls) = self.assign.load {
             let peers = self.endpoints.iter().map(|endpoint| endpoint.peer.as_str());
             self.line = Some(Line::new(calls, peers));
+        }
+    }
+
+    /// A connection is made.
+    pub(crate) fn connected(&mut self, local: LocalId, connect: Duration, tls: Option<Duration>) {
+        let own = ShareId::index_of(local).and_then(|index| self.endpoints.get_mut(index as usize));
+        let set_up = match own {
+            Some(endpoint) => endpoint.set_up.get_or_insert_default(),
+            None => &mut self.set_up,
+        };
+        set_up.connect = Some(connect);
+        set_up.tls = tls;
+    }
+
+    /// Takes what an endpoint's way to its peer took: its own connection, or that of all.
+    pub(crate) fn take_set_up(&mut self, index: u32) -> SetUp {
+        SetUp {
+            dns: self.set_up.dns.take(),
+            ..self.take_connection(index)
+        }
+    }
+
+    fn take_connection(&mut self, index: u32) -> SetUp {
+        let own = self
+            .endpoint(index)
+            .and_then(|endpoint| endpoint.set_up.take());
+        own.map_or_else(
+            || SetUp {
+                dns: None,
+                connect: self.set_up.connect.take(),
+                tls: self.set_up.tls.take(),
+            },
+            |own| *own,
+        )
+    }
+
+    /// Writes the figures of an endpoint's first registration; of a later one only what its
+    /// connection took, which was made anew. One row has that once: more waits for the next.
+    pub(crate) fn write_registration(&mut self, registered: &Registered, index: u32, first: bool) {
+        let key = (index, 0, RowDirection::None, true);
+        let values = if first {
+            registration_values(registered, self.take_set_up(index))
+        } else if self.rows.holds(key, id::TCP_CONNECT_MS) {
+            return;
+        } else {
+            connection_values(self.take_connection(index))
+        };
+        if !values.is_empty() {
+            self.rows.add(self.rows.current(), key, values);
         }
     }
 

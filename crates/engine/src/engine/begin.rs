@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use callmeter_metrics::RowDirection;
 use callmeter_sip::{
     Credentials, EndpointConfig, Failure, Host, Registered, Registration, RegistrationFailed, Uri,
     instance_urn, recovery_wait,
@@ -15,7 +14,6 @@ use crate::assign::{Assign, Located, ShareId, outbound_proxy_uri};
 use crate::endpoint::{Life, endpoint_of};
 use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
-use crate::rows::registration_values;
 use crate::share::{Share, Stage, Waiter};
 use crate::timers::Timer;
 
@@ -151,31 +149,23 @@ impl Engine {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };
-        let set_up = std::mem::take(&mut share.set_up);
-        let second = share.rows.current();
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
         endpoint.registered = true;
         endpoint.failures = 0;
         let registering = endpoint.life == Life::Registering;
+        let first = registering && !endpoint.announced;
+        share.write_registration(registered, index, first);
         self.registration_over(now, id, index, true);
         if !registering {
             return;
         }
-        let Some(share) = self.shares.get_mut(&id) else {
+        let Some(endpoint) = self.endpoint(id, index) else {
             return;
         };
-        let Some(endpoint) = share.endpoint(index) else {
-            return;
-        };
-        let first = !endpoint.announced;
         endpoint.life = Life::Ready;
         if first {
-            let values = registration_values(registered, set_up);
-            share
-                .rows
-                .add(second, (index, 0, RowDirection::None, true), values);
             self.emit(now, id, index, 0, What::Phase(Phase::Registered));
         }
         self.ready(now, id, index);

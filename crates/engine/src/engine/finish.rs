@@ -165,7 +165,7 @@ impl Engine {
             return;
         };
         let set_up = if call.outgoing {
-            std::mem::take(&mut share.set_up)
+            share.take_set_up(call.endpoint)
         } else {
             SetUp::default()
         };

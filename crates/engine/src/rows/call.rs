@@ -41,6 +41,13 @@ pub(crate) fn registration_values(registered: &Registered, set_up: SetUp) -> Val
     values
 }
 
+/// What a connection took that was made anew for a registration.
+pub(crate) fn connection_values(set_up: SetUp) -> Values {
+    let mut values = Values::default();
+    put_set_up(&mut values, set_up);
+    values
+}
+
 /// How long the answer to an OPTIONS took (RFC 3261 §11).
 pub(crate) fn options_values(answered: &OptionsAnswered) -> Values {
     let mut values = Values::default();

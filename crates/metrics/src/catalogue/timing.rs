@@ -13,12 +13,14 @@ metrics! {
 
     TCP_CONNECT_MS = 42, "tcp_connect_ms", "Transport connect time", "ms",
         PerCall, Undirected, Distribution, measured,
-        "SYN → established (TCP/TLS/WSS)",
+        "SYN → established (TCP/TLS/WSS), once for each connection of ours: in the row of the \
+        registration or call placed it was made for, of one made again in that of the next \
+        registration or call placed",
         "own";
 
     TLS_HANDSHAKE_MS = 43, "tls_handshake_ms", "TLS handshake time", "ms",
         PerCall, Undirected, Distribution, measured,
-        "ClientHello → finished",
+        "ClientHello → finished, in the row of its tcp_connect_ms",
         "own";
 
     OPTIONS_RTT_MS = 44, "options_rtt_ms", "OPTIONS response time", "ms",
