@@ -136,12 +136,10 @@ fn reply(world: &mut World, peer: &str, method: &str, status: &str, body: &str) 
                 .iter()
                 .any(|name| line.starts_with(name))
         })
-        .map(
-            |line| match line.starts_with("To:") && !line.contains("tag=") {
-                true => format!("{line};tag=peer\n"),
-                false => format!("{line}\n"),
-            },
-        )
+        .flat_map(|line| {
+            let untagged = line.starts_with("To:") && !line.contains("tag=");
+            [line, if untagged { ";tag=peer\n" } else { "\n" }]
+        })
         .collect();
     let length = body.replace('\n', "\r\n").len();
     let text = format!(

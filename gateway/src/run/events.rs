@@ -61,7 +61,9 @@ impl Run {
                     detail: end.detail.clone(),
                     outgoing: end.outgoing,
                     // A worker that does not tell: a success did.
-                    completed: end.completed.unwrap_or(end.outcome() == Outcome::Success),
+                    completed: end
+                        .completed
+                        .unwrap_or_else(|| end.outcome() == Outcome::Success),
                     ..base
                 }),
                 What::Ended(end) => Some(OutcomeRow {
