@@ -1,6 +1,5 @@
 //! A far end that answers our refreshes of the session, by re-INVITE as it knows no UPDATE, with a
 //! change of its media.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use callmeter_engine::{
     Action, Outcome, Refresher, Role, Scenario, SessionTimer, SessionTimerMode, Step, When,
