@@ -96,15 +96,29 @@ impl Change {
     }
 }
 
+/// An offer of ours for a step of the scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnOffer {
+    pub(crate) change: Change,
+    /// When it was made, the first time if it met one of the far end.
+    pub(crate) made: Option<Instant>,
+}
+
+impl From<Change> for OwnOffer {
+    fn from(change: Change) -> Self {
+        Self { change, made: None }
+    }
+}
+
 /// A call's way through its scenario.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) progress: Progress,
     pub(crate) timer: Option<Instant>,
-    /// An offer that is not answered: when it was made, and what it changes.
-    pub(crate) offered: Option<(Instant, Change)>,
-    /// An offer that waits for one of the far end to be over: when it is tried again.
-    pub(crate) again: Option<(Instant, Change)>,
+    /// An offer that is not answered.
+    pub(crate) offered: Option<OwnOffer>,
+    /// An offer that met one of the far end: when it is tried again.
+    pub(crate) again: Option<(Instant, OwnOffer)>,
     /// Digits to send, the last one first: those no INFO was answered for, or no row holds.
     pub(crate) digits: Vec<char>,
     /// Rows of digits given to the media thread whose end it has not told.

@@ -303,6 +303,7 @@ impl Engine {
                     CallEvent::RefreshAnswered { body } => {
                         self.refresh_answered(now, stream, &body);
                     }
+                    CallEvent::OfferMet { wait } => self.offer_met(now, stream, wait),
                     CallEvent::OfferRefused { .. } => self.offer_refused(now, stream),
                     CallEvent::Info { content_type, body } => {
                         self.info_received(now, stream, &content_type, &body);

@@ -16,7 +16,7 @@ use callmeter_sip::{
 };
 
 use pair::peer::{ASK, Ask, PEER, US, ask, kinds, to_tag};
-use pair::{ANSWER, Net, config, header, millis, reply};
+use pair::{ANSWER, Net, again, config, header, millis, reply};
 
 const OPEN: Ask<'_> = Ask {
     lines: "Supported: 100rel\r\nAllow: INVITE, ACK, UPDATE\r\n",
@@ -244,7 +244,13 @@ fn glare_is_sent_again_before_the_answer_or_after_it() {
         if answered {
             assert!(early.within("ACK", 1, "", "").is_empty());
         }
-        early.net.run_for(millis(2_100));
+        let wait = again::due(&early.net.agents[0])[0] - early.net.now;
+        assert!(wait <= millis(2_000), "{wait:?}");
+        early.net.run_for(wait);
+        let call = early.call;
+        let again = |ua: &mut UserAgent, now| ua.offer_again(now, call, HOLD, OfferBy::Update);
+        early.net.with(0, again).unwrap();
+        early.net.run_for(millis(20));
         let got = early.net.take_raw(PEER);
         let again = got.iter().find(|got| pair::kind(got) == "UPDATE").unwrap();
         assert_ne!(

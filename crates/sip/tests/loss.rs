@@ -14,7 +14,7 @@ use std::time::Instant;
 use callmeter_sip::{CallEvent, EndReason, EndpointKey, Held, OfferBy, UaEvent, UserAgent};
 
 use pair::account::{net, register, registered};
-use pair::{ANSWER, Net, answer_at_once, millis, ring_only};
+use pair::{ANSWER, Net, again, answer_at_once, millis, ring_only};
 
 const KEY: EndpointKey = EndpointKey(1);
 const LOSS: f64 = 0.3;
@@ -213,7 +213,8 @@ fn changes_within_calls() {
             let offer = |ua: &mut UserAgent, now| ua.offer(now, incoming, ANSWER, OfferBy::Invite);
             net.with(1, offer).unwrap();
         }
-        net.run_for(millis(70_000));
+        let calls = [(call, by(seed % 2 == 0)), (incoming, OfferBy::Invite)];
+        again::run_for(&mut net, calls, ANSWER, millis(70_000));
         if net.agents[0].stands(call) {
             // May find a request under way, or the call just ending; both are refused by name.
             let _ = net.with(0, |ua, now| ua.info(now, call, "text/plain", "x"));

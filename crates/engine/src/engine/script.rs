@@ -8,7 +8,7 @@ use callmeter_sip::{OfferBy, Registration, UaError, Uri};
 
 use super::Engine;
 use crate::assign::ShareId;
-use crate::call::{Call, Change, Purpose, Script, Stage as CallStage};
+use crate::call::{Call, Change, OwnOffer, Purpose, Script, Stage as CallStage};
 use crate::media::StreamId;
 use crate::scenario::{Action, Event, Tally};
 use crate::share::Share;
@@ -79,9 +79,9 @@ impl Engine {
     /// Starts an action; whether it was executed if it is over at once.
     fn start_action(&mut self, now: Instant, stream: StreamId, action: &Action) -> Option<bool> {
         match action {
-            Action::Hold => self.offer(now, stream, Change::Hold),
-            Action::Resume => self.offer(now, stream, Change::Resume),
-            Action::MediaUpdate => self.offer(now, stream, Change::Update),
+            Action::Hold => self.offer(now, stream, Change::Hold.into()),
+            Action::Resume => self.offer(now, stream, Change::Resume.into()),
+            Action::MediaUpdate => self.offer(now, stream, Change::Update.into()),
             Action::SendDtmf(digits) => {
                 self.calls.get_mut(&stream)?.start_digits(digits);
                 self.send_digits(now, stream)
@@ -149,25 +149,32 @@ impl Engine {
         }
     }
 
-    /// Offers a change of the media by a re-INVITE.
-    fn offer(&mut self, now: Instant, stream: StreamId, change: Change) -> Option<bool> {
+    /// Offers a change of the media by a re-INVITE, from the session as it is now.
+    fn offer(&mut self, now: Instant, stream: StreamId, offer: OwnOffer) -> Option<bool> {
         let call = self.calls.get_mut(&stream)?;
         let share = self.shares.get(&call.share)?;
-        let local = call.changed_audio(&share.assign, change);
+        let local = call.changed_audio(&share.assign, offer.change);
         let (Some(key), Some(mut local)) = (call.key, local) else {
             return Some(false);
         };
         local.session_version += 1;
         let script = call.script.as_deref_mut()?;
-        match self.ua.offer(now, key, sdp::offer(&local), OfferBy::Invite) {
+        script.again = None;
+        let body = sdp::offer(&local);
+        let made = match offer.made {
+            None => self.ua.offer(now, key, body, OfferBy::Invite),
+            Some(_) => self.ua.offer_again(now, key, body, OfferBy::Invite),
+        };
+        match made {
             Ok(()) => {
-                call.session_version += 1;
-                script.offered = Some((now, change));
+                call.session_version = local.session_version;
+                let made = offer.made.or(Some(now));
+                script.offered = Some(OwnOffer { made, ..offer });
                 None
             }
             // One of the far end is not acknowledged yet.
             Err(UaError::OfferPending(_)) => {
-                script.again = Some((now + OFFER_AGAIN, change));
+                script.again = Some((now + OFFER_AGAIN, offer));
                 None
             }
             Err(_) => Some(false),
@@ -179,11 +186,11 @@ impl Engine {
         let Some((_, script)) = script(&self.shares, &mut self.calls, stream) else {
             return;
         };
-        let Some((_, change)) = script.again.take_if(|(at, _)| *at <= now) else {
+        let Some((_, offer)) = script.again.take_if(|(at, _)| *at <= now) else {
             return;
         };
         if self.running(stream).is_some_and(changes_media)
-            && let Some(executed) = self.offer(now, stream, change)
+            && let Some(executed) = self.offer(now, stream, offer)
         {
             self.step_ended(stream, executed);
         }
@@ -191,7 +198,7 @@ impl Engine {
 
     /// The far end answered our offer: what it agreed to holds from now on.
     pub(super) fn offer_answered(&mut self, now: Instant, stream: StreamId, body: &Bytes) {
-        let Some((sent, change)) = self.take_offer(stream) else {
+        let Some(OwnOffer { change, made }) = self.take_offer(stream) else {
             return;
         };
         let Some(agreed) = self.accept_change(stream, change, body) else {
@@ -201,7 +208,7 @@ impl Engine {
         self.start_stream(stream, agreed, true);
         if let Some(call) = self.calls.get_mut(&stream) {
             call.holds = change.holds(call.holds);
-            let took = now.saturating_duration_since(sent);
+            let took = now.saturating_duration_since(made.unwrap_or(now));
             if let Some(script) = call.script.as_deref_mut() {
                 match change {
                     Change::Hold => _ = script.hold_delay.get_or_insert(took),
@@ -225,7 +232,19 @@ impl Engine {
         }
     }
 
-    fn take_offer(&mut self, stream: StreamId) -> Option<(Instant, Change)> {
+    /// Our offer met one of the far end: it is made again later, unless its step is given up.
+    pub(super) fn offer_met(&mut self, now: Instant, stream: StreamId, wait: Duration) {
+        let Some(offer) = self.take_offer(stream) else {
+            return;
+        };
+        if let Some((_, script)) = script(&self.shares, &mut self.calls, stream) {
+            // What waits already is of the step that came after.
+            script.again.get_or_insert((now + wait, offer));
+        }
+        self.run_script(now, stream);
+    }
+
+    fn take_offer(&mut self, stream: StreamId) -> Option<OwnOffer> {
         let call = self.calls.get_mut(&stream)?;
         call.script.as_deref_mut()?.offered.take()
     }

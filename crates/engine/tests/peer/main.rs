@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod digits;
+mod glare;
 mod late;
 mod refresh;
 

@@ -68,26 +68,51 @@ fn hold_and_resume() {
     assert_eq!(offers, expected);
 }
 
-/// Both hold at about the same moment: one waits for the other, or the offers cross and are sent
-/// again (RFC 3261 §14.1); both hold in the end.
+/// Both hold at about the same moment: one waits for the other, or the offers cross and are made
+/// again (RFC 3261 §14.1), from the session as it is then (RFC 3264 §8.4); both hold in the end.
+/// Versions grow by one, refused offers included (§8).
 #[test]
 fn holds_that_meet_are_both_executed() {
-    for (callees_ms, crosses) in [(1998, true), (2000, false)] {
-        meet(callees_ms, crosses);
-    }
+    let caller = ["sendrecv", "sendonly", "recvonly", "inactive"];
+    let callee = ["sendrecv", "sendonly", "sendonly", "inactive"];
+    meet(1998, true, [&caller, &callee]);
+    let caller = ["sendrecv", "sendonly", "inactive"];
+    let callee = ["sendrecv", "recvonly", "inactive"];
+    meet(2000, false, [&caller, &callee]);
 }
 
-fn meet(callees_ms: u64, crosses: bool) {
+/// The version and direction of every description a site sent, in order.
+fn described(world: &World, site: usize) -> Vec<(usize, String)> {
+    let far_end = world.sites[1 - site].ip;
+    let sent = world.raw.iter().filter(|(to, _)| to.ip() == far_end);
+    sent.filter_map(|(_, text)| {
+        let origin = text.lines().find(|line| line.starts_with("o="))?;
+        let version = origin.split(' ').nth(2)?.parse().ok()?;
+        let direction = text.lines().next_back()?.strip_prefix("a=")?;
+        Some((version, direction.to_owned()))
+    })
+    .collect()
+}
+
+fn meet(callees_ms: u64, crosses: bool, directions: [&[&str]; 2]) {
     let callee = Step {
         when: When::At(ms(callees_ms)),
         action: Action::Hold,
     };
     let mut world = scripted(6, vec![at(2, Action::Hold)], vec![callee]);
     world.run_until_ended(secs(90));
-    for site in 0..2 {
+    for (site, directions) in directions.into_iter().enumerate() {
         assert_eq!(steps(&world, site), [(1.0, 0.0), (0.0, 0.0)], "site {site}");
         let delay = world.sites[site].values(1, id::HOLD_DELAY_MS);
         assert_eq!(delay.len(), 1);
+        let expected: Vec<_> = directions
+            .iter()
+            .map(ToString::to_string)
+            .enumerate()
+            .collect();
+        assert_eq!(described(&world, site), expected, "site {site}");
+        let made = count(&world, site, RowDirection::Send, id::REINVITE_COUNT);
+        assert_eq!(made, 1.0, "the same offer");
     }
     let glare = |line: &str| line.starts_with("SIP/2.0 491");
     assert_eq!(world.wire.iter().any(|(.., line)| glare(line)), crosses);

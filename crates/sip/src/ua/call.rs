@@ -197,7 +197,6 @@ impl Call {
         self.unacknowledged = None;
         self.give_up_at = None;
         if let Some(mid) = &mut self.mid {
-            mid.glare = None;
             mid.session = None;
         }
     }

@@ -165,7 +165,6 @@ impl UserAgent {
         let mut lost: Vec<Asked> = Vec::new();
         if let Some(mid) = &mut call.mid {
             lost.extend(mid.asked.extract_if(.., |asked| !stays(&asked.peer)));
-            lost.extend(mid.take_glare(|asked| !stays(&asked.peer)));
         }
         if deserted {
             call.give_up_at = call.give_up_at.filter(|_| won.is_none());

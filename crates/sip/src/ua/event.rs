@@ -201,8 +201,14 @@ pub enum CallEvent {
         /// The SDP answer of the 2xx.
         body: Bytes,
     },
+    /// Our [`super::UserAgent::offer`] met one of the peer (491). If it is still wanted it is made
+    /// again by [`super::UserAgent::offer_again`], from the session as it is then.
+    OfferMet {
+        /// After how long (RFC 3261 §14.1).
+        wait: Duration,
+    },
     /// Our [`super::UserAgent::offer`] was refused; the session stays as it was. Glare (491) comes
-    /// only after the stack has tried six times.
+    /// only after six tries.
     OfferRefused {
         /// Status code, 300 to 699; `None` without a response, then the call ends.
         code: Option<u16>,

@@ -9,7 +9,7 @@ use super::auth::{Challenged, Retries};
 use super::call::{Call, State};
 use super::endpoint::Endpoint;
 use super::event::{CallKey, EndReason, MidTimes};
-use super::offer::{Glare, MAX_GLARES};
+use super::offer::MAX_GLARES;
 use super::refer::{Referral, Transfer};
 use super::reliable::Provisionals;
 use super::session::Session;
@@ -28,8 +28,8 @@ const MAX_ASKED: usize = 16;
 pub(super) struct Mid {
     /// Our requests that wait for their final response.
     pub(super) asked: Vec<Asked>,
-    /// Our offer that met one of the peer's.
-    pub(super) glare: Option<Glare>,
+    /// How often the offer that may be made again has met one of the peer; 0: none may.
+    pub(super) met: u8,
     pub(super) session: Option<Session>,
     /// Callee: what is sent reliably before the final response.
     pub(super) provisionals: Option<Provisionals>,
@@ -128,13 +128,12 @@ impl Mid {
 
     /// When something is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        let glare = self.glare.as_ref().map(|glare| glare.at);
         let session = self.session.as_ref().map(Session::next);
         let provisional = self.provisionals.as_ref().and_then(Provisionals::next);
         let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
         let referral = self.referral.as_ref();
         let referral = referral.map(Referral::next);
-        [glare, session, provisional, transfer, referral]
+        [session, provisional, transfer, referral]
             .into_iter()
             .flatten()
             .min()
@@ -145,12 +144,6 @@ impl Mid {
         let referral = self.referral.as_ref();
         self.asked.len() < MAX_ASKED
             && referral.is_none_or(|referral| referral.notices.last_is_under_way())
-    }
-
-    /// Takes the offer that was put off, if it is a wanted one.
-    pub(super) fn take_glare(&mut self, wanted: impl Fn(&Asked) -> bool) -> Option<Asked> {
-        let glare = self.glare.take_if(|glare| wanted(&glare.asked));
-        glare.map(|glare| glare.asked)
     }
 
     pub(super) fn provisionals_mut(&mut self) -> &mut Provisionals {
@@ -377,7 +370,7 @@ impl UserAgent {
         let code = response.map(|(_, status)| status);
         match asked.purpose {
             Purpose::Offer => self.on_offer_end(now, key, asked, response),
-            Purpose::Refresh => self.on_refresh_end(now, key, asked, response),
+            Purpose::Refresh => self.on_refresh_end(now, key, &asked, response),
             Purpose::Refer => self.on_refer_end(now, key, code),
             Purpose::Notify { refer } => self.on_notify_end(now, key, refer, response),
             Purpose::Info => self.on_info_end(now, key, code),
@@ -414,7 +407,6 @@ impl UserAgent {
 
     /// Does what is due of the call's timer.
     pub(super) fn on_mid_timer(&mut self, now: Instant, key: CallKey) {
-        self.on_glare_timer(now, key);
         self.on_session_timer(now, key);
         self.on_provisional_timer(now, key);
         self.on_refer_timer(now, key);

@@ -10,7 +10,7 @@ use super::mid::{Asked, Purpose};
 use super::{UaError, UserAgent};
 use crate::message::{Message, Method};
 
-/// How often an offer that meets one of the peer is sent again.
+/// How often an offer that meets one of the peer is made again.
 pub(super) const MAX_GLARES: u8 = 5;
 
 /// With which request an offer within a call is made.
@@ -20,13 +20,6 @@ pub enum OfferBy {
     Invite,
     /// An UPDATE (RFC 3311); answered at once, nobody is asked at the other end.
     Update,
-}
-
-/// An offer that was refused with 491 and is sent again.
-#[derive(Debug)]
-pub(super) struct Glare {
-    pub(super) at: Instant,
-    pub(super) asked: Asked,
 }
 
 impl OfferBy {
@@ -59,23 +52,32 @@ impl UserAgent {
         key: CallKey,
         body: Bytes,
         by: OfferBy,
+        again: bool,
     ) -> Result<(), UaError> {
         let call = self.open_to(key, by)?;
         if body.is_empty() {
             return Err(UaError::NoOffer(key));
         }
-        let waits = call.mid.as_ref().is_some_and(|mid| mid.glare.is_some());
-        if waits || call.is_negotiating() {
+        if call.is_negotiating() {
             return Err(UaError::OfferPending(key));
         }
-        let times = &mut call.mid.get_or_insert_default().times;
-        times.offer_sent = Some(now);
-        times.offer_answered = None;
-        let endpoint = call.endpoint;
-        self.core
-            .ledger
-            .count(endpoint, |counters| counters.reinvites_sent += 1);
-        self.ask(now, key, Asked::new(by.method(), Purpose::Offer, body));
+        let mid = call.mid.get_or_insert_default();
+        if again && mid.met == 0 {
+            return Err(UaError::WrongState(key));
+        }
+        let met = std::mem::take(&mut mid.met);
+        let mut asked = Asked::new(by.method(), Purpose::Offer, body);
+        if again {
+            asked.glares = met;
+        } else {
+            mid.times.offer_sent = Some(now);
+            mid.times.offer_answered = None;
+            let endpoint = call.endpoint;
+            self.core
+                .ledger
+                .count(endpoint, |counters| counters.reinvites_sent += 1);
+        }
+        self.ask(now, key, asked);
         Ok(())
     }
 
@@ -100,7 +102,11 @@ impl UserAgent {
                 }
             }
             Some((_, 491)) if asked.glares < MAX_GLARES => {
-                return self.wait_out_glare(now, key, asked);
+                if let Some(call) = self.calls.get_mut(&key) {
+                    call.mid.get_or_insert_default().met = asked.glares + 1;
+                }
+                let wait = self.glare_wait(key);
+                CallEvent::OfferMet { wait }
             }
             refusal => CallEvent::OfferRefused {
                 code: refusal.map(|(_, status)| status),
@@ -110,53 +116,16 @@ impl UserAgent {
         self.release_answer(now, key);
     }
 
-    /// Puts an offer off, by 2.1 to 4 s for the owner of the Call-ID and up to 2 s for the other
-    /// side, in steps of 10 ms (RFC 3261 §14.1).
-    pub(super) fn wait_out_glare(&mut self, now: Instant, key: CallKey, mut asked: Asked) {
+    /// How long an offer that met one of the peer waits: 2.1 to 4 s if the Call-ID is ours, else up
+    /// to 2 s, in steps of 10 ms (RFC 3261 §14.1).
+    pub(super) fn glare_wait(&mut self, key: CallKey) -> Duration {
         let token = self.core.token();
-        if let Some(call) = self.calls.get_mut(&key) {
-            let steps = if call.caller {
-                210 + token % 191
-            } else {
-                token % 201
-            };
-            asked.glares += 1;
-            let at = now + Duration::from_millis(steps * 10);
-            call.mid.get_or_insert_default().glare = Some(Glare { at, asked });
-        }
-        self.release_answer(now, key);
-        self.arm(key);
-    }
-
-    /// An offer has met those of the peer too often.
-    fn on_glare_end(&mut self, now: Instant, key: CallKey, asked: Asked) {
-        if asked.purpose == Purpose::Refresh {
-            self.on_refresh_end(now, key, asked, None);
+        let owner = self.calls.get(&key).is_some_and(|call| call.caller);
+        let steps = if owner {
+            210 + token % 191
         } else {
-            let code = Some(491);
-            self.call_event(now, key, CallEvent::OfferRefused { code });
-        }
-    }
-
-    /// Sends an offer that was put off again, or puts it off further while the peer offers.
-    pub(super) fn on_glare_timer(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
+            token % 201
         };
-        let due = call
-            .mid
-            .as_mut()
-            .and_then(|mid| mid.glare.take_if(|glare| glare.at <= now));
-        let Some(Glare { asked, .. }) = due.filter(|_| !matches!(call.state, State::Ending { .. }))
-        else {
-            return;
-        };
-        if call.is_open() && !call.is_negotiating() {
-            self.ask(now, key, asked);
-        } else if asked.glares < MAX_GLARES {
-            self.wait_out_glare(now, key, asked);
-        } else {
-            self.on_glare_end(now, key, asked);
-        }
+        Duration::from_millis(steps * 10)
     }
 }

@@ -12,10 +12,9 @@ impl UserAgent {
     /// Offers a change of a call that stands, by re-INVITE or UPDATE, or by UPDATE before the
     /// answer once SDP in a reliable provisional response has been acknowledged and if the peer's
     /// Allow has UPDATE (RFC 3311 §5.1); a call that forked offers to the branch whose early dialog
-    /// is the last of these. Ends in [`super::CallEvent::OfferAnswered`] or
-    /// [`super::CallEvent::OfferRefused`], unless the call ends first; an [`Self::answer`] of the
-    /// call waits for that. An offer that meets one of the peer (491) is sent again by itself,
-    /// later (RFC 3261 §14.1).
+    /// is the last of these. Ends in [`super::CallEvent::OfferAnswered`],
+    /// [`super::CallEvent::OfferRefused`] or [`super::CallEvent::OfferMet`], unless the call ends
+    /// first; an [`Self::answer`] of the call waits for that.
     pub fn offer(
         &mut self,
         now: Instant,
@@ -24,7 +23,21 @@ impl UserAgent {
         by: OfferBy,
     ) -> Result<(), UaError> {
         let now = self.clock(now);
-        self.offer_change(now, call, body.into(), by)
+        self.offer_change(now, call, body.into(), by, false)
+    }
+
+    /// Makes the offer again that met one of the peer, once the wait of its
+    /// [`super::CallEvent::OfferMet`] is over: counted and timed as one with the first try. The
+    /// body is of the session as it is now, which the peer may have changed meanwhile.
+    pub fn offer_again(
+        &mut self,
+        now: Instant,
+        call: CallKey,
+        body: impl Into<Bytes>,
+        by: OfferBy,
+    ) -> Result<(), UaError> {
+        let now = self.clock(now);
+        self.offer_change(now, call, body.into(), by, true)
     }
 
     /// Asks the peer of a call that stands to call somebody else: blind, or attended if the target

@@ -86,14 +86,6 @@ impl Call {
             })
     }
 
-    /// Whether an offer that was put off may be sent now.
-    pub(super) fn is_open(&self) -> bool {
-        match self.state {
-            State::Calling(_) => self.peer_tag().is_some(),
-            _ => matches!(self.state, State::Up) || self.is_agreed_early(),
-        }
-    }
-
     /// Callee: whether the INVITE had no offer, so that ours comes first.
     fn offers_first(&self) -> bool {
         matches!(&self.state, State::Ringing(invite) if invite.request.body().is_empty())

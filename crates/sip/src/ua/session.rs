@@ -288,7 +288,7 @@ impl UserAgent {
         &mut self,
         now: Instant,
         key: CallKey,
-        asked: Asked,
+        asked: &Asked,
         response: Option<(&Message, u16)>,
     ) {
         let Some(call) = self.calls.get_mut(&key) else {
@@ -306,7 +306,14 @@ impl UserAgent {
                     self.call_event(now, key, CallEvent::RefreshAnswered { body });
                 }
             }
-            Some(491) => self.wait_out_glare(now, key, asked),
+            // Put off: by then the SDP that stands may be another.
+            Some(491) => {
+                let at = now + self.glare_wait(key);
+                let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
+                if let Some(session) = mid.and_then(|mid| mid.session.as_mut()) {
+                    session.refresh_at = session.ours.then_some(at);
+                }
+            }
             Some(405 | 501) if asked.method == Method::Update => {
                 call.updates = false;
                 self.send_refresh(now, key);
@@ -352,7 +359,6 @@ impl UserAgent {
         let Some(mid) = &mut call.mid else {
             return;
         };
-        let waits = negotiating || mid.glare.is_some();
         let Some(session) = &mut mid.session else {
             return;
         };
@@ -361,7 +367,7 @@ impl UserAgent {
             self.call_event(now, key, CallEvent::SessionExpired);
             self.send_bye(now, key, EndReason::SessionExpired);
         } else if session.refresh_at.is_some_and(|at| at <= now) {
-            if waits {
+            if negotiating {
                 session.refresh_at = Some(now + PATIENCE);
             } else {
                 self.send_refresh(now, key);

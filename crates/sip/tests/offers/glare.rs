@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use callmeter_sip::{CallEvent, EndReason, OfferBy, UaEvent};
+use callmeter_sip::{CallEvent, CallKey, EndReason, OfferBy, UaEvent};
 
-use crate::{offer, said, standing};
+use crate::pair::{Net, again};
+use crate::{HOLD, offer, said, standing};
+
+/// Lets time pass in which both make offers again that met others.
+fn run_for(net: &mut Net, calls: [CallKey; 2], by: [OfferBy; 2], time: Duration) {
+    let calls = [(calls[0], by[0]), (calls[1], by[1])];
+    again::run_for(net, calls, HOLD, time);
+}
 
 /// RFC 3261 §14.1
 #[test]
@@ -14,7 +21,12 @@ fn offers_that_meet_are_refused_491_and_sent_again_at_different_times() {
         let wire = net.wire.len();
         offer(&mut net, 0, calls[0], OfferBy::Invite);
         offer(&mut net, 1, calls[1], OfferBy::Invite);
-        net.run_for(Duration::from_secs(10));
+        run_for(
+            &mut net,
+            calls,
+            [OfferBy::Invite; 2],
+            Duration::from_secs(10),
+        );
         let invites: Vec<_> = net.wire[wire..]
             .iter()
             .filter(|(.., kind)| kind == "INVITE")
@@ -43,7 +55,8 @@ fn an_update_that_meets_a_reinvite_is_refused_491() {
     let (mut net, calls) = standing(0.0, 1);
     offer(&mut net, 0, calls[0], OfferBy::Invite);
     offer(&mut net, 1, calls[1], OfferBy::Update);
-    net.run_for(Duration::from_secs(10));
+    let by = [OfferBy::Invite, OfferBy::Update];
+    run_for(&mut net, calls, by, Duration::from_secs(10));
     assert_eq!(net.times_of("491 INVITE").len(), 1);
     assert_eq!(net.times_of("491 UPDATE").len(), 1);
     for agent in &net.agents {
@@ -67,8 +80,18 @@ fn endless_glare_is_given_up() {
     };
     let from = net.agents[0].events.len();
     offer(&mut net, 0, calls[0], OfferBy::Invite);
-    net.run_for(Duration::from_secs(60));
-    assert_eq!(said(&net.agents[0], from), ["refused Some(491)"]);
+    run_for(
+        &mut net,
+        calls,
+        [OfferBy::Invite; 2],
+        Duration::from_secs(60),
+    );
+    let said = said(&net.agents[0], from);
+    let (last, before) = said.split_last().unwrap();
+    assert_eq!(
+        (before, &last[..]),
+        (&vec!["offer met".to_owned(); 5][..], "refused Some(491)")
+    );
     assert_eq!(net.times_of("491 INVITE").len(), 6);
     assert_eq!(net.agents[0].standing(), 1);
 }
@@ -111,7 +134,12 @@ fn under_loss_every_offer_ends_once() {
         if seed % 3 == 0 {
             offer(&mut net, 1, calls[1], OfferBy::Invite);
         }
-        net.run_for(Duration::from_secs(120));
+        run_for(
+            &mut net,
+            calls,
+            [by, OfferBy::Invite],
+            Duration::from_secs(120),
+        );
         let done = |agent: usize| {
             let said = said(&net.agents[agent], from[agent]);
             let ended = said

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub(crate) mod account;
+pub(crate) mod again;
 pub(crate) mod peer;
 pub(crate) mod server;
 pub(crate) mod text;

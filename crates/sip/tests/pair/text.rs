@@ -12,6 +12,7 @@ pub(crate) fn event_name(event: &CallEvent) -> &'static str {
         CallEvent::Confirmed { .. } => "confirmed",
         CallEvent::Offer { .. } => "offer",
         CallEvent::OfferAnswered { .. } => "offer answered",
+        CallEvent::OfferMet { .. } => "offer met",
         CallEvent::OfferRefused { .. } => "offer refused",
         CallEvent::RefreshAnswered { .. } => "refresh answered",
         CallEvent::SessionRefreshed { ours: true } => "refreshed",
