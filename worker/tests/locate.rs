@@ -272,7 +272,7 @@ async fn an_address_of_the_other_ip_version_refuses_the_group_by_name() {
                 outbound_proxy: "[2001:db8::1]:5070".into(),
                 ..Registrar::default()
             },
-            "registrar.outbound_proxy is 2001:db8::1; accepted: an address of the IP version of SIP_IP",
+            "registrar.outboundProxy is 2001:db8::1; accepted: an address of the IP version of SIP_IP",
         ),
     ] {
         let mut gateway = TestGateway::start().await;
