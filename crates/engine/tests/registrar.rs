@@ -308,6 +308,24 @@ fn a_stop_while_registering_leaves_no_binding() {
     assert!(world.proxy.as_ref().unwrap().bindings.is_empty());
 }
 
+/// The same by another transport; over connections, by those it makes alone.
+fn by(transport: Transport, plan: Assign) -> Assign {
+    let (local, bound) = (plan.share.local(), (plan.sdp_address, 5061).into());
+    let listener = match transport {
+        Transport::Udp => plan.listener,
+        _ => Listener::stream(local, transport, bound, None, false),
+    };
+    let registrar = Registrar {
+        transport,
+        ..plan.registrar
+    };
+    Assign {
+        listener,
+        registrar,
+        ..plan
+    }
+}
+
 /// RFC 3261 §19.1.2, RFC 7118 §5: where neither the registrar nor the URI names a port.
 #[test]
 fn each_transport_has_its_port() {
@@ -319,27 +337,11 @@ fn each_transport_has_its_port() {
         (Transport::Wss, 443),
     ] {
         let mut world = World::new(2, 9);
-        let by = |plan: Assign| {
-            let (local, bound) = (plan.share.local(), (plan.sdp_address, 5061).into());
-            let listener = match transport {
-                Transport::Udp => plan.listener,
-                _ => Listener::stream(local, transport, bound, None, false),
-            };
-            let registrar = Registrar {
-                transport,
-                ..plan.registrar
-            };
-            Assign {
-                listener,
-                registrar,
-                ..plan
-            }
-        };
         let mut registering = registering(&world, 0, Role::Callee, &["bob"]);
         registering.registrar.domain = "192.0.2.77".into();
         let straight = world.plan(1, 1, Role::Caller, 2);
-        world.assign(0, by(registering));
-        world.assign(1, by(straight));
+        world.assign(0, by(transport, registering));
+        world.assign(1, by(transport, straight));
         let peers = ["sip:far@192.0.2.78", "sip:far@192.0.2.79:5099"].map(String::from);
         world.start(1, 1, &peers);
         world.run_for(secs(1));
@@ -390,4 +392,28 @@ fn an_address_of_the_other_ip_version_is_not_dialled() {
         [(Outcome::CallFailed, None, reason.to_owned())]
     );
     assert!(world.wire.is_empty(), "{:?}", world.wire);
+}
+
+/// Straight to its host a `sips:` URI goes by TLS or not at all; what a server makes of it is the
+/// server's affair.
+#[test]
+fn sips_is_not_dialled_in_the_clear() {
+    let uri = "sips:far@192.0.2.78";
+    for transport in Transport::ALL {
+        for domain in ["", "192.0.2.78"] {
+            let mut world = World::new(1, 9);
+            let mut plan = by(transport, world.plan(0, 1, Role::Caller, 1));
+            plan.registrar.domain = domain.into();
+            world.assign(0, plan);
+            world.start(0, 1, &[uri.to_owned()]);
+            world.run_until_ended(secs(90));
+            let secure = matches!(transport, Transport::Tls | Transport::Wss);
+            let refused = domain.is_empty() && !secure;
+            let (outcome, _, detail) = world.sites[0].calls(1).remove(0);
+            assert_eq!(outcome, Outcome::CallFailed);
+            let reason = format!("not dialled: {uri} goes by TLS or WSS, not by {transport}");
+            assert_eq!(detail == reason, refused, "{transport}: {detail}");
+            assert_eq!(world.wire.is_empty(), refused, "{transport}");
+        }
+    }
 }

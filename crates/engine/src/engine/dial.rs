@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use callmeter_sip::message::Scheme;
 use callmeter_sip::sdp;
-use callmeter_sip::{Host, Invite, Uri};
+use callmeter_sip::{Host, Invite, Listener, Transport, Uri};
 
 use super::Engine;
 use crate::assign::ShareId;
@@ -168,12 +169,8 @@ impl Engine {
         if call.stage != CallStage::Preparing {
             return;
         }
-        let own = &share.assign.listener_of(call.endpoint).advertised_host;
-        if let (Host::Ip(own), Some(to)) = (own, next_hop)
-            && own.is_ipv4() != to.is_ipv4()
-        {
-            let to = to.ip();
-            let reason = format!("not dialled: {to} is not of the IP version of SIP_IP");
+        let own = share.assign.listener_of(call.endpoint);
+        if let Some(Err(reason)) = next_hop.map(|to| check_straight(&target.uri, to, own)) {
             self.raise(stream, Outcome::CallFailed, &reason);
             self.abandon(now, stream);
             return;
@@ -310,6 +307,27 @@ impl Engine {
         }
         self.turn_over(now, id, stream);
     }
+}
+
+/// Whether a call may go straight to an address: one it can reach, and `sips:` not in the clear (RFC
+/// 3261 §19.1), whoever has named it.
+fn check_straight(uri: &Uri, to: SocketAddr, own: &Listener) -> Result<(), String> {
+    if let Host::Ip(ip) = &own.advertised_host
+        && ip.is_ipv4() != to.is_ipv4()
+    {
+        let to = to.ip();
+        return Err(format!(
+            "not dialled: {to} is not of the IP version of SIP_IP"
+        ));
+    }
+    let secure = matches!(own.transport, Transport::Tls | Transport::Wss);
+    if uri.scheme() == Scheme::Sips && !secure {
+        let by = own.transport;
+        return Err(format!(
+            "not dialled: {uri} goes by TLS or WSS, not by {by}"
+        ));
+    }
+    Ok(())
 }
 
 /// Where a call to `uri` goes first: through the registrar or proxy the endpoints are configured
