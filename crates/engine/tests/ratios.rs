@@ -1,6 +1,7 @@
 //! The figures that are worked out from many calls, and the counters of SIP messages: over runs
 //! whose calls end in every way.
 #![expect(clippy::float_cmp, reason = "counts are exact")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 
