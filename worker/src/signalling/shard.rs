@@ -2,6 +2,7 @@
 
 mod idle_port;
 mod shares;
+mod told;
 mod waiting;
 
 use std::{

@@ -1,13 +1,11 @@
-//! Shares of runs on a shard: their ports, and what the engine says of them to the control task.
+//! Shares of runs on a shard, and their ports.
 
 use std::{net::SocketAddr, net::UdpSocket, time::Instant};
 
-use callmeter_engine::{
-    EndpointEvent, Listener, LocalId, Located, SampleRow, ShareId, ShareTotals,
-};
+use callmeter_engine::{Listener, Located, ShareId};
 use callmeter_proto::worker::{Assign, GroupPeers, Registrar, Role};
 
-use super::{GATHER, Gathered, Shard, waiting};
+use super::{Shard, waiting};
 use crate::signalling::{
     convert,
     messages::{Report, StopCause},
@@ -29,9 +27,9 @@ pub(super) struct Share {
     pub(super) socket: Option<UdpSocket>,
     /// Endpoints with connections of their own.
     own: u32,
-    ended: bool,
+    pub(super) ended: bool,
     /// It has been said that peers' connections are turned away.
-    crowded: bool,
+    pub(super) crowded: bool,
 }
 
 impl Shard {
@@ -322,84 +320,6 @@ impl Shard {
         let mut ids: Vec<_> = open.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
-    }
-
-    /// Events of one run go together until something else is to be said, or for a moment.
-    pub(super) fn report_event(&mut self, now: Instant, event: EndpointEvent) {
-        let Some(share) = self.shares.get(&event.share) else {
-            return;
-        };
-        let message = convert::event(&share.group, event);
-        match &mut self.gathered {
-            Some(held) if held.run == share.run => held.events.push(message),
-            _ => {
-                let run = share.run.clone();
-                self.flush_events();
-                self.gathered = Some(Gathered {
-                    run,
-                    events: vec![message],
-                    due: now + GATHER,
-                });
-            }
-        }
-    }
-
-    pub(super) fn flush_events(&mut self) {
-        if let Some(Gathered { run, events, .. }) = self.gathered.take() {
-            self.reports.push(Report::Events { run, events });
-        }
-    }
-
-    pub(super) fn report_rows(&mut self, id: ShareId, second: u32, rows: Vec<SampleRow>) {
-        self.flush_events();
-        let Some(share) = self.shares.get(&id) else {
-            return;
-        };
-        let rows = rows
-            .into_iter()
-            .map(|row| convert::row(&share.group, row))
-            .collect();
-        self.reports.push(Report::Rows {
-            run: share.run.clone(),
-            second,
-            rows,
-        });
-    }
-
-    pub(super) fn report_end(&mut self, id: ShareId, totals: ShareTotals) {
-        self.flush_events();
-        let Some(share) = self.shares.get_mut(&id) else {
-            return;
-        };
-        share.ended = true;
-        tracing::info!(
-            run = share.run,
-            group = share.group,
-            port = share.port,
-            "share ended"
-        );
-        self.reports.push(Report::ShareEnded {
-            run: share.run.clone(),
-            group: share.group.clone(),
-            first: share.first,
-            calls: convert::calls(totals.calls),
-        });
-    }
-
-    /// A peer's connection was closed for the number of those there are: said once for each share,
-    /// counted each time.
-    pub(super) fn turned_away(&mut self, local: LocalId, most: usize) {
-        self.stats.turned_away.add(1);
-        let share = self.shares.get_mut(&ShareId::of(local));
-        if let Some(share) = share.filter(|share| !share.crowded) {
-            share.crowded = true;
-            tracing::warn!(
-                run = share.run,
-                group = share.group,
-                port = share.port,
-                "SIP connections of peers are closed at once: {most} are open, the most a group takes on a worker"
-            );
-        }
     }
 
     /// Nothing of the share is left: its socket closes and its port is free (R105).

@@ -218,7 +218,7 @@ fn the_end_of_tls_is_told_and_understood() {
         rig.send(now);
         let stream = rig.accept();
         let far = std::thread::spawn(move || {
-            let session = ServerConnection::new(config).unwrap();
+            let session = rustls::ServerConnection::new(config).unwrap();
             let mut far = StreamOwned::new(session, stream);
             let mut bytes = vec![0; MESSAGE.len()];
             far.read_exact(&mut bytes).unwrap();
