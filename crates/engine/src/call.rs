@@ -188,6 +188,8 @@ pub(crate) struct Call {
     /// Callee: rung long enough.
     pub(crate) ring_over: bool,
     pub(crate) negotiated: Option<Negotiated>,
+    /// Streams the far end offered beside the audio.
+    pub(crate) refused: Option<Box<sdp::Refused>>,
     /// We hold the far end.
     pub(crate) holds: bool,
     /// Its steps, once it is established and has some.
@@ -231,6 +233,7 @@ impl Call {
             rang: false,
             ring_over: false,
             negotiated: None,
+            refused: None,
             holds: false,
             script: None,
             digits: EventCounters::default(),
@@ -284,6 +287,7 @@ impl Call {
             ptime_ms: assign.audio.ptime_ms,
             direction: sdp::Direction::answered(self.holds),
             telephone_events: Some(TelephoneEvents::number_to_offer(self.negotiated.as_ref())),
+            refused: self.refused.clone(),
         })
     }
 

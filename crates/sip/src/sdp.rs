@@ -1,6 +1,5 @@
 //! Session descriptions (RFC 8866) and audio offer/answer (RFC 3264) for PCMA and PCMU.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
@@ -8,11 +7,15 @@ use sdp_types::{Connection, Media, Rtcp, RtpMap, Session};
 
 mod direction;
 mod events;
+mod refused;
+mod write;
 
 pub use direction::Direction;
 pub use events::TelephoneEvents;
+pub use refused::Refused;
 
 use crate::limits;
+use write::{audio_lines, push, session_lines};
 
 /// Packet times a peer may ask for, in milliseconds.
 const PTIMES: std::ops::RangeInclusive<u16> = 10..=120;
@@ -64,6 +67,15 @@ pub struct LocalAudio {
     /// Payload type to offer telephone events with ([`TelephoneEvents::number_to_offer`]); `None`:
     /// none are offered or accepted.
     pub telephone_events: Option<u8>,
+    /// Streams of the session that stay refused ([`Refused::of_answer`]); offers repeat them.
+    pub refused: Option<Box<Refused>>,
+}
+
+impl LocalAudio {
+    fn refused(&self) -> (&[String], &[String]) {
+        let refused = self.refused.as_deref();
+        refused.map_or((&[], &[]), |refused| (refused.before(), refused.after()))
+    }
 }
 
 /// What both sides agreed on.
@@ -135,6 +147,10 @@ impl SdpError {
 /// Writes an offer.
 pub fn offer(local: &LocalAudio) -> Bytes {
     let mut text = session_lines(local);
+    let (before, after) = local.refused();
+    for stream in before {
+        push(&mut text, format_args!("{stream}"));
+    }
     let types: Vec<_> = local
         .codecs
         .iter()
@@ -148,6 +164,9 @@ pub fn offer(local: &LocalAudio) -> Bytes {
         (&types, events),
         local.direction,
     );
+    for stream in after {
+        push(&mut text, format_args!("{stream}"));
+    }
     Bytes::from(text)
 }
 
@@ -200,15 +219,14 @@ pub fn answer(offer: &[u8], local: &LocalAudio) -> Result<(Bytes, Negotiated), S
 /// Reads the answer to our offer.
 pub fn accept(answer: &[u8], local: &LocalAudio) -> Result<Negotiated, SdpError> {
     let session = parse(answer)?;
-    let [media] = session.medias.as_slice() else {
-        return Err(SdpError::StreamCount {
-            offered: 1,
-            answered: session.medias.len(),
-        });
-    };
-    if !is_usable(media) {
-        return Err(SdpError::NoAudio);
+    let (before, after) = local.refused();
+    let (offered, answered) = (before.len() + 1 + after.len(), session.medias.len());
+    if offered != answered {
+        return Err(SdpError::StreamCount { offered, answered });
     }
+    let media = session.medias.get(before.len());
+    let media = media.filter(|media| is_usable(media));
+    let media = media.ok_or(SdpError::NoAudio)?;
     let mut negotiated = negotiate(&session, media, local)?;
     // The far end sends events with the number of our offer, whichever one it answered with.
     if let (Some(events), Some(ours)) = (&mut negotiated.telephone_events, local.telephone_events) {
@@ -357,58 +375,6 @@ fn names(codecs: &[Codec]) -> &'static str {
         [Codec::Pcmu] => "PCMU",
         _ => "PCMA, PCMU",
     }
-}
-
-fn session_lines(local: &LocalAudio) -> String {
-    let LocalAudio {
-        session_id,
-        session_version,
-        address,
-        ..
-    } = local;
-    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let mut text = String::with_capacity(256);
-    push(&mut text, format_args!("v=0"));
-    push(
-        &mut text,
-        format_args!("o=- {session_id} {session_version} IN {family} {address}"),
-    );
-    push(&mut text, format_args!("s=-"));
-    push(&mut text, format_args!("c=IN {family} {address}"));
-    push(&mut text, format_args!("t=0 0"));
-    text
-}
-
-fn audio_lines(
-    text: &mut String,
-    local: &LocalAudio,
-    proto: &str,
-    (types, events): (&[(u8, Codec)], Option<u8>),
-    direction: Direction,
-) {
-    let numbers = types.iter().map(|(number, _)| *number).chain(events);
-    let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
-    push(
-        text,
-        format_args!("m=audio {} {proto} {}", local.port, numbers.join(" ")),
-    );
-    for (number, codec) in types {
-        push(
-            text,
-            format_args!("a=rtpmap:{number} {}/8000", codec.name()),
-        );
-    }
-    for line in events.map(events::lines).into_iter().flatten() {
-        push(text, format_args!("{line}"));
-    }
-    push(text, format_args!("a=ptime:{}", local.ptime_ms));
-    push(text, format_args!("a={}", direction.as_str()));
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = text.write_fmt(line);
-    text.push_str("\r\n");
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ fuzz_target!(|data: &[u8]| {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         telephone_events: Some(101),
+        refused: None,
     };
     assert!(answer(&offer(&local), &local).is_ok());
     let _ = accept(data, &local);

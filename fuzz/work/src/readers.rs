@@ -97,6 +97,7 @@ pub fn sdp(bytes: &[u8]) {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         telephone_events: Some(101),
+        refused: None,
     };
     let _ = accept(bytes, &local);
     let _ = answer(bytes, &local);

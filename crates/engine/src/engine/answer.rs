@@ -210,7 +210,10 @@ impl Engine {
             (body, call.negotiated)
         } else {
             match sdp::answer(&call.offer, &local) {
-                Ok((body, agreed)) => (body, Some(agreed)),
+                Ok((body, agreed)) => {
+                    call.refused = sdp::Refused::of_answer(&body);
+                    (body, Some(agreed))
+                }
                 Err(error) => {
                     call.verdict
                         .raise(Outcome::NegotiationFailed, error.to_string());
@@ -320,8 +323,10 @@ impl Engine {
         match sdp::answer(body, &local) {
             Ok((answer, agreed)) => {
                 let was_held = call.negotiated.is_some_and(|before| before.held);
+                let refused = sdp::Refused::of_answer(&answer);
                 if self.ua.answer(now, key, answer).is_ok() {
                     call.session_version = local.session_version;
+                    call.refused = refused;
                     self.start_stream(stream, agreed, stands);
                     self.held_by_peer(now, stream, was_held, agreed.held);
                 }

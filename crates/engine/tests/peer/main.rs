@@ -7,6 +7,7 @@ mod digits;
 mod glare;
 mod late;
 mod refresh;
+mod streams;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -13,6 +13,7 @@ fn local(codecs: &[Codec]) -> LocalAudio {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         telephone_events: None,
+        refused: None,
     }
 }
 
@@ -109,6 +110,40 @@ fn other_streams_are_refused_in_place() {
             "m=audio 10000 RTP/AVP 8"
         ]
     );
+}
+
+/// RFC 3264 §8: a description has at least the streams of the one before, each in its place.
+#[test]
+fn refused_streams_are_in_later_offers() {
+    let lines = "m=video 5000 RTP/AVP 96\nm=audio 4002 RTP/AVP 8\nm=text 5002 RTP/AVP 98";
+    let (text, _) = answer(&remote(lines), &both()).unwrap();
+    let later = LocalAudio {
+        refused: Refused::of_answer(&text),
+        ..both()
+    };
+    let text = offer(&later);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("m=")).collect();
+    assert_eq!(
+        lines,
+        [
+            "m=video 0 RTP/AVP 96",
+            "m=audio 10000 RTP/AVP 8 0",
+            "m=text 0 RTP/AVP 98"
+        ]
+    );
+    let answered = "m=video 0 RTP/AVP 96\nm=audio 4004 RTP/AVP 8\nm=text 0 RTP/AVP 98";
+    let negotiated = accept(&remote(answered), &later).unwrap();
+    assert_eq!(negotiated.remote_rtp.port(), 4004);
+    assert_eq!(
+        accept(&remote("m=audio 4004 RTP/AVP 8"), &later),
+        Err(SdpError::StreamCount {
+            offered: 3,
+            answered: 1
+        })
+    );
+    let (audio, _) = answer(&remote("m=audio 4002 RTP/AVP 8"), &both()).unwrap();
+    assert_eq!(Refused::of_answer(&audio), None);
 }
 
 #[test]

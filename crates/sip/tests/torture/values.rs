@@ -112,6 +112,7 @@ fn addresses_in_descriptions() {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         telephone_events: Some(101),
+        refused: None,
     };
     for (name, remote) in [
         ("ipv6-in-sdp", "[2001:db8::20]:6000"),
