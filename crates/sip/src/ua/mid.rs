@@ -39,6 +39,8 @@ pub(super) struct Mid {
     pub(super) transfer: Option<Transfer>,
     /// The transfer the peer asks for.
     pub(super) referral: Option<Referral>,
+    /// Whether a REFER of the peer has come.
+    pub(super) referred: bool,
     /// The session is over, the subscription of a transfer is not.
     pub(super) outlived: bool,
     /// Callee: the call this one replaces when it is answered.

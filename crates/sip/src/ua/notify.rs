@@ -200,7 +200,12 @@ impl UserAgent {
         };
         let mut asked = Asked::new(Method::Notify, purpose, Bytes::from(body));
         "message/sipfrag;version=2.0".clone_into(&mut asked.content_type);
-        asked.lines.push((HeaderName::Event, b"refer".to_vec()));
+        let event = if referral.named {
+            format!("refer;id={}", referral.cseq).into_bytes()
+        } else {
+            b"refer".to_vec()
+        };
+        asked.lines.push((HeaderName::Event, event));
         asked.lines.push((HeaderName::SubscriptionState, state));
         self.ask(now, key, asked);
     }

@@ -15,6 +15,7 @@ fn referred() -> (Net, CallKey, String, Message) {
     let tag = established(&mut net);
     let call = net.agents[0].incoming();
     let notify = refer(&mut net, &tag, 2);
+    assert_eq!(header(&notify, HeaderName::Event), "refer");
     assert_eq!(said(&notify), ("SIP/2.0 100 Trying".to_owned(), false));
     (net, call, tag, notify)
 }
@@ -228,6 +229,8 @@ fn the_next_transfer_need_not_wait_for_the_answer_to_the_last_word() {
     net.run_for(millis(20));
     let last = net.take_raw(PEER).remove(0);
     let next = refer(&mut net, &tag, 4);
+    // RFC 3515 §2.4.6: not the first of the dialog.
+    assert_eq!(header(&next, HeaderName::Event), "refer;id=4");
     answer(&mut net, &last, "481 Late", "");
     tell(&mut net, call, 200, true).unwrap();
     let got = answer(&mut net, &next, "200 OK", "");
