@@ -156,7 +156,11 @@ pub(super) fn reason(error: &io::Error) -> String {
             presented,
         }) => format!(
             "certificate is valid for {}, not {}",
-            presented.join(", "),
+            presented
+                .iter()
+                .map(|name| plain(name))
+                .collect::<Vec<_>>()
+                .join(", "),
             expected.to_str()
         ),
         rustls::Error::AlertReceived(
@@ -170,6 +174,13 @@ pub(super) fn reason(error: &io::Error) -> String {
         other => other.to_string(),
     };
     format!("TLS handshake failure: {name}")
+}
+
+/// A name of a certificate without the kind that rustls writes around it.
+fn plain(presented: &str) -> &str {
+    let name = presented.strip_prefix("DnsName(\"");
+    let name = name.and_then(|name| name.strip_suffix("\")"));
+    name.unwrap_or(presented)
 }
 
 /// Takes every certificate (`verify: skip`); the signatures of the handshake are still checked.
