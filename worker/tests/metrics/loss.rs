@@ -29,8 +29,9 @@ pub(crate) const KEYS: &[&str] = &[
     "mos_degradation_delay",
 ];
 
-const PAIRS: u32 = 20;
-const CALL_MS: u32 = 16_000;
+/// Few and long: what is lost at the ends of a stream is missed by nobody.
+const PAIRS: u32 = 10;
+const CALL_MS: u32 = 32_000;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Markings by which the filter tells the directions apart.
 const CALLERS: u32 = 46;
@@ -100,7 +101,7 @@ pub(crate) async fn five_percent_of_loss_are_seen_and_scored() {
         let (sent, lost) = (network::counted(sent), network::counted(lost));
         // The truth, and that it is what was meant.
         let truth = lost / sent * 100.0;
-        assert!(sent >= f64::from(PAIRS) * 700.0, "{sent} sent to {group}");
+        assert!(sent >= f64::from(PAIRS) * 1500.0, "{sent} sent to {group}");
         assert!((4.0..6.0).contains(&truth), "{truth} % dropped");
         let reported = percent(&told, group);
         eprintln!("{group}: {reported} % reported, {truth} % of {sent} dropped");
