@@ -91,6 +91,8 @@ const fn default_queue_timeout() -> Duration {
         .message("accounts: required to register at registrar.domain; or set registrar.register to false"),
     validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.transport) || !(self.registrar.transport in ['tls', 'wss']) || (has(self.registrar.tls) && has(self.registrar.tls.serverCertRef))")
         .message("registrar.tls.serverCertRef: required where calls are taken by tls or wss without registering"),
+    validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.connection) || self.registrar.connection == 'shared'")
+        .message("registrar.connection: shared where calls are taken without registering"),
     validation = Rule::new("!has(self.answer) || self.role != 'caller'")
         .message("answer: only with role callee or both"),
     validation = Rule::new("!has(self.scenario) || !self.scenario.exists(a, a.do == 'reRegister') || (has(self.registrar) && (!has(self.registrar.register) || self.registrar.register))")

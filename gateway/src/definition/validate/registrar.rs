@@ -140,12 +140,17 @@ impl Check<'_> {
                 ),
             );
         }
+        let own = *connection == Some(api::Connection::PerEndpoint);
+        if listens && own {
+            let problem = "\"perEndpoint\"; accepted: shared where calls are taken without registering, since nobody can connect to an endpoint";
+            self.refuse(format!("{at}.connection"), problem);
+        }
         Registrar {
             domain: domain.clone().unwrap_or_default(),
             port: port.unwrap_or(0),
             transport,
             ws_path: ws_path.clone().unwrap_or_else(|| "/".to_owned()),
-            connection_per_endpoint: *connection == Some(api::Connection::PerEndpoint),
+            connection_per_endpoint: own,
             keep_alive: match (keep_alive, transport) {
                 (Some(interval), _) => interval.std(),
                 // With auto a worker decides by the transport it finds.

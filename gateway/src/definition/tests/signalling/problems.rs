@@ -123,6 +123,10 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             "registrar.tls.serverCertRef: is required where calls are taken by wss without registering",
         ),
         (
+            json!({"accounts": null, "registrar": {"register": false, "transport": "tcp", "connection": "perEndpoint"}}),
+            "registrar.connection: \"perEndpoint\"; accepted: shared where calls are taken without registering",
+        ),
+        (
             json!({"answer": {"code": 199}}),
             "answer.code: 199; accepted: 200, or a refusal of 300 to 699",
         ),
