@@ -130,16 +130,10 @@ impl Early {
     }
 
     fn refusals(&self) -> Vec<Option<u16>> {
-        let events = self.net.agents[0].events.iter();
-        events
-            .filter_map(|event| match event {
-                UaEvent::Call {
-                    event: CallEvent::OfferRefused { code },
-                    ..
-                } => Some(*code),
-                _ => None,
-            })
-            .collect()
+        self.net.agents[0].told(|event| match event {
+            CallEvent::OfferRefused { code } => Some(*code),
+            _ => None,
+        })
     }
 
     fn events(&self) -> Vec<&str> {

@@ -9,7 +9,7 @@
 mod pair;
 
 use callmeter_sip::message::{HeaderName, Message};
-use callmeter_sip::{CallEnd, CallEvent, CallKey, EndReason, EndpointConfig, UaEvent};
+use callmeter_sip::{CallEnd, CallEvent, CallKey, EndReason, EndpointConfig};
 
 use pair::account::{SERVER, account};
 use pair::peer::{CONTACT, PEER, US, alone, kinds, to_tag};
@@ -42,20 +42,11 @@ fn end(net: &Net) -> &CallEnd {
 /// The SDP that each response handed up, and the one of the answer.
 fn bodies(net: &Net) -> Vec<(u16, String)> {
     let text = |body: &bytes::Bytes| String::from_utf8(body.to_vec()).unwrap();
-    let events = net.agents[0].events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Call {
-                event: CallEvent::Progress { code, body },
-                ..
-            } => Some((*code, text(body))),
-            UaEvent::Call {
-                event: CallEvent::Answered { body },
-                ..
-            } => Some((200, text(body))),
-            _ => None,
-        })
-        .collect()
+    net.agents[0].told(|event| match event {
+        CallEvent::Progress { code, body } => Some((*code, text(body))),
+        CallEvent::Answered { body } => Some((200, text(body))),
+        _ => None,
+    })
 }
 
 /// RFC 3261 §13.2.2.1, §13.2.2.4: each branch has its early dialog and media; the one that answers

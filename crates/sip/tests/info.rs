@@ -8,7 +8,7 @@
 
 mod pair;
 
-use callmeter_sip::{CallEvent, EndReason, UaError, UaEvent};
+use callmeter_sip::{CallEvent, EndReason, UaError};
 
 use pair::peer::{ASK, Ask, alone, ask, established, kinds};
 use pair::{Agent, Net, answer_at_once, millis};
@@ -17,32 +17,20 @@ const DTMF: &str = "application/dtmf-relay";
 const DIGIT: &str = "Signal=5\r\nDuration=160\r\n";
 
 fn heard(agent: &Agent) -> Vec<(String, String)> {
-    let events = agent.events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Call {
-                event: CallEvent::Info { content_type, body },
-                ..
-            } => Some((
-                content_type.clone(),
-                String::from_utf8_lossy(body).into_owned(),
-            )),
-            _ => None,
-        })
-        .collect()
+    agent.told(|event| match event {
+        CallEvent::Info { content_type, body } => Some((
+            content_type.clone(),
+            String::from_utf8_lossy(body).into_owned(),
+        )),
+        _ => None,
+    })
 }
 
 fn answers(agent: &Agent) -> Vec<Option<u16>> {
-    let events = agent.events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Call {
-                event: CallEvent::InfoAnswered { code },
-                ..
-            } => Some(*code),
-            _ => None,
-        })
-        .collect()
+    agent.told(|event| match event {
+        CallEvent::InfoAnswered { code } => Some(*code),
+        _ => None,
+    })
 }
 
 #[test]

@@ -10,9 +10,9 @@ mod pair;
 
 use std::time::Duration;
 
+use callmeter_sip::UserAgent;
 use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{CallEvent, CallKey, EndReason, EndpointConfig, OfferBy, Reliable, UaError};
-use callmeter_sip::{UaEvent, UserAgent};
 
 use pair::peer::{ASK, Ask, PEER, US, ask, kinds, to_tag};
 use pair::{ANSWER, Net, OFFER, config, header, millis, nothing, reply};
@@ -103,16 +103,10 @@ impl Called {
 
     /// The bodies of PRACKs told.
     fn pracked(&self) -> Vec<String> {
-        let events = self.net.agents[0].events.iter();
-        events
-            .filter_map(|event| match event {
-                UaEvent::Call {
-                    event: CallEvent::Pracked { body },
-                    ..
-                } => Some(String::from_utf8(body.to_vec()).unwrap()),
-                _ => None,
-            })
-            .collect()
+        self.net.agents[0].told(|event| match event {
+            CallEvent::Pracked { body } => Some(String::from_utf8(body.to_vec()).unwrap()),
+            _ => None,
+        })
     }
 
     fn stands(&self) -> bool {

@@ -71,16 +71,10 @@ fn sent(net: &Net, from: &str, method: &str) -> Vec<u64> {
 }
 
 fn refreshes(net: &Net, agent: usize) -> Vec<bool> {
-    let events = net.agents[agent].events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Call {
-                event: CallEvent::SessionRefreshed { ours },
-                ..
-            } => Some(*ours),
-            _ => None,
-        })
-        .collect()
+    net.agents[agent].told(|event| match event {
+        CallEvent::SessionRefreshed { ours } => Some(*ours),
+        _ => None,
+    })
 }
 
 const ONE: &str = "192.0.2.1:5060";
@@ -317,16 +311,10 @@ fn without_update_in_allow_the_refresh_is_a_reinvite() {
 }
 
 fn refresh_answers(net: &Net) -> Vec<String> {
-    let events = net.agents[0].events.iter();
-    events
-        .filter_map(|event| match event {
-            UaEvent::Call {
-                event: CallEvent::RefreshAnswered { body },
-                ..
-            } => Some(String::from_utf8_lossy(body).into_owned()),
-            _ => None,
-        })
-        .collect()
+    net.agents[0].told(|event| match event {
+        CallEvent::RefreshAnswered { body } => Some(String::from_utf8_lossy(body).into_owned()),
+        _ => None,
+    })
 }
 
 /// The peer that asks: too short is refused only if it knows why.

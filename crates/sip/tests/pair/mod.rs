@@ -354,18 +354,23 @@ impl Agent {
             .collect()
     }
 
-    /// The ends of calls, in order.
-    pub(crate) fn ends(&self) -> Vec<&CallEnd> {
+    /// What events of calls say of one matter, in order.
+    pub(crate) fn told<'a, T>(&'a self, of: impl Fn(&'a CallEvent) -> Option<T>) -> Vec<T> {
         self.events
             .iter()
             .filter_map(|event| match event {
-                UaEvent::Call {
-                    event: CallEvent::Ended(end),
-                    ..
-                } => Some(end),
+                UaEvent::Call { event, .. } => of(event),
                 _ => None,
             })
             .collect()
+    }
+
+    /// The ends of calls, in order.
+    pub(crate) fn ends(&self) -> Vec<&CallEnd> {
+        self.told(|event| match event {
+            CallEvent::Ended(end) => Some(end),
+            _ => None,
+        })
     }
 
     /// Calls that have begun and not ended.

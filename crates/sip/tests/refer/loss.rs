@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use callmeter_sip::{CallEvent, UaEvent, UserAgent};
 
-use super::{A, B, answers, progress, seeded, to_c, willing};
+use super::{A, B, answers, progress, refer_to_c, seeded, willing};
 use crate::pair::{Agent, answer_at_once, millis};
 
 fn count(agent: &Agent, wanted: impl Fn(&CallEvent) -> bool) -> usize {
@@ -58,8 +58,7 @@ fn every_transfer_is_told_of_under_loss() {
         let (mut net, calls) = seeded(seed);
         net.agents[B].policy = rings;
         net.set_loss(0.3);
-        net.with(A, |ua, now| ua.refer(now, calls[A], &to_c(None)))
-            .unwrap();
+        refer_to_c(&mut net, calls[A]);
         for _ in 0..32 {
             net.run_for(Duration::from_secs(1));
             if count(&net.agents[B], is_referred) == 1 && !answers(&net.agents[A]).is_empty() {
@@ -109,8 +108,7 @@ fn no_notify_overtakes_another() {
         let (mut net, [a, _]) = seeded(seed);
         net.agents[B].policy = answers_at_once;
         net.set_jitter(millis(400));
-        net.with(A, |ua, now| ua.refer(now, a, &to_c(None)))
-            .unwrap();
+        refer_to_c(&mut net, a);
         net.run_for(Duration::from_secs(5));
         // 180 was history when the answer to 100 came.
         let all = [(Some(100), false), (Some(200), true)];
@@ -128,8 +126,7 @@ fn an_overtaken_notify_is_sent_again() {
         net.agents[B].policy = speaks_between;
         net.set_jitter(millis(400));
         net.set_loss(0.1);
-        net.with(A, |ua, now| ua.refer(now, a, &to_c(None)))
-            .unwrap();
+        refer_to_c(&mut net, a);
         net.run_for(Duration::from_secs(100));
         overtaken += usize::from(!net.times_of("500 NOTIFY").is_empty());
         let heard = progress(&net.agents[A]);

@@ -10,6 +10,8 @@ use crate::definition::{Registrar, Role, Transport};
 
 const SIP_URI: &str =
     "a SIP URI like sip:100@pbx.example or sips:100@pbx.example, at most 255 characters";
+/// A Request-URI has neither (RFC 3261 §19.1.1, table 1).
+const BARE: &str = "a URI without method= and without ?; header fields of calls are in headers";
 
 /// What is read of a URI that is dialled.
 struct Dialled {
@@ -27,6 +29,9 @@ impl Dialled {
         let uri: Option<Uri> = text.parse().ok();
         let uri = uri.filter(|_| scheme && text.len() <= 255);
         let uri = uri.ok_or(SIP_URI)?;
+        if uri.has_headers() || uri.param("method").is_some() {
+            return Err(BARE);
+        }
         let secure = uri.scheme() == Scheme::Sips;
         let named = uri.param("transport").map(<[u8]>::to_ascii_lowercase);
         let transport = match (secure, named.as_deref()) {

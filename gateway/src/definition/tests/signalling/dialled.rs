@@ -14,7 +14,7 @@ fn uris_that_are_dialled_name_transports_that_exist() {
         "sips:100@pbx.example",
         "sip:pbx.example;transport=tcp",
         "sip:100@[2001:db8::1]:5061;Transport=TLS;lr",
-        "sips:100@pbx.example;transport=ws?Subject=a",
+        "sips:100@pbx.example;transport=ws",
     ] {
         assert_eq!(dial(uri).unwrap(), Target::Uri(uri.into()));
     }
@@ -26,6 +26,12 @@ fn uris_that_are_dialled_name_transports_that_exist() {
         (
             "sip:a@b;transport=sctp",
             "transport udp, tcp, tls, ws or wss",
+        ),
+        ("sip:a@b?Subject=c", "a URI without method= and without ?"),
+        ("sip:a@b;lr?", "a URI without method= and without ?"),
+        (
+            "sips:a@b;method=INVITE",
+            "a URI without method= and without ?",
         ),
         ("sip:a@b;transport", "transport udp, tcp, tls, ws or wss"),
         (
