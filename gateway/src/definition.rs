@@ -21,7 +21,7 @@ pub(crate) use accounts::of_group as accounts_of_group;
 pub use accounts::{AccountError, Credentials, overlaps, read_csv};
 pub use callmeter_api::calltest::{Codec, ExpectMetric, Role, Stat};
 pub use inline::{InlineAccounts, SealedAccounts};
-pub use load::{SETTLE, rings, start_offsets, warnings};
+pub use load::{SETTLE, callees, rings, start_offsets, warnings};
 pub use parse::{Document, Format, parse, read};
 pub(crate) use parse::{plain_json, typed};
 pub use signalling::{

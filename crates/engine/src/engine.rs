@@ -69,8 +69,8 @@ const LATE_REQUESTS: Duration = Duration::from_secs(32);
 ///   the callers' calls are ended by BYE (CANCEL if not answered), 2 s later what callees still
 ///   hold; a repeated call is begun only if it fits into the run whole, one of a rate or level of
 ///   calls, or the first one of an endpoint that waited for its turn, if it can be answered within.
-///   Registrations are removed when an endpoint has no call left. 70 s after the end of the run (4 s when forced) what has
-///   not ended is dropped.
+///   Registrations are removed when an endpoint has no call left. 70 s after the end of the run
+///   (4 s when forced) what has not ended is dropped.
 /// - Draining is nothing of the engine's: give it no new share.
 /// - Dropping the engine sends nothing.
 #[derive(Debug)]

@@ -38,7 +38,7 @@ struct Peer {
 
 impl Line {
     /// A line for endpoints that call `peers`, in order. If all call the same one, it is taken for
-    /// a number with many lines.
+    /// a number with many lines: to an endpoint the plan has one call at a time.
     pub(crate) fn new<'a>(at_once: u32, peers: impl Iterator<Item = &'a str>) -> Self {
         let mut numbers = BTreeMap::new();
         let mut calls = Vec::new();

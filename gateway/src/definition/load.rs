@@ -29,6 +29,15 @@ pub fn rings(test: &ValidatedTest, group: usize) -> Duration {
     }
 }
 
+/// How many a group calls: one for each of its endpoints, or the fewer of the group it calls.
+pub fn callees(test: &ValidatedTest, group: usize) -> u32 {
+    let this = &test.groups[group];
+    match this.target {
+        Target::Group(callee) => test.groups[callee].endpoints.min(this.endpoints),
+        _ => this.endpoints,
+    }
+}
+
 /// How long a call takes an endpoint of a group: ringing and talking.
 fn busy(test: &ValidatedTest, group: usize) -> Duration {
     rings(test, group) + test.groups[group].call.duration.unwrap_or(test.duration)
@@ -40,29 +49,60 @@ pub fn warnings(test: &ValidatedTest) -> Vec<String> {
     groups
         .filter(|(_, group)| group.calls())
         .filter_map(|(index, group)| {
-            let rate = match &group.load {
-                Load::ArrivalRate(rate) if group.call.repeat => *rate,
-                Load::Arrivals { points, .. } => points
-                    .iter()
-                    .map(|(_, per_second)| *per_second)
-                    .fold(0.0, f64::max),
-                _ => return None,
-            };
-            let held = busy(test, index) + SETTLE;
-            // More than a call for each endpoint is not needed within the run's own length.
-            let held = held.min(test.duration);
-            let needed = (rate * held.as_secs_f64()).ceil();
-            (needed > f64::from(group.endpoints)).then(|| {
-                format!(
-                    "group {}: {rate} new calls per second of {:.1} s each take {needed} endpoints, \
-                     it has {}; calls that find none free are not placed",
-                    group.name,
-                    held.as_secs_f64(),
-                    group.endpoints
-                )
-            })
+            rate_beyond(test, index)
+                .or_else(|| calls_beyond(test, index))
+                .map(|told| format!("group {}: {told}", group.name))
         })
         .collect()
+}
+
+/// A rate that keeps more endpoints busy than there are.
+fn rate_beyond(test: &ValidatedTest, index: usize) -> Option<String> {
+    let group = &test.groups[index];
+    let rate = match &group.load {
+        Load::ArrivalRate(rate) if group.call.repeat => *rate,
+        Load::Arrivals { points, .. } => points
+            .iter()
+            .map(|(_, per_second)| *per_second)
+            .fold(0.0, f64::max),
+        _ => return None,
+    };
+    let held = busy(test, index) + SETTLE;
+    // More than a call for each endpoint is not needed within the run's own length.
+    let held = held.min(test.duration);
+    let needed = (rate * held.as_secs_f64()).ceil();
+    (needed > f64::from(group.endpoints)).then(|| {
+        format!(
+            "{rate} new calls per second of {:.1} s each take {needed} endpoints, it has {}; calls \
+             that find none free are not placed",
+            held.as_secs_f64(),
+            group.endpoints
+        )
+    })
+}
+
+/// More calls at a time than there are callees, of whom each takes one.
+fn calls_beyond(test: &ValidatedTest, index: usize) -> Option<String> {
+    let group = &test.groups[index];
+    let Target::Group(target) = group.target else {
+        return None;
+    };
+    let callees = callees(test, index);
+    let (field, calls, beyond) = match &group.load {
+        Load::Concurrency(calls) => ("load.concurrency", *calls, "wait"),
+        Load::ConcurrencySteps(steps) => {
+            let most = steps.iter().map(|(_, calls)| *calls).max()?;
+            ("load.steps[].concurrency", most, "find their callee busy")
+        }
+        _ => return None,
+    };
+    (calls > callees).then(|| {
+        format!(
+            "{field} {calls}: up to {callees} calls at a time, for it calls the group {}, which \
+             has {callees} endpoints; calls beyond {beyond}",
+            test.groups[target].name
+        )
+    })
 }
 
 /// Rounded, and never beyond what the protocol carries (49 days, longer than any run).

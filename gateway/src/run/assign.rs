@@ -9,6 +9,7 @@ use super::secrets::GroupSecrets;
 use super::state::{PlacedShare, Run};
 use crate::definition::{self, Credentials, Group, Load, Role, Target, ValidatedTest};
 
+pub(super) mod part;
 mod signalling;
 
 /// How long an endpoint may take to register or listen: a REGISTER without any answer gives up
@@ -62,7 +63,7 @@ pub(super) fn assign(
             let offsets = definition::start_offsets(group);
             worker::Load {
                 start_offsets_ms: offsets.get(range).unwrap_or_default().to_vec(),
-                at_once: at_once(group, shares, share),
+                at_once: part::part(test, shares, share).map_or(0, |part| part.calls),
                 ..load(group)
             }
         } else {
@@ -95,13 +96,18 @@ pub(super) fn assign(
 /// Whom the callers of a share dial; an empty text stands for a callee that failed.
 pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
     let group = &run.test.groups[share.group];
+    let part = part::part(&run.test, &run.shares, share);
+    let callee_of = |index: u32| match &part {
+        Some(part) => part.callee(index - share.first),
+        None => index,
+    };
     let peer = |index: u32| match &group.target {
         Target::Uri(uri) => uri.clone(),
         Target::Group(callees) => {
             let all = &run.endpoints[*callees];
             // In a group that calls itself nobody calls himself.
             let own = u32::from(*callees == share.group);
-            let at = callee_of(group, share, all.len() as u32, index) + own;
+            let at = callee_of(index) + own;
             let callee = &all[at as usize % all.len()];
             let registered = run.test.groups[*callees].registers();
             match &callee.ready {
@@ -121,60 +127,12 @@ pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
     }
 }
 
-/// The callee of a caller, of as many as there are. Where only so many calls may stand and callees
-/// are fewer than callers, each share has callees of its own, in proportion: within a share nobody
-/// calls whom another calls, between workers nobody would know.
-pub(super) fn callee_of(group: &Group, share: &PlacedShare, callees: u32, index: u32) -> u32 {
-    if callees >= group.endpoints || !matches!(group.load, Load::Concurrency(_)) {
-        return index;
-    }
-    let before = |endpoint: u32| {
-        (u64::from(endpoint) * u64::from(callees) / u64::from(group.endpoints)) as u32
-    };
-    let first = before(share.first);
-    let own = before(share.first + share.count).saturating_sub(first);
-    first + (index - share.first) % own.max(1)
-}
-
 fn role(group: &Group) -> worker::Role {
     match group.role {
         Role::Caller => worker::Role::Caller,
         Role::Callee => worker::Role::Callee,
         Role::Both => worker::Role::Both,
     }
-}
-
-/// What part of the calls that a group may hold at a time a share may hold, since workers do not
-/// talk to each other: each share one, the rest in proportion to the endpoints beyond that one.
-/// These are the group's calls in all, unless it has fewer than shares.
-fn at_once(group: &Group, shares: &[PlacedShare], share: &PlacedShare) -> u32 {
-    let Load::Concurrency(calls) = group.load else {
-        return 0;
-    };
-    let of_group = || shares.iter().filter(|other| other.group == share.group);
-    let all = of_group().count() as u64;
-    let before = of_group().filter(|other| other.first < share.first).count() as u64;
-    let rest = u64::from(calls).saturating_sub(all);
-    let endpoints = u64::from(group.endpoints).saturating_sub(all).max(1);
-    let from = u64::from(share.first).saturating_sub(before);
-    let to = from + u64::from(share.count).saturating_sub(1);
-    1 + (to * rest / endpoints - from * rest / endpoints) as u32
-}
-
-/// Groups that hold more calls at a time than they should, for being on so many workers.
-pub(super) fn warnings(test: &ValidatedTest, shares: &[PlacedShare]) -> Vec<String> {
-    let told = |(index, group): (usize, &Group)| {
-        let workers = shares.iter().filter(|share| share.group == index).count();
-        match group.load {
-            Load::Concurrency(calls) if group.calls() && workers > calls as usize => Some(format!(
-                "group {}: up to {workers} calls at a time instead of {calls}: it is on {workers} \
-                 workers, and each may hold one",
-                group.name
-            )),
-            _ => None,
-        }
-    };
-    test.groups.iter().enumerate().filter_map(told).collect()
 }
 
 /// When the callers of a share call. Arrivals and concurrency over time are those of the whole

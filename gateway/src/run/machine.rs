@@ -190,7 +190,7 @@ impl Run {
         if self.stage != Stage::Preparing {
             return;
         }
-        let placed = assign::warnings(&self.test, &self.shares);
+        let placed = assign::part::warnings(&self.test, &self.shares);
         self.warnings.extend(placed);
         self.warnings.extend_from_slice(&secrets.warnings);
         let none = GroupSecrets::default();

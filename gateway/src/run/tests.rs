@@ -1,4 +1,5 @@
 mod losses;
+mod parts;
 mod told;
 mod way;
 

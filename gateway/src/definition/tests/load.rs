@@ -178,3 +178,26 @@ fn a_load_that_the_endpoints_cannot_serve_is_warned_of() {
     assert_eq!(told(&peak, &json!({}), 120), "");
     assert!(told(&peak, &json!({}), 119).contains("take 120 endpoints"));
 }
+
+/// Each call at a time takes a callee, who is in one call.
+#[test]
+fn more_calls_at_a_time_than_callees_are_warned_of() {
+    let told = |load: Value| {
+        let callers = json!({"name": "g", "endpoints": 8, "role": "caller", "target": {"group": "a"}, "load": load});
+        let callees = json!({"name": "a", "endpoints": 3, "role": "callee"});
+        let test = json!({"duration": "60s", "groups": [callees, callers]}).to_string();
+        let (test, ..) = parse(&test, Format::Json, "").unwrap();
+        warnings(&test).concat()
+    };
+    assert_eq!(
+        told(json!({"concurrency": 8})),
+        "group g: load.concurrency 8: up to 3 calls at a time, for it calls the group a, which has 3 endpoints; calls beyond wait"
+    );
+    assert_eq!(told(json!({"concurrency": 3})), "");
+    let steps = |most| json!({"steps": [{"at": "0s", "concurrency": 1}, {"at": "9s", "concurrency": most}, {"at": "20s", "concurrency": 2}]});
+    assert_eq!(
+        told(steps(4)),
+        "group g: load.steps[].concurrency 4: up to 3 calls at a time, for it calls the group a, which has 3 endpoints; calls beyond find their callee busy"
+    );
+    assert_eq!(told(steps(3)), "");
+}

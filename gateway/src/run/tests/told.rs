@@ -241,7 +241,8 @@ fn load_over_time_is_told_for_the_whole_group() {
     assert!(call.repeat && steps.arrivals.is_empty() && steps.start_offsets_ms.is_empty());
 
     let (bounded, call) = with_load("{concurrency: 3}");
-    assert_eq!((bounded.at_once, call.repeat_pause_ms), (2, 500));
+    // Two callees: one call at a time for each worker.
+    assert_eq!((bounded.at_once, call.repeat_pause_ms), (1, 500));
     assert!(bounded.start_offsets_ms.is_empty() && bounded.concurrency.is_empty());
     assert!(!call.repeat && steps.at_once == 0);
 
@@ -252,98 +253,6 @@ fn load_over_time_is_told_for_the_whole_group() {
     let held = told(&text).1.load.unwrap();
     assert_eq!(held.arrivals, [point(0, 0.5, false)]);
     assert!(held.start_offsets_ms.is_empty());
-}
-
-/// Callers of two workers do not meet at a callee when only so many calls may stand.
-#[test]
-fn shares_have_callees_of_their_own() {
-    let text = "{duration: 60s, groups: [{name: a, endpoints: 4, role: callee}, \
-        {name: b, endpoints: 8, role: caller, target: {group: a}, load: LOAD}]}";
-    let told = |load: &str, callees, (first, count)| {
-        let text = text.replace("LOAD", load);
-        let (test, ..) = definition::parse(&text, Format::Yaml, "").unwrap();
-        let share = PlacedShare {
-            group: 1,
-            worker: id(1),
-            worker_name: "w".into(),
-            first,
-            count,
-        };
-        let callee = |index| assign::callee_of(&test.groups[1], &share, callees, index) % callees;
-        (first..first + count).map(callee).collect::<Vec<u32>>()
-    };
-    let bounded = "{concurrency: 4}";
-    assert_eq!(told(bounded, 4, (0, 8)), [0, 1, 2, 3, 0, 1, 2, 3]);
-    assert_eq!(told(bounded, 4, (0, 4)), [0, 1, 0, 1]);
-    assert_eq!(told(bounded, 4, (4, 4)), [2, 3, 2, 3]);
-    assert_eq!(told(bounded, 4, (6, 1)), [3]);
-    assert_eq!(told(bounded, 4, (7, 1)), [3]);
-    assert_eq!(told(bounded, 1, (4, 2)), [0, 0]);
-    assert_eq!(told(bounded, 8, (4, 2)), [4, 5]);
-    assert_eq!(told("{arrivalRate: 1/s}", 4, (4, 4)), [0, 1, 2, 3]);
-}
-
-/// What each share of the callers, of so many endpoints each, may hold of the calls at a time.
-fn split(calls: u32, counts: &[u32]) -> (Vec<u32>, Vec<String>) {
-    let endpoints: u32 = counts.iter().sum();
-    let text = format!(
-        "{{duration: 60s, groups: [
-          {{name: a, endpoints: 2, role: callee}},
-          {{name: b, endpoints: {endpoints}, role: caller, target: {{group: a}}, \
-            load: {{concurrency: {calls}}}}}]}}"
-    );
-    let (test, ..) = definition::parse(&text, Format::Yaml, "").unwrap();
-    let placed = |group, first, count| PlacedShare {
-        group,
-        worker: id(1),
-        worker_name: "w".into(),
-        first,
-        count,
-    };
-    let mut shares = vec![placed(0, 0, 2)];
-    let mut first = 0;
-    for &count in counts {
-        shares.push(placed(1, first, count));
-        first += count;
-    }
-    let secrets = GroupSecrets::default();
-    let told = shares[1..].iter().map(|share| {
-        let load = assign::assign("run", &test, &shares, share, &secrets).load;
-        load.unwrap().at_once
-    });
-    (told.collect(), assign::warnings(&test, &shares))
-}
-
-/// The calls at a time are divided between the workers: none is left over, none is given twice,
-/// each worker has some and none has more than endpoints.
-#[test]
-fn calls_at_a_time_are_divided_between_shares() {
-    for (calls, counts, expected) in [
-        (8, vec![20], vec![8]),
-        (20, vec![20], vec![20]),
-        (10, vec![10, 10], vec![5, 5]),
-        (3, vec![10, 1, 1], vec![1, 1, 1]),
-        (5, vec![10, 1, 1], vec![3, 1, 1]),
-        (12, vec![10, 1, 1], vec![10, 1, 1]),
-        (7, vec![5, 5, 5], vec![2, 2, 3]),
-        (100_000, vec![65_536, 34_464], vec![65_536, 34_464]),
-        (99_999, vec![65_536, 34_464], vec![65_535, 34_464]),
-    ] {
-        let told = split(calls, &counts);
-        assert_eq!(told, (expected, Vec::new()), "{calls} of {counts:?}");
-    }
-    for calls in 3..=14 {
-        let (told, _) = split(calls, &[3, 4, 7]);
-        assert_eq!(told.iter().sum::<u32>(), calls);
-        let within = told
-            .iter()
-            .zip([3, 4, 7])
-            .all(|(&n, count)| (1..=count).contains(&n));
-        assert!(within, "{calls}: {told:?}");
-    }
-    let warning =
-        "group b: up to 3 calls at a time instead of 2: it is on 3 workers, and each may hold one";
-    assert_eq!(split(2, &[4, 4, 4]), (vec![1; 3], vec![warning.into()]));
 }
 
 /// What is to be said of a run is in its state and survives a restart of the gateway.
