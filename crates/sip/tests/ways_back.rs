@@ -39,9 +39,9 @@ impl Callee {
         clippy::disallowed_methods,
         reason = "a starting point for virtual time"
     )]
-    fn new(transport: Transport) -> Self {
+    fn new(transport: Transport, accepts: bool) -> Self {
         let mut ua = UserAgent::new(UaConfig::default(), 1);
-        let listener = Listener::stream(LOCAL, transport, addr(US), None, true);
+        let listener = Listener::stream(LOCAL, transport, addr(US), None, accepts);
         ua.add_listener(listener).unwrap();
         let endpoint = EndpointConfig {
             reliable: Reliable::Supported,
@@ -83,18 +83,27 @@ impl Callee {
         self.ua.handle_input(self.now, flow, Bytes::from(text));
     }
 
-    /// The peer calls; the connection breaks as soon as all is sent that `first` asks for.
+    /// A peer that has connected calls; the connection breaks as soon as all is sent that `first`
+    /// asks for.
     fn called_by(sent_by: &str, transport: Transport, first: fn(&mut Self, CallKey)) -> Self {
-        let mut callee = Self::new(transport);
-        callee.take(SOURCE, "INVITE", sent_by, "", "Supported: 100rel\r\n");
-        callee.sent();
-        let call = callee.call();
-        first(&mut callee, call);
-        for (to, ..) in callee.sent() {
-            assert_eq!(to, callee.flow(SOURCE), "before the connection broke");
+        Self::new(transport, true).called(sent_by, first)
+    }
+
+    /// The same over a connection of its own to a server.
+    fn called_by_server(transport: Transport, first: fn(&mut Self, CallKey)) -> Self {
+        Self::new(transport, false).called(LISTENS, first)
+    }
+
+    fn called(mut self, sent_by: &str, first: fn(&mut Self, CallKey)) -> Self {
+        self.take(SOURCE, "INVITE", sent_by, "", "Supported: 100rel\r\n");
+        self.sent();
+        let call = self.call();
+        first(&mut self, call);
+        for (to, ..) in self.sent() {
+            assert_eq!(to, self.flow(SOURCE), "before the connection broke");
         }
-        callee.fail(SOURCE);
-        callee
+        self.fail(SOURCE);
+        self
     }
 
     fn fail(&mut self, remote: &str) {
@@ -150,6 +159,11 @@ impl Callee {
 
     fn errors(&self) -> u64 {
         self.ua.endpoint_counters(KEY).unwrap().transport_errors
+    }
+
+    /// How many responses of this class have gone out, each counted once.
+    fn responses(&self, class: usize) -> u64 {
+        self.ua.endpoint_counters(KEY).unwrap().responses_sent[class - 1]
     }
 
     fn ended(&self) -> Vec<EndReason> {
@@ -233,7 +247,7 @@ fn what_waits_for_a_word_of_the_caller_goes_again_the_other_way() {
 /// A refusal of what became no call is nobody's: a peer that only knocks is not called back.
 #[test]
 fn a_stranger_is_not_called_back() {
-    let mut callee = Callee::new(Transport::Tcp);
+    let mut callee = Callee::new(Transport::Tcp, true);
     callee.take(SOURCE, "INVITE", LISTENS, "", "Require: nonsense\r\n");
     callee.only(SOURCE, "420 INVITE");
     callee.fail(SOURCE);
@@ -251,13 +265,14 @@ fn without_a_way_back_each_response_is_tried_and_counted() {
     callee.pass(millis(500));
     callee.only(LISTENS, "200 INVITE");
     callee.fail(LISTENS);
+    assert_eq!(callee.sent().len(), 0);
     assert_eq!((callee.errors(), callee.ended()), (2, vec![]));
 }
 
 #[test]
 fn the_end_of_a_connection_that_nothing_waits_for_is_no_error() {
     for transport in [Transport::Tcp, Transport::Ws] {
-        let mut callee = Callee::new(transport);
+        let mut callee = Callee::new(transport, true);
         callee.take(SOURCE, "INVITE", LISTENS, "", "");
         callee.sent();
         callee.answer();
@@ -282,8 +297,35 @@ fn nobody_connects_to_a_client_over_web_socket() {
         callee.pass(millis(500));
         assert_eq!(callee.sent().len(), 0);
         assert_eq!(callee.errors(), 2, "the 200 and the 200 again");
+        assert_eq!(callee.responses(2), 0, "none went out");
         callee.pass(Duration::from_secs(32));
+        callee.only(SOURCE, "BYE");
         assert_eq!(callee.ended(), [], "its BYE waits");
+    }
+}
+
+/// Who has registered over WebSocket has made the connection itself, and can make another. What Via
+/// says is no way: behind what ends the server's TLS it names an inner address.
+#[test]
+fn what_a_server_asked_over_web_socket_is_answered_by_the_next_connection_to_it() {
+    for transport in [Transport::Ws, Transport::Wss] {
+        let mut callee = Callee::called_by_server(transport, nothing);
+        assert_eq!(callee.sent().len(), 0);
+        callee.answer();
+        let tag = to_tag(&callee.only(SOURCE, "200 INVITE"));
+        assert_eq!((callee.responses(2), callee.errors()), (1, 0));
+        callee.fail(SOURCE);
+        assert_eq!((callee.sent().len(), callee.errors()), (0, 1));
+        callee.pass(millis(500));
+        callee.only(SOURCE, "200 INVITE");
+        callee.take(SOURCE, "ACK", LISTENS, &tag, "");
+        callee.pass(Duration::from_secs(60));
+        assert_eq!(callee.sent().len(), 0);
+        assert_eq!((callee.errors(), callee.ended()), (1, vec![]));
+
+        let mut callee = Callee::called_by_server(transport, refused);
+        callee.only(SOURCE, "486 INVITE");
+        assert_eq!((callee.responses(4), callee.errors()), (1, 0));
     }
 }
 

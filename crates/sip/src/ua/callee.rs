@@ -13,7 +13,7 @@ use crate::counters::EndpointKey;
 use crate::dialog::Dialog;
 use crate::flow::Flow;
 use crate::message::{Essentials, HeaderName, Message, Method, Scheme};
-use crate::transaction::{ServerId, Way};
+use crate::transaction::ServerId;
 
 impl UserAgent {
     /// An INVITE outside any dialog; `key` is that of its transaction.
@@ -65,7 +65,7 @@ impl UserAgent {
             return self.refuse_malformed(now, flow, &message, essentials, key);
         };
         let call_key = CallKey(self.last_call + 1);
-        let way = Way::of(&essentials.via, flow);
+        let way = self.way_back(&essentials.via, flow);
         let owner = (Some(call_key), found);
         let method = Method::Invite;
         let server = self
@@ -366,7 +366,7 @@ impl UserAgent {
         let tag = tag.unwrap_or_else(|| self.stray_tag(essentials));
         let response = self.plain_response(message, flow, 200, Some(tag));
         let owner = (call, endpoint);
-        let to = Way::of(&essentials.via, flow);
+        let to = self.way_back(&essentials.via, flow);
         let id = self
             .transactions
             .open(&mut self.core, now, key, to, Method::Cancel, owner);

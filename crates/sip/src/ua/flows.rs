@@ -12,7 +12,9 @@ use crate::core::TimerKey;
 use crate::counters::EndpointKey;
 use crate::flow::{Flow, LocalId, Transport};
 use crate::framer::PING;
+use crate::message::Via;
 use crate::timers::Deadline;
+use crate::transaction::Way;
 
 /// The peers that a UDP socket sends keep-alives to, all at the same time.
 #[derive(Debug, Default)]
@@ -33,14 +35,21 @@ impl UserAgent {
     /// A flow broke: its connection was refused, reset or closed. Requests that wait for an answer
     /// by it fail at once (RFC 3261 §17.1.4), each counted as a transport error of its endpoint, but
     /// those that went by TCP for their size alone go by UDP (§18.1.1); calls that stand go on.
-    /// Responses to what came by it go to where the topmost Via says that the peer listens (§18.2.2),
-    /// and to nowhere over WebSocket; one that is missing then is a transport error too.
+    /// Responses to what came by it go to where the topmost Via says that the peer listens (§18.2.2);
+    /// over WebSocket to the server there, if that is the peer, and to nowhere if it is a client. One
+    /// that is missing then is a transport error too.
     /// Where peers cannot connect to us, the endpoints registered by it register again, which makes
     /// another connection: within a second, later if many do. `reason` is for people.
     pub fn flow_failed(&mut self, now: Instant, flow: Flow, reason: &str) {
         let now = self.clock(now);
         self.fail_flow(now, flow, reason);
         self.register_after_loss(now, flow);
+    }
+
+    /// The way of the responses to a request that came by a flow with this topmost Via.
+    pub(super) fn way_back(&self, via: &Via, flow: Flow) -> Way {
+        let bound = self.listeners.get(&flow.local);
+        Way::of(via, flow, bound.is_some_and(|bound| bound.listener.accepts))
     }
 
     /// Keeps the way from an endpoint to its next hop open, if its UDP socket does such a thing,

@@ -13,7 +13,6 @@ use crate::message::{
     Essentials, HeaderName, Malformed, Message, Method, NameAddr, ParseError, Scheme, Via,
     reason_phrase,
 };
-use crate::transaction::Way;
 
 /// How long after its last endpoint a listener still knows of dialogs.
 const AFTERLIFE: Duration = Duration::from_secs(32);
@@ -88,7 +87,7 @@ impl UserAgent {
             builder.header(HeaderName::Allow, Method::Options.as_str().as_bytes());
         }
         let response = builder.finish("", b"");
-        self.send_stateless(Way::of(&essentials.via, flow).flow(), code, response);
+        self.send_stateless(self.way_back(&essentials.via, flow).flow(), code, response);
     }
 
     /// Refuses (or, for OPTIONS, answers) a request. An INVITE gets a transaction, whose answer is
@@ -106,7 +105,7 @@ impl UserAgent {
         let tag = self.stray_tag(essentials);
         let response = self.plain_response(message, flow, code, Some(tag));
         let method = essentials.cseq.method;
-        let to = Way::of(&essentials.via, flow);
+        let to = self.way_back(&essentials.via, flow);
         if method != Method::Invite {
             return self.send_stateless(to.flow(), code, response);
         }
@@ -150,7 +149,7 @@ impl UserAgent {
             return;
         }
         let via = Via::parse(Bytes::copy_from_slice(via)).ok();
-        let to = via.map_or(flow, |via| Way::of(&via, flow).flow());
+        let to = via.map_or(flow, |via| self.way_back(&via, flow).flow());
         let call_id = request.value(HeaderName::CallId).unwrap_or_default();
         // A tag can be added to a To that can be read only.
         let tag = request

@@ -13,7 +13,7 @@ use super::{UaError, UserAgent};
 use crate::counters::{EndpointKey, UaCounters};
 use crate::flow::Flow;
 use crate::message::{Essentials, Message, Method};
-use crate::transaction::{Way, parse_token};
+use crate::transaction::parse_token;
 
 impl UserAgent {
     /// The call of an in-dialog request: our tag in To, the peer's in From, the Call-ID.
@@ -39,6 +39,7 @@ impl UserAgent {
             self.count_stray(flow, &message, |counters| counters.out_of_dialog += 1);
             return self.refuse(now, flow, &message, essentials, key, 481);
         };
+        let to = self.way_back(&essentials.via, flow);
         let Some(call) = self.calls.get_mut(&call_key) else {
             return;
         };
@@ -46,7 +47,6 @@ impl UserAgent {
         self.core
             .ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
-        let to = Way::of(&essentials.via, flow);
         let owner = (Some(call_key), endpoint);
         let server = self
             .transactions

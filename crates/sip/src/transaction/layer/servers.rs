@@ -8,7 +8,7 @@ use super::super::key;
 use super::super::server::{OnRequest, OnServerTimer, ServerMachine, ServerState};
 use super::{Expired, Request, Server, ServerId, Transactions, Way};
 use crate::core::{Core, TimerKey};
-use crate::counters::{EndpointKey, class_index};
+use crate::counters::EndpointKey;
 use crate::message::{Essentials, Message, Method};
 use crate::timers::Deadline;
 use crate::ua::CallKey;
@@ -45,7 +45,7 @@ impl Transactions {
         core.ledger
             .attribute(endpoint, |counters| counters.messages_received += 1);
         if action == OnRequest::Resend {
-            server.send(core, server.response.clone(), true);
+            server.send(core, server.response.clone(), None);
         }
         let first_ack = is_ack && before == ServerState::Completed;
         if !first_ack {
@@ -117,10 +117,7 @@ impl Transactions {
         if !server.machine.on_respond(now, status) {
             return false;
         }
-        core.ledger.count(server.endpoint, |counters| {
-            counters.responses_sent[class_index(status)] += 1;
-        });
-        server.send(core, response.clone(), false);
+        server.send(core, response.clone(), Some(status));
         if first && !server.within && server.machine.awaits_ack() {
             server.refusal = self.room.take_refusal();
             if !server.refusal {
@@ -180,7 +177,7 @@ impl Transactions {
         match server.machine.on_timer(now) {
             OnServerTimer::Wait => {}
             OnServerTimer::SendTrying => return Expired::Silent(id),
-            OnServerTimer::Resend => server.send(core, server.response.clone(), true),
+            OnServerTimer::Resend => server.send(core, server.response.clone(), None),
             end @ (OnServerTimer::Timeout | OnServerTimer::Over) => {
                 if end == OnServerTimer::Timeout {
                     core.ledger

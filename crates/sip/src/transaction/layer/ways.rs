@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::server::{OnTransportError, ServerState};
 use super::{Server, ServerId, Transactions};
 use crate::core::Core;
-use crate::counters::EndpointKey;
+use crate::counters::{EndpointKey, class_index};
 use crate::flow::{Flow, LocalId, Transport};
 use crate::message::Via;
 use crate::ua::CallKey;
@@ -19,23 +19,27 @@ pub(crate) struct Way {
     flow: Flow,
     /// Where a connection is made to once the one the request came by is gone.
     back: Option<SocketAddr>,
-    /// The connection is gone, and nobody opens one to such a peer.
+    /// Nobody opens a connection to the peer.
+    one_way: bool,
+    /// Its connection is gone for good.
     lost: bool,
 }
 
 impl Way {
-    /// The way back of a request that came by a flow with this topmost Via. By UDP it is the address
-    /// the Via asks for, which does not break. Clients over WebSocket take no connections (RFC 7118
-    /// §5), so theirs is the connection alone.
-    pub(crate) fn of(via: &Via, flow: Flow) -> Self {
+    /// The way back of a request that came by a flow with this topmost Via; `accepts`: peers can
+    /// connect to us. By UDP it is the address the Via asks for, which does not break. Over WebSocket
+    /// one side is the server (RFC 7118 §5): if it is we, the connection is the only way to the peer;
+    /// else the peer is where we have connected to, whatever inner address its Via names.
+    pub(crate) fn of(via: &Via, flow: Flow, accepts: bool) -> Self {
         let (remote, back) = match flow.transport {
             Transport::Udp => (via.response_address(flow.remote), None),
             Transport::Tcp | Transport::Tls => (flow.remote, Some(via.listens_at(flow.remote))),
-            Transport::Ws | Transport::Wss => (flow.remote, None),
+            Transport::Ws | Transport::Wss => (flow.remote, (!accepts).then_some(flow.remote)),
         };
         Self {
             flow: Flow { remote, ..flow },
             back,
+            one_way: accepts && matches!(flow.transport, Transport::Ws | Transport::Wss),
             lost: false,
         }
     }
@@ -90,15 +94,19 @@ pub(crate) struct Unsent {
 }
 
 impl Server {
-    /// Sends a response for the first time or again; without a way it counts as not sent.
-    pub(super) fn send(&self, core: &mut Core, response: Bytes, again: bool) {
+    /// Sends a response, one with a `status` for the first time, else again; without a way it counts
+    /// as not sent.
+    pub(super) fn send(&self, core: &mut Core, response: Bytes, status: Option<u16>) {
         if self.way.lost {
             core.ledger
                 .count(self.endpoint, |counters| counters.transport_errors += 1);
-        } else if again {
-            core.resend(self.way.flow, response, self.endpoint);
-        } else {
+        } else if let Some(status) = status {
+            core.ledger.count(self.endpoint, |counters| {
+                counters.responses_sent[class_index(status)] += 1;
+            });
             core.send(self.way.flow, response, self.endpoint);
+        } else {
+            core.resend(self.way.flow, response, self.endpoint);
         }
     }
 }
@@ -107,7 +115,7 @@ impl Transactions {
     /// Sends a response again that the dialog keeps.
     pub(crate) fn repeat(&self, core: &mut Core, id: ServerId, response: Bytes) {
         if let Some(server) = self.servers.get(&id) {
-            server.send(core, response, true);
+            server.send(core, response, None);
         }
     }
 
@@ -131,11 +139,11 @@ impl Transactions {
                 server.way.flow.remote = back;
                 self.ways.add(&server.way, id);
                 if server.call.is_some() && server.machine.awaits_ack() {
-                    server.send(core, server.response.clone(), true);
+                    server.send(core, server.response.clone(), None);
                 }
                 continue;
             }
-            server.way.lost = matches!(flow.transport, Transport::Ws | Transport::Wss);
+            server.way.lost = server.way.one_way;
             let error = server.machine.on_transport_error();
             if error != OnTransportError::Nothing {
                 unsent.push(Unsent {
