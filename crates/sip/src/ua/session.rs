@@ -27,6 +27,8 @@ pub(super) struct Session {
     /// Whether the refreshes are ours.
     ours: bool,
     refresh_at: Option<Instant>,
+    /// The next refresh is a re-INVITE sent again that met an offer of the peer: it has been counted.
+    met: bool,
     /// When the BYE is sent if nothing refreshes it.
     end_at: Instant,
 }
@@ -144,6 +146,7 @@ impl Session {
             seconds: seconds.max(MIN_SE),
             ours,
             refresh_at: ours.then(|| now + interval / 2),
+            met: false,
             end_at: now + interval.saturating_sub(GUARD.min(interval / 3)),
         }
     }
@@ -267,17 +270,20 @@ impl UserAgent {
         let Some(call) = self.calls.get_mut(&key) else {
             return;
         };
+        let session = call.mid.as_mut().and_then(|mid| mid.session.as_mut());
+        let met = session.is_some_and(|session| {
+            session.refresh_at = None;
+            std::mem::take(&mut session.met)
+        });
         let asked = if call.updates {
             Asked::new(Method::Update, Purpose::Refresh, bytes::Bytes::new())
         } else {
+            let counted = u64::from(!met);
             self.core
                 .ledger
-                .count(call.endpoint, |counters| counters.reinvites_sent += 1);
+                .count(call.endpoint, |counters| counters.reinvites_sent += counted);
             Asked::new(Method::Invite, Purpose::Refresh, call.local_sdp.clone())
         };
-        if let Some(session) = call.mid.as_mut().and_then(|mid| mid.session.as_mut()) {
-            session.refresh_at = None;
-        }
         self.ask(now, key, asked);
         self.arm(key);
     }
@@ -312,6 +318,7 @@ impl UserAgent {
                 let mid = self.calls.get_mut(&key).and_then(|call| call.mid.as_mut());
                 if let Some(session) = mid.and_then(|mid| mid.session.as_mut()) {
                     session.refresh_at = session.ours.then_some(at);
+                    session.met = asked.method == Method::Invite;
                 }
             }
             Some(405 | 501) if asked.method == Method::Update => {
