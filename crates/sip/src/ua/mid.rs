@@ -39,8 +39,8 @@ pub(super) struct Mid {
     pub(super) transfer: Option<Transfer>,
     /// The transfer the peer asks for.
     pub(super) referral: Option<Referral>,
-    /// Whether a REFER of the peer has come.
-    pub(super) referred: bool,
+    /// CSeq number of the first REFER of the peer, whatever it was answered.
+    pub(super) first_refer: Option<u32>,
     /// The session is over, the subscription of a transfer is not.
     pub(super) outlived: bool,
     /// Callee: the call this one replaces when it is answered.

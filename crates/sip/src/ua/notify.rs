@@ -181,8 +181,10 @@ impl UserAgent {
             return;
         };
         let ending = matches!(call.state, State::Ending { .. });
-        let mid = call.mid.as_mut().filter(|mid| !ending || mid.outlived);
-        let Some(referral) = mid.and_then(|mid| mid.referral.as_mut()) else {
+        let Some(mid) = call.mid.as_mut().filter(|mid| !ending || mid.outlived) else {
+            return;
+        };
+        let Some(referral) = &mut mid.referral else {
             return;
         };
         let Some(Word { code, last }) = referral.notices.take() else {
@@ -200,10 +202,11 @@ impl UserAgent {
         };
         let mut asked = Asked::new(Method::Notify, purpose, Bytes::from(body));
         "message/sipfrag;version=2.0".clone_into(&mut asked.content_type);
-        let event = if referral.named {
-            format!("refer;id={}", referral.cseq).into_bytes()
-        } else {
+        // All but the first REFER of a dialog are named (RFC 3515 §2.4.6).
+        let event = if mid.first_refer == Some(referral.cseq) {
             b"refer".to_vec()
+        } else {
+            format!("refer;id={}", referral.cseq).into_bytes()
         };
         asked.lines.push((HeaderName::Event, event));
         asked.lines.push((HeaderName::SubscriptionState, state));

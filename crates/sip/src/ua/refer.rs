@@ -41,8 +41,6 @@ pub(super) struct Transfer {
 pub(super) struct Referral {
     /// CSeq number of the REFER.
     pub(super) cseq: u32,
-    /// Its NOTIFYs name it: it is not the first of the dialog (RFC 3515 §2.4.6).
-    pub(super) named: bool,
     /// The REFER, until it is answered.
     pub(super) unanswered: Option<Box<Offered>>,
     /// When it is declined for want of an answer.
@@ -176,7 +174,6 @@ impl UserAgent {
         let mid = call.mid.get_or_insert_default();
         mid.referral = Some(Referral {
             cseq: offered.cseq,
-            named: std::mem::replace(&mut mid.referred, true),
             unanswered: Some(Box::new(offered)),
             decline_at: Some(now + PATIENCE),
             until,

@@ -57,6 +57,10 @@ impl UserAgent {
         let in_order = call
             .dialog_with_mut(&peer)
             .is_some_and(|dialog| dialog.accept_cseq(cseq));
+        if method == Method::Refer && in_order {
+            let mid = call.mid.get_or_insert_default();
+            mid.first_refer.get_or_insert(cseq);
+        }
         let ringing = matches!(call.state, State::Ringing(_));
         let ending = matches!(call.state, State::Ending { .. });
         let calling = matches!(call.state, State::Calling(_));

@@ -284,7 +284,8 @@ fn refer_and_notify_that_do_not_fit() {
     net.run_for(millis(20));
     let got = net.take_raw(PEER);
     assert_eq!(kinds(&got), ["202 REFER", "NOTIFY"]);
-    assert_eq!(header(&got[1], HeaderName::Event), "refer");
+    // Others came before in the dialog, though they were refused (RFC 3515 §2.4.6).
+    assert_eq!(header(&got[1], HeaderName::Event), "refer;id=8");
     assert!(header(&got[1], HeaderName::SubscriptionState).starts_with("active;expires="));
     assert_eq!(got[1].body(), &b"SIP/2.0 100 Trying\r\n"[..]);
     net.send_raw(PEER, US, &reply(&got[1], "481 No", "", "", ""));
