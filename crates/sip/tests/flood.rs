@@ -135,6 +135,50 @@ fn a_flood_of_invites_leaves_room_for_calls() {
     assert_eq!(counters.unexpected, 0, "nothing was dropped");
 }
 
+/// A refusal has its place until its ACK, though its transaction stays for a while by UDP.
+#[test]
+fn acknowledged_refusals_leave_room_for_others() {
+    let mut net = alone(two_users);
+    let to_nobody = |net: &mut Net, method: &str, number: usize| {
+        let branch = format!("flood{number}");
+        let request = Ask {
+            method,
+            user: "nobody",
+            branch: &branch,
+            ..ASK
+        };
+        let text = request.text();
+        let text = text.replace("Call-ID: raw", &format!("Call-ID: {branch}"));
+        net.send_raw(PEER, US, &text);
+    };
+    for method in ["INVITE", "ACK"] {
+        for number in 0..REFUSALS {
+            to_nobody(&mut net, method, number);
+        }
+        net.run_for(millis(20));
+    }
+    assert_eq!(net.take_raw(PEER).len(), REFUSALS);
+    assert_eq!(net.agents[0].ua.held().transactions, REFUSALS);
+    // As many more are kept, and one beyond is not.
+    for number in 0..=REFUSALS {
+        to_nobody(&mut net, "INVITE", REFUSALS + number);
+    }
+    net.run_for(millis(20));
+    assert_eq!(net.take_raw(PEER).len(), REFUSALS + 1);
+    assert_eq!(net.agents[0].ua.held().transactions, 2 * REFUSALS);
+    // Those are sent again.
+    net.run_for(millis(500));
+    assert_eq!(net.take_raw(PEER).len(), REFUSALS);
+    // Each place is given back once.
+    net.run_out();
+    assert_eq!(net.agents[0].ua.held().transactions, 0);
+    for number in 0..=REFUSALS {
+        to_nobody(&mut net, "INVITE", 2 * REFUSALS + number);
+    }
+    net.run_for(millis(20));
+    assert_eq!(net.agents[0].ua.held().transactions, REFUSALS);
+}
+
 /// When calls themselves have taken all there is, they can still be ended.
 #[test]
 fn calls_can_be_ended_without_room() {

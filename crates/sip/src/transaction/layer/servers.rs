@@ -47,8 +47,11 @@ impl Transactions {
         if action == OnRequest::Resend {
             server.send(core, server.response.clone(), None);
         }
-        let first_ack = is_ack && before == ServerState::Completed;
-        if !first_ack {
+        if is_ack && before == ServerState::Completed {
+            if std::mem::take(&mut server.refusal) {
+                self.room.give_refusal();
+            }
+        } else {
             core.ledger
                 .count(endpoint, |counters| counters.retransmissions_received += 1);
         }
