@@ -309,7 +309,9 @@ impl UserAgent {
                 destination: flow.remote,
             };
             if self.challenged_within(key, &asked.peer, &challenged, &mut asked.retries) {
-                self.ask(now, key, asked);
+                if !self.puts_off(key, &asked) {
+                    self.ask(now, key, asked);
+                }
                 return;
             }
         }

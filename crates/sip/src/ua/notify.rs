@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::call::State;
+use super::call::{Call, State};
 use super::event::CallKey;
 use super::mid::{Asked, Purpose};
 use super::refer::Referral;
@@ -102,6 +102,12 @@ impl Notices {
         self.latest.is_some_and(|latest| latest.last) && !self.due
     }
 
+    /// The NOTIFY under way has to be sent again, which cannot be now.
+    fn put_off(&mut self) {
+        self.under_way = false;
+        self.due = true;
+    }
+
     /// Whether the last word has been sent, to which no answer came yet.
     pub(super) fn last_is_under_way(&self) -> bool {
         self.latest.is_some_and(|latest| latest.last) && !self.due
@@ -136,6 +142,16 @@ impl Verdict {
             _ if wait.is_some() => Self::NotNow(wait),
             _ => Self::Refused,
         }
+    }
+}
+
+impl Call {
+    /// Whether the peer may be told of a transfer now: not while a BYE of ours waits for its answer. A
+    /// NOTIFY that overtook it would have it refused, and the session go on; behind it, it would be
+    /// refused itself.
+    fn may_notify(&self) -> bool {
+        let outlived = self.mid.as_ref().is_some_and(|mid| mid.outlived);
+        outlived || !matches!(self.state, State::Ending { .. })
     }
 }
 
@@ -174,14 +190,10 @@ impl UserAgent {
         Ok(())
     }
 
-    /// Sends what is to be told of the transfer, if it may be sent now. It does not overtake a BYE
-    /// of ours: that would be refused, and the session go on.
+    /// Sends what is to be told of the transfer, if it may be sent now.
     pub(super) fn notify(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(&key) else {
-            return;
-        };
-        let ending = matches!(call.state, State::Ending { .. });
-        let Some(mid) = call.mid.as_mut().filter(|mid| !ending || mid.outlived) else {
+        let call = self.calls.get_mut(&key).filter(|call| call.may_notify());
+        let Some(mid) = call.and_then(|call| call.mid.as_mut()) else {
             return;
         };
         let Some(referral) = &mut mid.referral else {
@@ -211,6 +223,23 @@ impl UserAgent {
         asked.lines.push((HeaderName::Event, event));
         asked.lines.push((HeaderName::SubscriptionState, state));
         self.ask(now, key, asked);
+    }
+
+    /// Whether a request that is to be sent again is a NOTIFY that may not be sent now, and is then
+    /// made anew when one may be.
+    pub(super) fn puts_off(&mut self, key: CallKey, asked: &Asked) -> bool {
+        let Purpose::Notify { refer } = asked.purpose else {
+            return false;
+        };
+        let call = self.calls.get_mut(&key).filter(|call| !call.may_notify());
+        let Some(mid) = call.and_then(|call| call.mid.as_mut()) else {
+            return false;
+        };
+        let of = |referral: &&mut Referral| referral.cseq == refer;
+        if let Some(referral) = mid.referral.as_mut().filter(of) {
+            referral.notices.put_off();
+        }
+        true
     }
 
     /// The final response to a NOTIFY of the transfer asked for by a REFER, or none. It may end the

@@ -6,12 +6,16 @@ use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{CallKey, UaError};
 
 use super::willing;
+use crate::pair::account::{OURS, has, with_realm};
 use crate::pair::peer::{ASK, Ask, PEER, US, alone, ask, established, kinds};
 use crate::pair::{Net, header, millis, reply};
 
 /// A REFER of the raw peer, accepted: the call, our tag and the NOTIFY that says 100.
 fn referred() -> (Net, CallKey, String, Message) {
-    let mut net = alone(willing);
+    referred_in(alone(willing))
+}
+
+fn referred_in(mut net: Net) -> (Net, CallKey, String, Message) {
     let tag = established(&mut net);
     let call = net.agents[0].incoming();
     let notify = refer(&mut net, &tag, 2);
@@ -216,6 +220,38 @@ fn after_a_bye_the_last_word_is_waited_for() {
     assert!(!net.agents[0].stands(call));
     net.run_out();
     assert_eq!(net.agents[0].ua.held().transactions, 0);
+}
+
+/// A NOTIFY that is challenged is sent again, but not behind a BYE of ours: there it would be refused,
+/// and nothing be told any more.
+#[test]
+fn a_challenged_notify_waits_for_the_answer_to_our_bye() {
+    for hangs_up in [false, true] {
+        let mut net = Net::new(0.0, 1);
+        net.agent(US, willing);
+        net.endpoint(0, 1, with_realm(true));
+        let (mut net, call, _, trying) = referred_in(net);
+        let challenge = format!("WWW-Authenticate: {OURS}\r\n");
+        if hangs_up {
+            net.hang_up(0, call);
+            net.run_for(millis(20));
+            let bye = net.take_raw(PEER).remove(0);
+            assert!(answer(&mut net, &trying, "401 Who", &challenge).is_empty());
+            net.send_raw(PEER, US, &reply(&bye, "200 OK", "", "", ""));
+        } else {
+            net.send_raw(PEER, US, &reply(&trying, "401 Who", "", &challenge, ""));
+        }
+        net.run_for(millis(20));
+        let got = net.take_raw(PEER);
+        assert_eq!(kinds(&got), ["NOTIFY"]);
+        assert_eq!((said(&got[0]), has(&got[0]).0), (said(&trying), true));
+        assert!(answer(&mut net, &got[0], "200 OK", "").is_empty());
+        tell(&mut net, call, 200, true).unwrap();
+        net.run_for(millis(20));
+        let last = net.take_raw(PEER).remove(0);
+        assert!(answer(&mut net, &last, "200 OK", "").is_empty());
+        assert_eq!(net.agents[0].stands(call), !hangs_up);
+    }
 }
 
 /// The answer to the last word may be lost while the peer goes on: what comes of that NOTIFY is
