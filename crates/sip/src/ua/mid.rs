@@ -1,11 +1,13 @@
 //! Requests of ours within a dialog, BYE aside: who waits for what, and what a response means to
 //! the dialog (RFC 3261 §12.2.1).
 
+mod asked;
+
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::auth::{Challenged, Retries};
+use super::auth::Challenged;
 use super::call::{Call, State};
 use super::endpoint::Endpoint;
 use super::event::{CallKey, EndReason, MidTimes};
@@ -14,11 +16,12 @@ use super::refer::{Referral, Transfer};
 use super::reliable::Provisionals;
 use super::session::Session;
 use super::{UaError, UserAgent};
-use crate::compose::{Draft, SDP};
-use crate::digest::Authorization;
+use crate::compose::Draft;
 use crate::flow::Flow;
-use crate::message::{Builder, Essentials, HeaderName, Message, Method};
+use crate::message::{Builder, Essentials, Message, Method};
 use crate::transaction::{ClientKey, Owner};
+
+pub(super) use asked::{Asked, Purpose};
 
 /// Most requests of one call that wait for their final response.
 const MAX_ASKED: usize = 16;
@@ -46,80 +49,6 @@ pub(super) struct Mid {
     /// Callee: the call this one replaces when it is answered.
     pub(super) replaces: Option<CallKey>,
     pub(super) times: MidTimes,
-}
-
-/// A request of ours within a dialog.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) key: ClientKey,
-    /// The tag of whom it goes to.
-    pub(super) peer: Bytes,
-    pub(super) method: Method,
-    pub(super) purpose: Purpose,
-    cseq: u32,
-    retries: Retries,
-    /// The credentials it was sent with.
-    authorization: Authorization,
-    /// Further header fields.
-    pub(super) lines: Vec<(HeaderName, Vec<u8>)>,
-    pub(super) content_type: String,
-    pub(super) body: Bytes,
-    /// How often it met a request of the peer.
-    pub(super) glares: u8,
-}
-
-/// Whom the final response to a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// An offer of the caller of this stack.
-    Offer,
-    /// A refresh of the session.
-    Refresh,
-    /// An INFO of the caller of this stack.
-    Info,
-    /// A transfer asked for.
-    Refer,
-    /// What became of a transfer of the peer; ends its subscription only (RFC 5057 §5.2).
-    Notify {
-        /// CSeq number of the REFER that asked for it.
-        refer: u32,
-    },
-}
-
-impl Asked {
-    pub(super) fn new(method: Method, purpose: Purpose, body: Bytes) -> Self {
-        Self {
-            key: ClientKey {
-                branch: 0,
-                cancel: false,
-            },
-            peer: Bytes::new(),
-            method,
-            purpose,
-            cseq: 0,
-            retries: Retries::default(),
-            authorization: Authorization::default(),
-            lines: Vec::new(),
-            content_type: SDP.to_owned(),
-            body,
-            glares: 0,
-        }
-    }
-
-    /// Whether it changes the session or its dialog's target, so that only one may be under way.
-    fn is_offer(&self) -> bool {
-        matches!(self.method, Method::Invite | Method::Update)
-    }
-
-    /// Whether it belongs to a subscription, which outlives the session.
-    fn is_of_transfer(&self) -> bool {
-        matches!(self.purpose, Purpose::Refer | Purpose::Notify { .. })
-    }
-
-    /// Whether its failure may mean that the dialog is gone, not only a subscription.
-    fn is_of_session(&self) -> bool {
-        !matches!(self.purpose, Purpose::Notify { .. })
-    }
 }
 
 impl Mid {
