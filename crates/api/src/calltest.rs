@@ -91,6 +91,8 @@ const fn default_queue_timeout() -> Duration {
         .message("accounts: required to register at registrar.domain; or set registrar.register to false"),
     validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.transport) || !(self.registrar.transport in ['tls', 'wss']) || (has(self.registrar.tls) && has(self.registrar.tls.serverCertRef))")
         .message("registrar.tls.serverCertRef: required where calls are taken by tls or wss without registering"),
+    validation = Rule::new("self.role != 'both' || has(self.registrar) || !has(self.target) || !has(self.target.uri) || !self.target.uri.matches('(?i)^sips:|^sip:([^@]*@)?[^@]*;transport=(tls|wss)(;[^@]*)?$')")
+        .message("registrar.tls.serverCertRef: required where calls are taken by tls or wss, which target.uri says without a registrar"),
     validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.connection) || self.registrar.connection == 'shared'")
         .message("registrar.connection: shared where calls are taken without registering"),
     validation = Rule::new("!has(self.answer) || self.role != 'caller'")
@@ -198,7 +200,8 @@ pub struct Placement {
     .message("target: exactly one of group, uri, external"))]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// A group of this test: caller i dials callee i modulo the size of that group.
+    /// A group of this test: caller i dials callee i modulo the size of that group; with
+    /// `load.concurrency` the callers of each worker have callees of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub group: Option<String>,

@@ -26,7 +26,8 @@ use crate::Duration;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
-    /// This many calls at a time, at most the endpoints of the group.
+    /// This many calls at a time, at most the endpoints of the group; no more than it has callees
+    /// are placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: Option<u32>,

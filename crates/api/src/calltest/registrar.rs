@@ -13,6 +13,8 @@ use crate::Duration;
 #[x_kube(
     validation = Rule::new("has(self.domain) || (has(self.register) && !self.register && has(self.transport))")
         .message("registrar.domain: required; only with register false and a transport there may be none"),
+    validation = Rule::new("has(self.domain) || !has(self.transport) || self.transport != 'auto' || has(self.outboundProxy)")
+        .message("registrar.domain: required with transport auto where there is no outboundProxy"),
     validation = Rule::new("!has(self.port) || has(self.domain)")
         .message("registrar.port: only with registrar.domain"),
     validation = Rule::new("!has(self.port) || !has(self.transport) || self.transport != 'auto'")
@@ -35,8 +37,8 @@ use crate::Duration;
 #[serde(rename_all = "camelCase")]
 pub struct Registrar {
     /// Domain of the addresses of record, and where requests go: a host name, an IPv4 address, or an
-    /// IPv6 address in brackets. Absent (with `register: false` and a `transport`): requests go
-    /// straight to the peer.
+    /// IPv6 address in brackets. Absent (with `register: false` and a `transport`, with auto an
+    /// `outboundProxy`, too): requests go straight to the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
@@ -58,7 +60,7 @@ pub struct Registrar {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
     /// Interval of keep-alives on flows that are idle (RFC 5626), 1s to 10m; absent: 60s, and none
-    /// with udp.
+    /// with udp, given or found by auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<Duration>,
     /// How often each endpoint asks with OPTIONS whether the server is there (RFC 3261 §11), 5s to
