@@ -65,29 +65,36 @@ impl Dialled {
 /// The registrar that a group without one has by what it dials, if that goes not by UDP: the one it
 /// could as well have written.
 pub(super) fn implied(group: &api::Group, all: &[api::Group]) -> Option<api::Registrar> {
-    let dialled = |group: &api::Group| {
-        let uri = group.target.as_ref()?.uri.as_deref()?;
-        Dialled::read(uri).ok()?.transport
-    };
-    let listens = |name: &String| {
-        let callees = all.iter().find(|callees| &callees.name == name)?;
-        match &callees.registrar {
-            Some(registrar) if registrar.registers() => None,
-            Some(registrar) => registrar.transport,
-            None => dialled(callees),
-        }
-    };
     if group.registrar.is_some() || group.role == Role::Callee {
         return None;
     }
-    let target = group.target.as_ref()?;
-    let transport = dialled(group).or_else(|| target.group.as_ref().and_then(listens));
     let known = |transport: &Transport| !matches!(transport, Transport::Udp | Transport::Auto);
-    transport.filter(known).map(|transport| api::Registrar {
+    let transport = dialled_by(group, all).filter(known);
+    transport.map(|transport| api::Registrar {
         register: Some(false),
         transport: Some(transport),
         ..api::Registrar::default()
     })
+}
+
+/// The transport by which a group without a registrar dials: that of the URI, or the one by which
+/// the group it dials takes calls, which without a registrar is the one that this dials by.
+fn dialled_by<'a>(mut group: &'a api::Group, all: &'a [api::Group]) -> Option<Transport> {
+    // Groups that dial each other in a circle name none.
+    for _ in all {
+        let target = group.target.as_ref()?;
+        if let Some(uri) = &target.uri {
+            return Dialled::read(uri).ok()?.transport;
+        }
+        let name = target.group.as_ref()?;
+        group = all.iter().find(|callees| &callees.name == name)?;
+        match &group.registrar {
+            Some(registrar) if registrar.registers() => return None,
+            Some(registrar) => return registrar.transport,
+            None => {}
+        }
+    }
+    None
 }
 
 impl Check<'_> {

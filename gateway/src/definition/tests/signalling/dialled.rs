@@ -105,6 +105,26 @@ fn without_a_registrar_a_group_is_called_by_its_own_transport() {
     // They are called at their registrar.
     let registered = json!({"registrar": {"domain": "pbx", "transport": "tcp"}, "accounts": {"secretRef": {"name": "sip"}}});
     assert_eq!(called(registered), None);
+
+    // Callers, whom they call, and whom these call.
+    let chain = |last: Value, target: &str| {
+        let group = |name: &str, role: &str, target: &str| json!({"name": name, "endpoints": 2, "role": role, "target": {"group": target}});
+        let groups = [
+            group("callers", "caller", "both"),
+            group("both", "both", target),
+            last,
+        ];
+        let test = json!({"duration": "60s", "groups": groups}).to_string();
+        let (test, ..) = parse(&test, Format::Json, "demo").unwrap();
+        [0, 1].map(|index| transport(&test.groups[index]))
+    };
+    let tcp = json!({"register": false, "transport": "tcp"});
+    let last = json!({"name": "last", "endpoints": 2, "role": "callee", "registrar": tcp});
+    assert_eq!(chain(last.clone(), "last"), [Some((Transport::Tcp, 60)); 2]);
+    // In a circle nobody says how.
+    assert_eq!(chain(last, "both"), [None; 2]);
+    let back = json!({"name": "last", "endpoints": 2, "role": "both", "target": {"group": "both"}});
+    assert_eq!(chain(back, "last"), [None; 2]);
 }
 
 #[test]
