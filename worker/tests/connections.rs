@@ -16,12 +16,15 @@ use std::{
     process::Command,
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use callmeter_proto::worker::{Account, Outcome, Registrar, Role, Tls, endpoint_event::What};
 use callmeter_sip::PING;
-use rustix::net::sockopt;
+use rustix::{
+    net::sockopt,
+    process::{Resource, Rlimit, getrlimit, prlimit},
+};
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -31,9 +34,10 @@ use rustls::{
 use support::{
     answer,
     certificates::{Certificates, certificates},
+    eventually,
     gateway::TestGateway,
     ports,
-    process::{Worker, environment},
+    process::{Worker, environment, get},
     run::{Group, Told, assert_complete, begin, finish, ready},
     soon,
 };
@@ -320,6 +324,55 @@ async fn an_endpoint_registers_again_from_its_port_when_a_registrar_falls_silent
     let _told = ready(&mut peer, "run-1", &[group]).await;
     let [first, second] = end_of(registrar).await;
     assert_eq!(first, second);
+}
+
+/// Whoever connects while there are no files for it waits, and the worker with it.
+#[tokio::test]
+async fn connections_wait_until_there_are_open_files_for_them() {
+    let mut gateway = TestGateway::start().await;
+    let ports = ports::block();
+    let worker = Worker::spawn(&environment(&gateway, ports));
+    let mut peer = gateway.welcome().await;
+    let callees = Group {
+        registrar: Some(Registrar {
+            transport: "tcp".into(),
+            ..Registrar::default()
+        }),
+        ..Group::new("callees", Role::Callee, 1)
+    };
+    let _told = ready(&mut peer, "run-1", &[callees]).await;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let files = |current: Option<u64>| {
+        let limits = Rlimit { current, maximum };
+        prlimit(Some(worker.pid()), Resource::Nofile, limits).unwrap()
+    };
+    let begin = Instant::now();
+    // None beside those there are.
+    let before = files(Some(3));
+    let mut client = TcpStream::connect(("127.0.0.1", ports.sip_first)).unwrap();
+    let said = "SIP connections of peers are turned away: Too many open files";
+    worker.logs(said).await;
+    files(before.current);
+    client.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let request = "OPTIONS sip:far@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\n\
+                   Max-Forwards: 70\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: 1\r\n\
+                   CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let answer = tokio::task::spawn_blocking(move || answer::read_head(&mut client));
+    let answer = soon("the worker answers", answer).await.unwrap();
+    assert!(answer.starts_with("SIP/2.0 "), "{answer}");
+    // It looked again every 100 ms, not all the time.
+    let most = begin.elapsed().as_millis() / 100 + 1;
+    let name = "callmeter_worker_sip_connections_refused_total ";
+    let counted = eventually("it is counted", async || {
+        let (_, metrics) = get(ports.health, "/metrics").await?;
+        let counted = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let counted: u128 = counted?.parse().unwrap();
+        (counted > 0).then_some(counted)
+    });
+    let counted = counted.await;
+    assert!(counted <= most, "{counted} of {most}");
+    assert_eq!(worker.log().matches(said).count(), 1);
 }
 
 /// Groups are refused with the numbers, the second one with those the first one leaves.

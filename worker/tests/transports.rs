@@ -275,13 +275,15 @@ async fn wrong_certificates_are_named() {
 
 /// Who is called by name without a registrar shows a certificate for that name.
 #[tokio::test]
-async fn without_a_domain_the_name_called_is_checked() {
+async fn the_name_called_is_checked() {
     let own = certificates(&["localhost"], false);
     let other = certificates(&["pbx.example"], false);
-    for (transport, shown, wanted) in [
-        ("tls", &own, None),
-        ("wss", &own, None),
-        ("tls", &other, Some("not localhost")),
+    for (transport, domain, shown, wanted) in [
+        ("tls", "", &own, None),
+        ("wss", "", &own, None),
+        ("tls", "", &other, Some("not localhost")),
+        // Not through the domain's server.
+        ("tls", "127.0.0.9", &own, None),
     ] {
         let mut gateway = TestGateway::start().await;
         let ports = ports::block();
@@ -293,7 +295,10 @@ async fn without_a_domain_the_name_called_is_checked() {
                 ..Group::new("callees", Role::Callee, 1)
             },
             Group {
-                registrar: Some(registrar(transport, Some(shown.trusted()))),
+                registrar: Some(Registrar {
+                    domain: domain.into(),
+                    ..registrar(transport, Some(shown.trusted()))
+                }),
                 peers: vec![format!("sips:callees-0@localhost:{}", ports.sip_first)],
                 ..Group::new("callers", Role::Caller, 1)
             },

@@ -33,6 +33,11 @@ impl Poller {
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
     }
 
+    /// Watches a descriptor no longer.
+    pub(super) fn forget(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, fd)?)
+    }
+
     /// Watches a connection until it is closed: `token` comes whenever it becomes readable or
     /// writable, and not again before it has been read and written to the end.
     pub(super) fn watch_edges(&self, fd: impl AsFd, token: u64) -> io::Result<()> {

@@ -178,7 +178,7 @@ impl Shard {
                 self.take(now, input);
             }
             self.streams.go_on(now);
-            self.streams.handle_timeout(now);
+            self.streams.handle_timeout(now, &self.poller);
             if self.engine.next_timeout().is_some_and(|due| due <= now) {
                 self.engine.handle_timeout(now);
             }
@@ -215,9 +215,10 @@ impl Shard {
             ShardInput::Command(Command::Stop { run, cause }) => self.stop(now, &run, &cause),
             ShardInput::Host(figures) => self.engine.handle_host(figures),
             ShardInput::Resolved { share, host, found } => {
-                if let Ok(at) = found {
-                    self.streams.calls(share, &host, at);
-                }
+                let found = found.and_then(|at| {
+                    let calls = self.streams.calls(share, &host, at);
+                    calls.map(|()| at)
+                });
                 let found = found.as_ref().copied().map_err(String::as_str);
                 self.engine.handle_resolved(now, share, &host, found);
             }
@@ -288,7 +289,7 @@ impl Shard {
                 StreamEvent::Opened { flow, connect, tls } => {
                     self.engine.handle_connected(flow, connect, tls);
                 }
-                StreamEvent::TurnedAway { local, most } => self.turned_away(local, most),
+                StreamEvent::TurnedAway { local, reason } => self.turned_away(local, &reason),
                 StreamEvent::Broken {
                     flow,
                     reason,

@@ -88,8 +88,12 @@ impl Worker {
         PathBuf::from(format!("/proc/{}", self.child.id()))
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Whether it still runs.

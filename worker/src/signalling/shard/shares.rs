@@ -183,10 +183,7 @@ impl Shard {
             let port = match transport::any_port(own.bound) {
                 Ok(port) => port,
                 Err(error) => {
-                    for opened in &listeners {
-                        let opened: &Listener = opened;
-                        self.streams.close(opened.id);
-                    }
+                    self.streams.close(id);
                     let ready = listeners.len().saturating_sub(1);
                     return Err(transport::unavailable(&error, own_each, ready, held));
                 }
@@ -328,10 +325,7 @@ impl Shard {
             if share.of_range {
                 self.ports.release(share.port);
             }
-            let own = (0..share.own).map(|index| id.local_of(index));
-            for local in own.chain([id.local()]) {
-                self.streams.close(local);
-            }
+            self.streams.close(id);
             tracing::debug!(
                 run = share.run,
                 group = share.group,

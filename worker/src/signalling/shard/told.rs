@@ -70,9 +70,9 @@ impl Shard {
         });
     }
 
-    /// A peer's connection was closed for the number of those there are: said once for each share,
-    /// counted each time.
-    pub(super) fn turned_away(&mut self, local: LocalId, most: usize) {
+    /// A peer's connection was closed or could not be accepted: said once for each share, counted each
+    /// time.
+    pub(super) fn turned_away(&mut self, local: LocalId, reason: &str) {
         self.stats.turned_away.add(1);
         let share = self.shares.get_mut(&ShareId::of(local));
         if let Some(share) = share.filter(|share| !share.crowded) {
@@ -81,7 +81,7 @@ impl Shard {
                 run = share.run,
                 group = share.group,
                 port = share.port,
-                "SIP connections of peers are closed at once: {most} are open, the most a group takes on a worker"
+                "SIP connections of peers are turned away: {reason}"
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::{io, net::TcpStream};
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 
 use super::tls;
 
@@ -19,6 +20,9 @@ pub(super) trait Carrier: Send {
 
     /// Goes on with the TLS handshake, if there is one; true once it is done.
     fn secure(&mut self) -> Result<bool, Broken>;
+
+    /// Whether the certificate of a server we have connected to is for this name, too.
+    fn proves(&self, name: &ServerName<'_>) -> Result<(), Broken>;
 
     /// Goes on with what else comes before messages; true once it is done.
     fn upgrade(&mut self) -> Result<bool, Broken>;

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use callmeter_engine::Flow;
 use rustix::net::sockopt;
+use rustls::pki_types::ServerName;
 
 use super::carrier::{Broken, Carrier};
 
@@ -160,8 +161,19 @@ impl Connection {
         self.carrier.close();
     }
 
-    /// Does what can be done without waiting.
-    pub(super) fn turn(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Result<Turn, Broken> {
+    /// Whether its peer, whom TLS has shown, may be called this; none: it is not known yet.
+    pub(super) fn proves(&self, name: &ServerName<'_>) -> Option<Result<(), Broken>> {
+        let known = matches!(self.stage, Stage::Upgrading | Stage::Open);
+        known.then(|| self.carrier.proves(name))
+    }
+
+    /// Does what can be done without waiting. `names`: what else the server is called.
+    pub(super) fn turn(
+        &mut self,
+        now: Instant,
+        names: &[ServerName<'_>],
+        buffer: &mut Vec<u8>,
+    ) -> Result<Turn, Broken> {
         if let Some(broken) = self.ending.take() {
             return Err(broken);
         }
@@ -172,6 +184,11 @@ impl Connection {
         if self.stage == Stage::Handshaking {
             if !self.carrier.secure()? {
                 return Ok(turn);
+            }
+            if self.by_us {
+                names
+                    .iter()
+                    .try_for_each(|name| self.carrier.proves(name))?;
             }
             self.stage = Stage::Upgrading;
             let established = self.established.unwrap_or(now);

@@ -1,6 +1,10 @@
 //! What the connections of a share are made with.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use callmeter_engine::{Invalid, Transport};
 use callmeter_proto::worker::{Registrar, Tls};
@@ -25,8 +29,8 @@ pub(in crate::signalling) struct StreamSettings {
     path: Option<String>,
     /// Peers may connect to us.
     listens: bool,
-    /// Name the server's certificate must hold; none: that of the host that is called.
-    pub(super) name: Option<ServerName<'static>>,
+    /// Name of the server that all requests go to first.
+    name: Option<ServerName<'static>>,
     /// Interval of keep-alives on idle connections.
     pub(super) keep_alive: Option<Duration>,
     /// Each endpoint has a connection of its own.
@@ -89,6 +93,22 @@ impl StreamSettings {
     /// Whether peers can connect to us: TLS needs a certificate for it.
     pub(in crate::signalling) fn accepts(&self) -> bool {
         self.listens
+    }
+
+    /// Whether a server is told the name it is called by.
+    pub(super) fn names_servers(&self) -> bool {
+        self.tls.is_some() || self.path.is_some()
+    }
+
+    /// Whether a server has to prove its name.
+    pub(super) fn checks_names(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.verifies)
+    }
+
+    /// The name of a server that is not called by one: that of all requests' first, else its address.
+    pub(super) fn name_of(&self, ip: IpAddr) -> ServerName<'static> {
+        let name = self.name.clone();
+        name.unwrap_or_else(|| ServerName::IpAddress(ip.into()))
     }
 
     /// How messages go over a connection of ours to the server of this name.

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use callmeter_sip::{Frame, Framer, PING, PONG};
+use rustls::pki_types::ServerName;
 
 use super::{
     carrier::{Broken, Carrier, Heard, MOST_QUEUED},
@@ -47,6 +48,10 @@ impl Carrier for Stream {
 
     fn secure(&mut self) -> Result<bool, Broken> {
         Ok(self.wire.handshake()?)
+    }
+
+    fn proves(&self, name: &ServerName<'_>) -> Result<(), Broken> {
+        Ok(self.wire.proves(name)?)
     }
 
     fn upgrade(&mut self) -> Result<bool, Broken> {

@@ -1,11 +1,12 @@
 //! All connections of a shard: opened when a message needs one, accepted, reused, closed.
 
 mod accept;
+mod names;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use callmeter_engine::{Flow, LocalId, ShareId};
-use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+use rustls::{ClientConnection, StreamOwned};
 
 use super::{
     carrier::Broken, connect, connection::Connection, settings::StreamSettings, wire::Wire,
@@ -44,16 +45,16 @@ pub(in crate::signalling) enum StreamEvent {
         reason: String,
         malformed: bool,
     },
-    /// A peer's connection was closed at once: its local transport has the most it takes.
-    TurnedAway { local: LocalId, most: usize },
+    /// A peer's connection was closed at once, or is not accepted for now.
+    TurnedAway { local: LocalId, reason: String },
 }
 
 /// The connections of a shard.
 #[derive(Default)]
 pub(in crate::signalling) struct Streams {
     locals: HashMap<LocalId, Local>,
-    /// What hosts that are called without a domain are called by.
-    called: HashMap<(ShareId, IpAddr), ServerName<'static>>,
+    /// What shares call addresses; the first is the one servers are told.
+    names: names::Names,
     listeners: HashMap<u64, LocalId>,
     connections: HashMap<u64, Connection>,
     by_flow: HashMap<Flow, u64>,
@@ -131,33 +132,20 @@ impl Streams {
         self.locals.values().map(|local| local.accepted).sum()
     }
 
-    /// Closes a local transport and all its connections.
-    pub(in crate::signalling) fn close(&mut self, local: LocalId) {
-        self.locals.remove(&local);
-        let share = ShareId::of(local);
-        if local == share.local() {
-            self.called.retain(|(of, _), _| *of != share);
-        }
-        self.listeners.retain(|_, of| *of != local);
+    /// Closes the local transports of a share and all their connections.
+    pub(in crate::signalling) fn close(&mut self, share: ShareId) {
+        let is_its = |local: LocalId| ShareId::of(local) == share;
+        self.locals.retain(|local, _| !is_its(*local));
+        self.names.retain(|(of, _), _| *of != share);
+        self.listeners.retain(|_, local| !is_its(*local));
         let gone: Vec<_> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.flow.local == local)
+            .filter(|(_, connection)| is_its(connection.flow.local))
             .map(|(token, _)| *token)
             .collect();
         for token in gone {
             self.forget(token);
-        }
-    }
-
-    /// A share without a domain calls this name at this address: the certificate there must hold it
-    /// (RFC 5922 §7.2).
-    pub(in crate::signalling) fn calls(&mut self, share: ShareId, name: &str, at: IpAddr) {
-        let settings = self.locals.get(&share.local()).map(|it| &it.settings);
-        if settings.is_some_and(|it| it.name.is_none() && it.transport.is_reliable())
-            && let Ok(name) = ServerName::try_from(name.to_owned())
-        {
-            self.called.insert((share, at), name);
         }
     }
 
@@ -207,7 +195,7 @@ impl Streams {
     /// A descriptor of ours is ready.
     pub(in crate::signalling) fn ready(&mut self, now: Instant, poller: &Poller, token: u64) {
         match self.listeners.get(&token) {
-            Some(local) => self.accept(now, poller, *local),
+            Some(local) => self.accept(now, poller, (token, *local)),
             None => self.turn(now, token),
         }
     }
@@ -229,12 +217,16 @@ impl Streams {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Gives up openings that take too long, keeps idle connections alive.
-    pub(in crate::signalling) fn handle_timeout(&mut self, now: Instant) {
+    /// Gives up openings that take too long, keeps idle connections alive, accepts again.
+    pub(in crate::signalling) fn handle_timeout(&mut self, now: Instant, poller: &Poller) {
         while let Some(&(at, token)) = self.timers.first()
             && at <= now
         {
             self.timers.pop_first();
+            if let Some(local) = self.listeners.get(&token) {
+                self.accept_again(now, poller, (token, *local));
+                continue;
+            }
             let Some(connection) = self.connections.get_mut(&token) else {
                 continue;
             };
@@ -269,9 +261,8 @@ impl Streams {
         };
         let stream = connect::connect(socket, flow.remote)?;
         let ip = flow.remote.ip();
-        let called = self.called.get(&(ShareId::of(flow.local), ip));
-        let name = local.settings.name.as_ref().or(called).cloned();
-        let name = name.unwrap_or_else(|| ServerName::IpAddress(ip.into()));
+        let known = &mut self.names;
+        let name = names::of_server(known, ShareId::of(flow.local), ip, &local.settings);
         let wire = match &local.settings.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {
@@ -304,7 +295,8 @@ impl Streams {
         };
         let flow = connection.flow;
         connection.unwritten = 0;
-        match connection.turn(now, &mut self.buffer) {
+        let more = names::others(&self.names, flow);
+        match connection.turn(now, more, &mut self.buffer) {
             Ok(turn) => {
                 if let Some((connect, tls)) = turn.opened {
                     self.events

@@ -19,6 +19,8 @@ pub(super) const CLOSED: &str = "connection closed by the peer";
 #[derive(Clone)]
 pub(super) struct TlsConfigs {
     pub(super) client: Arc<ClientConfig>,
+    /// Servers have to prove who they are.
+    pub(super) verifies: bool,
     /// With a certificate to listen with only.
     pub(super) server: Option<Arc<ServerConfig>>,
 }
@@ -68,6 +70,7 @@ pub(super) fn configs(tls: &Tls) -> Result<TlsConfigs, Invalid> {
     };
     Ok(TlsConfigs {
         client: Arc::new(client),
+        verifies: tls.verify() != TlsVerify::Skip,
         server,
     })
 }
@@ -154,15 +157,7 @@ pub(super) fn reason(error: &io::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected,
             presented,
-        }) => format!(
-            "certificate is valid for {}, not {}",
-            presented
-                .iter()
-                .map(|name| plain(name))
-                .collect::<Vec<_>>()
-                .join(", "),
-            expected.to_str()
-        ),
+        }) => not_valid(presented, &expected.to_str()),
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
             | AlertDescription::CertificateRequired
@@ -176,11 +171,22 @@ pub(super) fn reason(error: &io::Error) -> String {
     format!("TLS handshake failure: {name}")
 }
 
+/// A certificate has none of the names it should.
+fn not_valid(presented: &[String], expected: &str) -> String {
+    let names: Vec<_> = presented.iter().map(|name| plain(name)).collect();
+    let names = if names.is_empty() {
+        "no name".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!("certificate is valid for {names}, not {expected}")
+}
+
 /// A name of a certificate without the kind that rustls writes around it.
 fn plain(presented: &str) -> &str {
-    let name = presented.strip_prefix("DnsName(\"");
-    let name = name.and_then(|name| name.strip_suffix("\")"));
-    name.unwrap_or(presented)
+    let inner = presented.split_once('(');
+    let inner = inner.and_then(|(_, inner)| inner.strip_suffix(')'));
+    inner.unwrap_or(presented).trim_matches('"')
 }
 
 /// Takes every certificate (`verify: skip`); the signatures of the handshake are still checked.
@@ -221,5 +227,43 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As rustls writes the names of a certificate.
+    #[test]
+    fn names_of_a_certificate_are_told_without_their_kinds() {
+        let told = |presented: &[&str]| {
+            let presented = presented.iter().map(|name| (*name).to_owned()).collect();
+            let expected = ServerName::try_from("pbx.example").unwrap();
+            let context = CertificateError::NotValidForNameContext {
+                expected,
+                presented,
+            };
+            reason(&io::Error::other(rustls::Error::InvalidCertificate(
+                context,
+            )))
+        };
+        for (presented, wanted) in [
+            (&["DnsName(\"a.example\")"][..], "a.example"),
+            (
+                &["IpAddress(10.0.0.1)", "DnsName(\"*.example\")"],
+                "10.0.0.1, *.example",
+            ),
+            (
+                &["UniformResourceIdentifier(\"sip:pbx.example\")"],
+                "sip:pbx.example",
+            ),
+            (&[], "no name"),
+        ] {
+            let wanted = format!(
+                "TLS handshake failure: certificate is valid for {wanted}, not pbx.example"
+            );
+            assert_eq!(told(presented), wanted);
+        }
     }
 }

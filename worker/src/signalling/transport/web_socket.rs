@@ -4,6 +4,7 @@ use std::{collections::VecDeque, io, mem, net::TcpStream};
 
 use bytes::Bytes;
 use callmeter_sip::{LARGEST_MESSAGE, PING, PONG};
+use rustls::pki_types::ServerName;
 use tungstenite::{
     ClientHandshake, ClientRequestBuilder, Error, HandshakeError, Message, ServerHandshake,
     Utf8Bytes, WebSocket,
@@ -125,6 +126,11 @@ impl Carrier for Web {
             State::Before(wire, _) => Ok(wire.handshake()?),
             _ => Ok(true),
         }
+    }
+
+    fn proves(&self, name: &ServerName<'_>) -> Result<(), Broken> {
+        let wire = self.wire().ok_or_else(|| Broken::because(NOT_OPEN))?;
+        Ok(wire.proves(name)?)
     }
 
     fn upgrade(&mut self) -> Result<bool, Broken> {

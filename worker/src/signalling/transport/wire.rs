@@ -5,7 +5,10 @@ use std::{
     net::TcpStream,
 };
 
-use rustls::{ClientConnection, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConnection, ServerConnection, StreamOwned, client::verify_server_name,
+    pki_types::ServerName, server::ParsedCertificate,
+};
 
 /// What bytes go over.
 pub(super) enum Wire {
@@ -27,6 +30,18 @@ impl Wire {
     /// Whether it is TLS.
     pub(super) fn is_secure(&self) -> bool {
         !matches!(self, Self::Tcp(_))
+    }
+
+    /// Whether the certificate of the server that TLS goes to is for this name, too.
+    pub(super) fn proves(&self, name: &ServerName<'_>) -> io::Result<()> {
+        let Self::TlsClient(tls) = self else {
+            return Ok(());
+        };
+        let shown = tls.conn.peer_certificates().and_then(<[_]>::first);
+        let shown = shown.ok_or(io::ErrorKind::NotConnected)?;
+        ParsedCertificate::try_from(shown)
+            .and_then(|shown| verify_server_name(&shown, name))
+            .map_err(io::Error::other)
     }
 
     /// Tells the peer that nothing more comes (RFC 8446 §6.1), as far as that goes without waiting.

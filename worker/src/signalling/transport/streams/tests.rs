@@ -76,8 +76,9 @@ fn as_many_connections_are_taken_as_the_limit_says() {
     for _ in 0..2 {
         let mut excess = TcpStream::connect(at).unwrap();
         until(&mut streams, &poller, |_, event| match event? {
-            StreamEvent::TurnedAway { local, most } => {
-                assert_eq!((local, most), (LOCAL, 3));
+            StreamEvent::TurnedAway { local, reason } => {
+                let wanted = "3 are open, the most a group takes on a worker";
+                assert_eq!((local, &reason[..]), (LOCAL, wanted));
                 Some(())
             }
             other => panic!("{other:?}"),

@@ -1,10 +1,11 @@
 #[path = "../../../../../tests/support/certificates.rs"]
 #[allow(unreachable_pub, reason = "the tests of the whole worker share it")]
 mod certificates;
+mod names;
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, TcpStream},
 };
 
 use callmeter_engine::Transport;
@@ -24,7 +25,7 @@ use tungstenite::{
 use super::super::*;
 use certificates::certificates;
 
-const LOCAL: LocalId = LocalId(1);
+const LOCAL: LocalId = LocalId(0);
 const PATIENCE: Duration = Duration::from_secs(20);
 const MESSAGE: &[u8] = b"OPTIONS sip:h SIP/2.0\r\nl: 0\r\n\r\n";
 
@@ -144,10 +145,10 @@ fn the_port_is_free_for_the_next_connection_when_one_has_failed() {
     read(&mut silent, MESSAGE);
     let every = Duration::from_secs(30);
     rig.streams.keep_alive(rig.flow, Some(every));
-    rig.streams.handle_timeout(now + every);
+    rig.streams.handle_timeout(now + every, &rig.poller);
     read(&mut silent, PING);
     let over = rig.streams.next_timeout().unwrap();
-    rig.streams.handle_timeout(over);
+    rig.streams.handle_timeout(over, &rig.poller);
     let reason = rig.broken(over);
     assert_eq!(reason, "keep-alive: no answer within 10 s");
 
@@ -183,14 +184,14 @@ fn a_local_transport_that_closes_lets_the_peer_read_on() {
     rig.send(now);
     rig.opened(now);
     let mut far = rig.accept();
-    rig.streams.close(LOCAL);
+    rig.streams.close(ShareId::of(LOCAL));
     read(&mut far, MESSAGE);
     assert_eq!(far.read(&mut [0]).unwrap(), 0);
 }
 
-/// A server of TLS with a certificate for 127.0.0.1, and what trusts it.
-fn tls_server() -> (Arc<ServerConfig>, Tls) {
-    let own = certificates(&["127.0.0.1"], false);
+/// A server of TLS with a certificate for these names, and what trusts it.
+fn tls_server(names: &[&str]) -> (Arc<ServerConfig>, Tls) {
+    let own = certificates(names, false);
     let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -213,7 +214,7 @@ fn tls_server() -> (Arc<ServerConfig>, Tls) {
 fn the_end_of_tls_is_told_and_understood() {
     let now = Instant::now();
     for told in [true, false] {
-        let (config, trusted) = tls_server();
+        let (config, trusted) = tls_server(&["127.0.0.1"]);
         let mut rig = Rig::with("tls", Some(trusted));
         rig.send(now);
         let stream = rig.accept();
@@ -230,7 +231,7 @@ fn the_end_of_tls_is_told_and_understood() {
         rig.opened(now);
         if told {
             rig.turns_until(now, |streams| (!streams.is_unfinished()).then_some(()));
-            rig.streams.close(LOCAL);
+            rig.streams.close(ShareId::of(LOCAL));
             assert_eq!(far.join().unwrap(), Ok(0));
         } else {
             assert_eq!(rig.broken(now), "connection closed by the peer");
@@ -272,7 +273,7 @@ fn a_web_socket_is_over_when_a_ping_has_no_answer() {
     let (mut rig, mut far) = web_socket(now);
     rig.streams.keep_alive(rig.flow, Some(every));
     let first = now + every;
-    rig.streams.handle_timeout(first);
+    rig.streams.handle_timeout(first, &rig.poller);
     assert!(matches!(far.read().unwrap(), Message::Ping(_)));
     // It goes with the next flush.
     far.flush().unwrap();
@@ -282,13 +283,13 @@ fn a_web_socket_is_over_when_a_ping_has_no_answer() {
     });
 
     let second = first + every;
-    rig.streams.handle_timeout(second);
+    rig.streams.handle_timeout(second, &rig.poller);
     assert!(matches!(far.read().unwrap(), Message::Ping(_)));
     let within = Duration::from_secs(10);
     rig.streams
-        .handle_timeout(second + Duration::from_millis(9_999));
+        .handle_timeout(second + Duration::from_millis(9_999), &rig.poller);
     assert!(rig.streams.poll_event().is_none());
-    rig.streams.handle_timeout(second + within);
+    rig.streams.handle_timeout(second + within, &rig.poller);
     let reason = rig.broken(second + within);
     assert_eq!(reason, "keep-alive: no answer within 10 s");
 }
@@ -315,7 +316,7 @@ fn a_double_crlf_by_web_socket_is_answered() {
 fn one_of_two_connections_of_a_flow_may_end() {
     let now = Instant::now();
     let mut rig = Rig::new("tcp");
-    rig.streams.close(LOCAL);
+    rig.streams.close(ShareId::of(LOCAL));
     let registrar = Registrar {
         transport: "tcp".into(),
         ..Registrar::default()

@@ -1,0 +1,86 @@
+//! What servers are called, and have to prove.
+
+use super::*;
+
+const SHARE: ShareId = ShareId(0);
+
+fn localhost() -> IpAddr {
+    Ipv4Addr::LOCALHOST.into()
+}
+
+/// How many names are kept of one that is called by two.
+fn kept(transport: &str, verify: TlsVerify) -> usize {
+    let tls = Tls {
+        verify: verify.into(),
+        ..Tls::default()
+    };
+    let mut streams = Rig::with(transport, Some(tls)).streams;
+    for name in ["a.example", "A.example", "b.example"] {
+        assert_eq!(streams.calls(SHARE, name, localhost()), Ok(()));
+    }
+    let kept = streams.names.values().map(Vec::len).sum();
+    streams.close(SHARE);
+    assert!(streams.names.is_empty());
+    kept
+}
+
+#[test]
+fn names_are_kept_as_far_as_they_are_told_or_checked() {
+    for (transport, verify, wanted) in [
+        ("tls", TlsVerify::System, 2),
+        ("wss", TlsVerify::System, 2),
+        ("tls", TlsVerify::Skip, 1),
+        ("ws", TlsVerify::System, 1),
+        ("tcp", TlsVerify::System, 0),
+    ] {
+        assert_eq!(kept(transport, verify), wanted, "{transport} {verify:?}");
+    }
+    let mut streams = Rig::new("tls").streams;
+    let names = (0..17).map(|n| streams.calls(SHARE, &format!("{n}.example"), localhost()));
+    let last = names.last().unwrap().unwrap_err();
+    assert_eq!(last, "127.0.0.1 has 16 names already");
+}
+
+/// A server with a certificate for a.test and b.test that is called these names before it is
+/// connected to; the far end stays if it got the message.
+fn connected(names: &[&str]) -> (Rig, std::thread::JoinHandle<Option<impl Send>>) {
+    let now = Instant::now();
+    let (config, trusted) = tls_server(&["a.test", "b.test"]);
+    let mut rig = Rig::with("tls", Some(trusted));
+    for name in names {
+        assert_eq!(rig.streams.calls(SHARE, name, localhost()), Ok(()));
+    }
+    rig.send(now);
+    let stream = rig.accept();
+    let far = std::thread::spawn(move || {
+        let session = rustls::ServerConnection::new(config).unwrap();
+        let mut far = StreamOwned::new(session, stream);
+        let read = far.read_exact(&mut vec![0; MESSAGE.len()]);
+        read.is_ok().then_some(far)
+    });
+    (rig, far)
+}
+
+/// All calls to an address go by the connection there is.
+#[test]
+fn a_server_proves_each_name_it_is_called() {
+    let now = Instant::now();
+    let wrong = "TLS handshake failure: certificate is valid for a.test, b.test, not c.test";
+    let (mut rig, far) = connected(&["a.test", "b.test"]);
+    rig.opened(now);
+    rig.turns_until(now, |_| far.is_finished().then_some(()));
+    let _stays = far.join().unwrap().unwrap();
+    for (name, wanted) in [
+        ("b.test", Ok(())),
+        ("B.TEST", Ok(())),
+        ("c.test", Err(wrong.to_owned())),
+    ] {
+        assert_eq!(rig.streams.calls(SHARE, name, localhost()), wanted);
+    }
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2).into();
+    assert_eq!(rig.streams.calls(SHARE, "c.test", elsewhere), Ok(()));
+    // Known before there is a connection: nothing goes to a server that is not both.
+    let (mut rig, far) = connected(&["a.test", "c.test"]);
+    assert_eq!(rig.broken(now), wrong);
+    assert!(far.join().unwrap().is_none());
+}
