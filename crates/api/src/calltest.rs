@@ -87,6 +87,8 @@ const fn default_queue_timeout() -> Duration {
         .message("target: a caller (role caller or both) needs target.group or target.uri"),
     validation = Rule::new("self.role != 'callee' || !has(self.target) || has(self.target.external)")
         .message("target: a callee dials nobody; only target.external is accepted with role callee"),
+    validation = Rule::new("!has(self.target) || !has(self.target.group) || self.target.group != self.name || self.endpoints > 1")
+        .message("target.group: nobody calls himself; its own group only with endpoints 2 or more"),
     validation = Rule::new("!has(self.registrar) || (has(self.registrar.register) && !self.registrar.register) || has(self.accounts)")
         .message("accounts: required to register at registrar.domain; or set registrar.register to false"),
     validation = Rule::new("self.role == 'caller' || !has(self.registrar) || !has(self.registrar.register) || self.registrar.register || !has(self.registrar.transport) || !(self.registrar.transport in ['tls', 'wss']) || (has(self.registrar.tls) && has(self.registrar.tls.serverCertRef))")

@@ -189,6 +189,11 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             "groups[1].target.group: \"callers\"; accepted: ",
         ),
         (
+            "endpoints: 20\n    placement: {pool: demo}\n    role: callee",
+            "endpoints: 1\n    role: both\n    target: {group: answerers}",
+            "groups[0].target.group: \"answerers\"; accepted with endpoints 2 or more: nobody calls himself",
+        ),
+        (
             "target: {group: answerers}",
             "target: {uri: 'tel:1'}",
             "groups[1].target.uri: \"tel:1\"; accepted: a SIP URI",

@@ -163,7 +163,7 @@ impl Check<'_> {
             endpoints,
             placement,
             role,
-            target,
+            target: _,
             registrar,
             accounts,
             audio,
@@ -201,7 +201,7 @@ impl Check<'_> {
                 "is required to register at registrar.domain; or set registrar.register to false";
             self.refuse(format!("{at}.accounts"), message);
         }
-        let target = self.target(&format!("{at}.target"), *role, target.as_ref(), all, names);
+        let target = self.target(&format!("{at}.target"), group, all, names);
         Group {
             name: name.clone(),
             endpoints: *endpoints,

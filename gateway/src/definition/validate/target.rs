@@ -39,12 +39,12 @@ impl Check<'_> {
     pub(super) fn target(
         &mut self,
         at: &str,
-        role: Role,
-        target: Option<&api::Target>,
+        caller: &api::Group,
         all: &[api::Group],
         names: &BTreeMap<&str, usize>,
     ) -> Target {
-        let Some(target) = target else {
+        let role = caller.role;
+        let Some(target) = &caller.target else {
             if role != Role::Callee {
                 self.refuse(
                     at,
@@ -59,7 +59,16 @@ impl Check<'_> {
                 uri: None,
                 external: None,
             } => match names.get(group.as_str()) {
-                Some(&index) if all[index].role != Role::Caller => Target::Group(index),
+                Some(&index) if all[index].role != Role::Caller => {
+                    if *group == caller.name && caller.endpoints == 1 {
+                        let problem = "accepted with endpoints 2 or more: nobody calls himself";
+                        self.refuse(
+                            format!("{at}.group"),
+                            format!("{}; {problem}", shown(group)),
+                        );
+                    }
+                    Target::Group(index)
+                }
                 _ => {
                     let accepted = "a group of this test with the role callee or both";
                     self.refuse(
