@@ -48,8 +48,9 @@ pub(crate) struct Kept {
     pub(crate) cpu_percent: f64,
     /// CPU per REGISTER, in microseconds.
     pub(crate) cpu_us: f64,
-    /// Of the process by endpoint, without what it takes at rest.
-    pub(crate) kib_each: f64,
+    /// Of the process by endpoint, without what it takes at rest: when all are registered, and in a
+    /// run, with rows on their way to the gateway.
+    pub(crate) kib_each: [f64; 2],
 }
 
 /// Measures G13, then G12; a fault is the reason why there is no figure.
@@ -84,13 +85,16 @@ async fn keep(cores: &Cores) -> Result<Kept, String> {
         .map(|(name, place)| group(name, place * PER_GROUP, PER_GROUP))
         .collect();
     let ready_s = registered(&mut under_test, &groups).await.as_secs_f64();
-    println!("  {KEPT} endpoints registered after {ready_s:.1} s");
+    let each = || (resident_kib(&folder) - rest) as f64 / f64::from(KEPT);
+    let kib_registered = each();
+    println!("  {KEPT} endpoints registered after {ready_s:.1} s, {kib_registered:.1} KiB each");
     under_test.start_run("run-1", &groups).await;
     let mut windows = Vec::new();
     for _ in 0..WINDOWS {
         windows.push(window(&mut under_test, &registrar, &folder).await);
+        println!("  {:.1} KiB each", each());
     }
-    let loaded = resident_kib(&folder);
+    let kib_each = [kib_registered, each()];
     let middle = |figure: fn(&(f64, f64)) -> f64| median(windows.iter().map(figure));
     let (per_second, cpu_percent) = (middle(|w| w.0), middle(|w| w.1));
     let Seen {
@@ -110,7 +114,7 @@ async fn keep(cores: &Cores) -> Result<Kept, String> {
         per_second,
         cpu_percent,
         cpu_us: cpu_percent * 1e4 / per_second,
-        kib_each: (loaded - rest) as f64 / f64::from(KEPT),
+        kib_each,
     })
 }
 
