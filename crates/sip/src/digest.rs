@@ -100,10 +100,13 @@ impl Session {
         &self.challenge.realm
     }
 
-    /// Goes on with the nonce the server wants next.
+    /// Goes on with the nonce the server wants next. The one in use is counted on: a lower count
+    /// would be a replay (RFC 7616 §3.4).
     pub(crate) fn renew(&mut self, nonce: Vec<u8>) {
-        self.next_nonce = Some(nonce);
-        self.count = 0;
+        if nonce != self.nonce() {
+            self.next_nonce = Some(nonce);
+            self.count = 0;
+        }
     }
 
     /// The value of Authorization or Proxy-Authorization for the next request of the session;

@@ -132,6 +132,55 @@ fn the_next_nonce_saves_the_round() {
     }
 }
 
+/// The next nonce may be the one in use, as Kamailio names it: the count goes on (RFC 7616 §3.4).
+#[test]
+fn the_same_nonce_as_the_next_is_counted_on() {
+    let mut net = net(0.0, 1, "MD5");
+    net.server.as_mut().unwrap().same_nonce = true;
+    register(&mut net, 0, 60);
+    net.run_for(millis(100_000));
+    assert_eq!(registered(&net, 0).len(), 4);
+    assert_eq!(net.server.as_ref().unwrap().challenges, 1);
+    let counts = sent(&net, 0, "REGISTER");
+    let counts = counts.iter().map(|request| {
+        let value = header(request, HeaderName::Authorization);
+        field(&value, " nc").unwrap_or_default()
+    });
+    let wanted = ["", "00000001", "00000002", "00000003", "00000004"];
+    assert_eq!(counts.collect::<Vec<_>>(), wanted);
+}
+
+/// The same within a dialog.
+#[test]
+fn the_same_nonce_as_the_next_is_counted_on_in_a_call() {
+    let mut net = at_raw_hop(with_realm(false));
+    let call = net.call("sip:b@example.org");
+    let invite = next(&mut net, SERVER).remove(0);
+    let line = format!("WWW-Authenticate: {OURS}\r\n");
+    net.send_raw(SERVER, US, &reply(&invite, "401 No", "x", &line, ""));
+    let invite = next(&mut net, SERVER).pop().unwrap();
+    let same = "Authentication-Info: nextnonce=\"1\"\r\n";
+    let lines = format!("Record-Route: <sip:{SERVER};lr>\r\nContact: <sip:b@{SERVER}>\r\n{same}");
+    net.send_raw(SERVER, US, &reply(&invite, "200 OK", "x", &lines, ""));
+    next(&mut net, SERVER);
+    let mut counts = Vec::new();
+    for signal in ["1", "2"] {
+        net.with(0, |ua, now| {
+            ua.info(now, call, "application/dtmf-relay", signal)
+        })
+        .unwrap();
+        let info = next(&mut net, SERVER).pop().unwrap();
+        let value = header(&info, HeaderName::Authorization);
+        counts.push(field(&value, " nc").unwrap());
+        net.send_raw(SERVER, US, &reply(&info, "200 OK", "", same, ""));
+    }
+    net.run_for(millis(20));
+    net.hang_up(0, call);
+    let bye = next(&mut net, SERVER).pop().unwrap();
+    counts.push(field(&header(&bye, HeaderName::Authorization), " nc").unwrap());
+    assert_eq!(counts, ["00000002", "00000003", "00000004"]);
+}
+
 /// One retry, and one for `stale=true`; then it is a refusal.
 #[test]
 fn a_server_that_is_never_content_ends_it() {

@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) one_time: bool,
     /// Answers to REGISTER name the next nonce.
     pub(crate) next_nonce: bool,
+    /// Answers to REGISTER name the nonce in use as the next one.
+    pub(crate) same_nonce: bool,
     /// More header lines of the 2xx to REGISTER.
     pub(crate) register_lines: String,
     /// Whether INVITEs are challenged too.
@@ -41,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) challenges: usize,
     /// The highest count seen of each nonce.
     pub(crate) counts: BTreeMap<String, u32>,
+    /// Vias of the requests whose credentials were good: one that comes again is a retransmission.
+    heard: BTreeSet<String>,
     /// The nonce that a session with this one began with.
     began: BTreeMap<String, String>,
     nonce: usize,
@@ -63,11 +67,13 @@ impl Server {
             password: "zanzibar",
             one_time: false,
             next_nonce: false,
+            same_nonce: false,
             register_lines: String::new(),
             challenge_invite: true,
             stale: BTreeSet::new(),
             challenges: 0,
             counts: BTreeMap::new(),
+            heard: BTreeSet::new(),
             began: BTreeMap::new(),
             nonce: 0,
         }
@@ -137,6 +143,8 @@ impl Server {
             line = format!("Authentication-Info: qop=auth, nextnonce=\"{next}\"\r\n");
             let began = self.began.get(&used).unwrap_or(&used).clone();
             self.began.insert(next, began);
+        } else if self.same_nonce {
+            line = format!("Authentication-Info: nextnonce=\"{used}\"\r\n");
         }
         if self.one_time {
             self.stale.insert(used);
@@ -156,8 +164,10 @@ impl Server {
         {
             if let Some(count) = field(&value, " nc") {
                 let count = u32::from_str_radix(&count, 16).unwrap();
+                let first = self.heard.insert(super::header(message, HeaderName::Via));
                 let last = self.counts.entry(nonce).or_default();
-                assert!(count >= *last, "a count that does not grow");
+                let grows = count > *last || (count == *last && !first);
+                assert!(grows, "a count that does not grow");
                 *last = count;
             }
             return Ok(());
