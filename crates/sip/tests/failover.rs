@@ -8,11 +8,13 @@
 
 mod pair;
 
+use callmeter_sip::message::HeaderName;
 use callmeter_sip::{EndReason, EndpointConfig, UaEvent};
 
 use pair::account::{OURS, SERVER, account, at_raw_hop, has, next, register, registered};
 use pair::peer::US;
-use pair::{Net, addr, kind, millis, reply};
+use pair::server::field;
+use pair::{Net, addr, header, kind, millis, reply};
 
 const BACKUP: &str = "192.0.2.10:5060";
 const LAST: &str = "192.0.2.11:5060";
@@ -99,6 +101,35 @@ fn a_call_goes_on_to_the_next_server() {
     net.run_for(millis(20));
     let ends: Vec<_> = net.agents[0].ends().iter().map(|end| end.reason).collect();
     assert_eq!(ends, [EndReason::Refused]);
+}
+
+/// A call stays with the server it was placed by, which asks for credentials as before when the
+/// endpoint has moved on.
+#[test]
+fn a_challenge_of_the_server_of_a_standing_call_is_answered() {
+    let mut net = at_raw_hop(three());
+    let call = net.call("sip:b@example.org");
+    let invite = next(&mut net, SERVER).remove(0);
+    let line = |nonce: &str| {
+        format!("Proxy-Authenticate: Digest realm=\"example.org\", nonce=\"{nonce}\"\r\n")
+    };
+    net.send_raw(SERVER, US, &reply(&invite, "407 No", "x", &line("1"), ""));
+    let invite = next(&mut net, SERVER).pop().unwrap();
+    let lines = format!("Record-Route: <sip:{SERVER};lr>\r\nContact: <sip:b@192.0.2.66>\r\n");
+    net.send_raw(SERVER, US, &reply(&invite, "200 OK", "x", &lines, ""));
+    next(&mut net, SERVER);
+    register(&mut net, 0, 600);
+    let request = next(&mut net, SERVER).remove(0);
+    net.send_raw(SERVER, US, &reply(&request, "503 Busy", "x", "", ""));
+    let request = next(&mut net, BACKUP).remove(0);
+    assert_eq!(kind(&request), "REGISTER");
+    net.hang_up(0, call);
+    let bye = next(&mut net, SERVER).remove(0);
+    assert_eq!((kind(&bye).as_str(), has(&bye)), ("BYE", (false, true)));
+    net.send_raw(SERVER, US, &reply(&bye, "407 No", "", &line("2"), ""));
+    let bye = next(&mut net, SERVER).remove(0);
+    let value = header(&bye, HeaderName::ProxyAuthorization);
+    assert_eq!(field(&value, " nonce").as_deref(), Some("2"));
 }
 
 /// Who is called knows of the call once it rings: it is not placed a second time.

@@ -1,8 +1,8 @@
 //! Which challenges are answered (RFC 3261 §22), and with what.
 //!
-//! A challenge is answered if it came to a request of ours that went to the endpoint's configured
-//! next hop and its realm is the account's. In dialogs only towards a proxy, and only if we
-//! started them; [`super::EndpointConfig::auth_in_dialog`] lifts both. What was answered is used
+//! A challenge is answered if it came to a request of ours that went to a server of the endpoint's
+//! configured next hop and its realm is the account's. In dialogs only towards a proxy, and only if
+//! we started them; [`super::EndpointConfig::auth_in_dialog`] lifts both. What was answered is used
 //! again, with a higher count, in later requests to the same next hop (RFC 7616 §3.6).
 
 mod within;
@@ -200,7 +200,7 @@ impl Endpoint {
         let Some(credentials) = &self.config.credentials else {
             return Authorization::default();
         };
-        if self.config.next_hop != Some(destination) {
+        if !self.config.is_next_hop(destination) {
             return Authorization::default();
         }
         let request = Request {
@@ -221,7 +221,7 @@ impl Endpoint {
         uri: &[u8],
         retries: &mut Retries,
     ) -> Verdict {
-        if self.config.next_hop != Some(request.destination) {
+        if !self.config.is_next_hop(request.destination) {
             return Verdict::Refused;
         }
         let registers = request.method == Method::Register;
@@ -258,7 +258,7 @@ impl Endpoint {
 
     /// Takes the next nonce of a 2xx to a request outside of dialogs.
     pub(super) fn accepted(&mut self, method: Method, destination: SocketAddr, response: &Message) {
-        if self.config.next_hop == Some(destination) {
+        if self.config.is_next_hop(destination) {
             self.sessions.renew(method, response);
         }
     }

@@ -47,8 +47,9 @@ pub struct EndpointConfig {
     pub display_name: String,
     /// User part of Contact; incoming requests are matched to it. Empty: the user of `aor`.
     pub contact_user: String,
-    /// The configured next hop (registrar or outbound proxy); the only destination whose
-    /// challenges are answered. Without one, requests go where the target URI says.
+    /// The configured next hop (registrar or outbound proxy); the only destination, with the other
+    /// servers of it, whose challenges are answered. Without one, requests go where the target URI
+    /// says.
     pub next_hop: Option<SocketAddr>,
     /// Other servers of the next hop, tried in this order by a REGISTER or INVITE that it does not
     /// answer or refuses with 503 (RFC 3263 §4.3).
@@ -159,6 +160,12 @@ impl EndpointConfig {
             session_timer: SessionTimer::default(),
             reliable: Reliable::default(),
         }
+    }
+
+    /// Whether a server is one of the next hop, be it a backup: a call stays with the one it was
+    /// placed by.
+    pub(super) fn is_next_hop(&self, server: SocketAddr) -> bool {
+        self.next_hop == Some(server) || self.backups.contains(&server)
     }
 }
 

@@ -24,8 +24,7 @@ impl Endpoint {
         let config = &mut self.config;
         let current = config.next_hop?;
         *tried += 1;
-        if *tried > config.backups.len() || (failed != current && !config.backups.contains(&failed))
-        {
+        if *tried > config.backups.len() || !config.is_next_hop(failed) {
             return None;
         }
         if failed == current {

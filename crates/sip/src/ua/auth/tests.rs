@@ -70,6 +70,29 @@ fn only_the_realm_of_the_account_at_the_next_hop_is_answered() {
     assert!(!ask("r", "192.0.2.8:5060"));
 }
 
+/// Every server of the next hop is one that was configured, whichever the endpoint is with.
+#[test]
+fn the_other_servers_of_the_next_hop_are_answered() {
+    const BACKUP: &str = "192.0.2.10:5060";
+    let mut endpoint = endpoint(Some("r"));
+    endpoint.config.backups = vec![BACKUP.parse().unwrap()];
+    let mut ask = |realm, destination| {
+        let method = Method::Invite;
+        let again = &mut Retries::default();
+        answered(&mut endpoint, method, realm, destination, again)
+    };
+    assert!(ask("r", BACKUP));
+    assert!(!ask("R", BACKUP));
+    assert!(!ask("r", "192.0.2.11:5060"));
+    let mut shown = |destination: &str| {
+        let to = destination.parse().unwrap();
+        let shown = endpoint.authorization(Method::Invite, to, b"sip:x", b"");
+        shown.fields().count()
+    };
+    assert_eq!([shown(NEXT_HOP), shown(BACKUP)], [1, 1]);
+    assert_eq!(shown("192.0.2.11:5060"), 0);
+}
+
 #[test]
 fn a_learnt_realm_binds_and_register_teaches_last() {
     let mut endpoint = endpoint(None);

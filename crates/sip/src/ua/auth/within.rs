@@ -42,7 +42,7 @@ impl UserAgent {
             body,
         };
         let free = endpoint.config.auth_in_dialog;
-        if endpoint.config.next_hop == Some(routing.destination) {
+        if endpoint.config.is_next_hop(routing.destination) {
             (free || (call.caller && routed)).then(|| {
                 endpoint
                     .sessions
@@ -84,7 +84,7 @@ impl UserAgent {
         let uri = dialog.routing().request_uri;
         let free = endpoint.config.auth_in_dialog;
         let ours = call.caller && dialog.is_routed();
-        let sessions = match endpoint.config.next_hop == Some(request.destination) {
+        let sessions = match endpoint.config.is_next_hop(request.destination) {
             true if free || ours => &mut endpoint.sessions,
             false if free => &mut **call.sessions.get_or_insert_default(),
             _ => return false,
@@ -108,7 +108,7 @@ impl UserAgent {
         let Some(endpoint) = call.endpoint.and_then(|key| self.endpoints.get_mut(&key)) else {
             return;
         };
-        if endpoint.config.next_hop == Some(destination) {
+        if endpoint.config.is_next_hop(destination) {
             endpoint.sessions.renew(method, response);
         } else if let Some(sessions) = &mut call.sessions {
             sessions.renew(method, response);
