@@ -169,6 +169,12 @@ fn acknowledged_refusals_leave_room_for_others() {
     // Those are sent again.
     net.run_for(millis(500));
     assert_eq!(net.take_raw(PEER).len(), REFUSALS);
+    // Those that had their ACK have places for themselves, as many: no more are kept.
+    for number in REFUSALS..2 * REFUSALS {
+        to_nobody(&mut net, "ACK", number);
+    }
+    net.run_for(millis(20));
+    assert_eq!(net.agents[0].ua.held().transactions, REFUSALS);
     // Each place is given back once.
     net.run_out();
     assert_eq!(net.agents[0].ua.held().transactions, 0);

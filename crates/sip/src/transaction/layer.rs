@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::large::{Large, tcp};
-use self::room::Room;
+use self::room::{Refusal, Room};
 use self::ways::Ways;
 pub(crate) use self::ways::{Unsent, Way};
 use super::client::{ClientMachine, ClientState, OnResponse, OnTimer};
@@ -149,8 +149,8 @@ struct Server {
     way: Way,
     /// Its request belongs to a dialog.
     within: bool,
-    /// It has a place among the refusals.
-    refusal: bool,
+    /// The place it has among the refusals.
+    refusal: Option<Refusal>,
     response: Bytes,
     deadline: Deadline,
 }
@@ -380,8 +380,8 @@ impl Transactions {
             .servers
             .extract_if(|_, server| server.way.flow().local == local);
         for (_, server) in gone {
-            if server.refusal {
-                self.room.give_refusal();
+            if let Some(refusal) = server.refusal {
+                self.room.give(refusal);
             }
         }
         self.ways.remove_local(local);

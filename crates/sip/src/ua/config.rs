@@ -19,8 +19,8 @@ pub struct UaConfig {
     /// Most calls held at the same time; further INVITEs are refused with 486.
     pub max_calls: usize,
     /// Most server transactions held at the same time, less if there are few endpoints (10,000 and
-    /// 2,000 for each); of those 1,000 and 32 for each at most are refusals of INVITEs, which are sent
-    /// once beyond that. Further requests are dropped and counted as unexpected, BYE and CANCEL a
+    /// 2,000 for each); of those 1,000 and 32 for each at most are refusals of INVITEs that wait for
+    /// their ACK, and as many that have it. What is refused beyond that is sent once. Further requests are dropped and counted as unexpected, BYE and CANCEL a
     /// quarter later.
     pub max_server_transactions: usize,
 }

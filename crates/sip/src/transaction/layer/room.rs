@@ -13,7 +13,8 @@ use crate::message::Method;
 const EACH: usize = 2_000;
 /// What there is besides, so that few endpoints have room for a burst.
 const BASE: usize = 10_000;
-/// Refusals of each endpoint that are sent again until their ACK: one a second.
+/// Refusals of each endpoint that are sent again until their ACK: one a second. As many more may wait
+/// for repetitions after it.
 const REFUSALS_EACH: usize = 32;
 /// Those there are besides.
 const REFUSALS_BASE: usize = 1_000;
@@ -23,19 +24,40 @@ const REFUSALS_BASE: usize = 1_000;
 pub(super) struct Room {
     most: usize,
     most_refusals: usize,
-    refusals: usize,
+    unacknowledged: usize,
+    acknowledged: usize,
+}
+
+/// What the refusal of an INVITE takes of the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A place among those that are sent again until their ACK.
+    Unacknowledged,
+    /// One among those that have had it, and absorb what comes again.
+    Acknowledged,
 }
 
 impl Room {
     /// Makes room for one more refusal, if there is some.
-    pub(super) fn take_refusal(&mut self) -> bool {
-        let free = self.refusals < self.most_refusals;
-        self.refusals += usize::from(free);
-        free
+    pub(super) fn take(&mut self, refusal: Refusal) -> Option<Refusal> {
+        let most = self.most_refusals;
+        let taken = self.taken(refusal);
+        (*taken < most).then(|| {
+            *taken += 1;
+            refusal
+        })
     }
 
-    pub(super) fn give_refusal(&mut self) {
-        self.refusals = self.refusals.saturating_sub(1);
+    pub(super) fn give(&mut self, refusal: Refusal) {
+        let taken = self.taken(refusal);
+        *taken = taken.saturating_sub(1);
+    }
+
+    fn taken(&mut self, refusal: Refusal) -> &mut usize {
+        match refusal {
+            Refusal::Unacknowledged => &mut self.unacknowledged,
+            Refusal::Acknowledged => &mut self.acknowledged,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::key;
 use super::super::server::{OnRequest, OnServerTimer, ServerMachine, ServerState};
-use super::{Expired, Request, Server, ServerId, Transactions, Way};
+use super::{Expired, Refusal, Request, Server, ServerId, Transactions, Way};
 use crate::core::{Core, TimerKey};
 use crate::counters::EndpointKey;
 use crate::message::{Essentials, Message, Method};
@@ -48,8 +48,13 @@ impl Transactions {
             server.send(core, server.response.clone(), None);
         }
         if is_ack && before == ServerState::Completed {
-            if std::mem::take(&mut server.refusal) {
-                self.room.give_refusal();
+            if let Some(refusal) = server.refusal {
+                self.room.give(refusal);
+                server.refusal = self.room.take(Refusal::Acknowledged);
+                if server.refusal.is_none() {
+                    self.forget_server(id);
+                    return Request::Absorbed;
+                }
             }
         } else {
             core.ledger
@@ -91,7 +96,7 @@ impl Transactions {
                 call,
                 way,
                 within: false,
-                refusal: false,
+                refusal: None,
                 response,
                 deadline,
             },
@@ -122,8 +127,8 @@ impl Transactions {
         }
         server.send(core, response.clone(), Some(status));
         if first && !server.within && server.machine.awaits_ack() {
-            server.refusal = self.room.take_refusal();
-            if !server.refusal {
+            server.refusal = self.room.take(Refusal::Unacknowledged);
+            if server.refusal.is_none() {
                 self.forget_server(id);
                 return true;
             }
@@ -201,8 +206,8 @@ impl Transactions {
         if let Some(server) = self.servers.remove(&id) {
             self.by_key.remove(&server.key);
             self.ways.remove(&server.way, id);
-            if server.refusal {
-                self.room.give_refusal();
+            if let Some(refusal) = server.refusal {
+                self.room.give(refusal);
             }
         }
     }
