@@ -113,7 +113,7 @@ impl Telemetry {
             )?,
             sip_connections_refused: counter(
                 "sip_connections_refused_total",
-                "SIP connections of peers closed at once, or not accepted, for want of room.",
+                "SIP connections of peers closed at once, too many being open, and times that further ones had to wait for open files.",
             )?,
             rtp_packets: family("rtp_packets_total", "RTP packets.", "direction")?,
             tx_lateness_p99_ms: lateness,

@@ -32,7 +32,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::assign::{Assign, ShareId};
 use crate::call::Call;
 use crate::endpoint::{Endpoint, endpoint_of};
-use crate::event::{EndpointEvent, Outcome, Output, Phase, What};
+use crate::event::{EndpointEvent, NoAddress, Outcome, Output, Phase, What};
 use crate::media::{MediaEvent, StreamId};
 use crate::scenario::Event;
 use crate::share::{EndCause, Share, Stage};
@@ -194,16 +194,22 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Takes the answer to [`Output::Resolve`]; the error is for people.
+    /// Takes the answer to [`Output::Resolve`].
     pub fn handle_resolved(
         &mut self,
         now: Instant,
         share: ShareId,
         host: &str,
-        found: Result<IpAddr, &str>,
+        found: Result<IpAddr, &NoAddress>,
     ) {
         self.resolved(now, share, host, found);
         self.settle(now);
+    }
+
+    /// A server at this address is not who it was called: its names are resolved anew before the
+    /// share calls it again.
+    pub fn forget_address(&mut self, share: ShareId, address: IpAddr) {
+        self.forget_names(share, address);
     }
 
     /// Takes the generator's own figures, about once a second; every share's rows carry them.

@@ -10,6 +10,15 @@ use callmeter_sip::{EndpointKey, Flow};
 use crate::assign::ShareId;
 use crate::media::MediaCommand;
 
+/// Why a host cannot be called; the texts are for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAddress {
+    /// Its name has no address, or none that was found in time.
+    Unknown(String),
+    /// The server at its address has a certificate for other names (RFC 5922 §7.2).
+    Misnamed(String),
+}
+
 /// One thing to do for the caller, in order.
 #[derive(Debug, Clone)]
 pub enum Output {

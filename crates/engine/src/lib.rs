@@ -28,6 +28,8 @@ pub use assign::{
     Account, Assign, Audio, CallPlan, Dtmf, Header, Invalid, Located, Registrar, Role, ShareId,
 };
 pub use engine::{Engine, EngineConfig, EngineError, Held, HostFigures};
-pub use event::{EndpointEvent, MetricValue, Outcome, Output, Phase, SampleRow, ShareTotals, What};
+pub use event::{
+    EndpointEvent, MetricValue, NoAddress, Outcome, Output, Phase, SampleRow, ShareTotals, What,
+};
 pub use load::{ArrivalPoint, Arrivals, ConcurrencyPoint, Levels, Load};
 pub use scenario::{Action, Scenario, Step, When};

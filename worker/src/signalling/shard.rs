@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use callmeter_engine::{Engine, EngineConfig, Flow, Output, OwnMap, ShareId, Transport};
+use callmeter_engine::{Engine, EngineConfig, Flow, NoAddress, Output, OwnMap, ShareId, Transport};
 use callmeter_proto::worker::EndpointEvent;
 use callmeter_sip::{LARGEST_BY_UDP, PING, message::masked};
 use shares::Share;
@@ -215,11 +215,14 @@ impl Shard {
             ShardInput::Command(Command::Stop { run, cause }) => self.stop(now, &run, &cause),
             ShardInput::Host(figures) => self.engine.handle_host(figures),
             ShardInput::Resolved { share, host, found } => {
-                let found = found.and_then(|at| {
-                    let calls = self.streams.calls(share, &host, at);
-                    calls.map(|()| at)
-                });
-                let found = found.as_ref().copied().map_err(String::as_str);
+                let found = match found {
+                    Ok(at) => {
+                        let calls = self.streams.calls(share, &host, at);
+                        calls.map(|()| at).map_err(NoAddress::Misnamed)
+                    }
+                    Err(reason) => Err(NoAddress::Unknown(reason)),
+                };
+                let found = found.as_ref().copied();
                 self.engine.handle_resolved(now, share, &host, found);
             }
             ShardInput::Located {
@@ -294,8 +297,13 @@ impl Shard {
                     flow,
                     reason,
                     malformed,
+                    misnamed,
                 } => {
                     let remote = flow.remote;
+                    if misnamed {
+                        let share = ShareId::of(flow.local);
+                        self.engine.forget_address(share, remote.ip());
+                    }
                     tracing::debug!(%remote, transport = %flow.transport, reason, "SIP connection ended");
                     self.stats.malformed.add(u64::from(malformed));
                     self.engine.flow_failed(now, flow, &reason);
@@ -338,8 +346,8 @@ impl Shard {
                         host: host.clone(),
                     };
                     if self.questions.try_send(question).is_err() {
-                        let busy = Err("too many names wait to be resolved");
-                        self.engine.handle_resolved(now, share, &host, busy);
+                        let busy = NoAddress::Unknown("too many names wait to be resolved".into());
+                        self.engine.handle_resolved(now, share, &host, Err(&busy));
                     }
                 }
                 Output::Event(event) => self.report_event(now, event),

@@ -35,7 +35,7 @@ pub(super) struct Stats {
     /// Messages above 1,300 bytes in one datagram.
     pub(super) oversized: Count,
     pub(super) malformed: Count,
-    /// Connections of peers closed for their number, and times none could be accepted.
+    /// Connections of peers closed for their number, and how often those after them had to wait.
     pub(super) turned_away: Count,
     held: Mutex<Held>,
     trouble: Mutex<Option<String>>,

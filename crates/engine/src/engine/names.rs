@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Engine, PATIENCE};
 use crate::assign::ShareId;
 use crate::call::Hop;
-use crate::event::{Outcome, Output};
+use crate::event::{NoAddress, Outcome, Output};
 use crate::media::StreamId;
 use crate::share::{Name, Waiter};
 use crate::timers::Timer;
@@ -43,7 +43,7 @@ impl Engine {
         now: Instant,
         id: ShareId,
         host: &str,
-        found: Result<IpAddr, &str>,
+        found: Result<IpAddr, &NoAddress>,
     ) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
@@ -56,8 +56,22 @@ impl Engine {
             share.names.insert(host.to_owned(), Name::Known(ip));
         }
         for waiter in waiting {
-            let found = found.map_err(|reason| format!("cannot resolve {host}: {reason}"));
+            let found = match found {
+                Ok(ip) => Ok(ip),
+                Err(NoAddress::Unknown(reason)) => {
+                    let reason = format!("cannot resolve {host}: {reason}");
+                    Err((Outcome::OsError, reason))
+                }
+                Err(NoAddress::Misnamed(reason)) => Err((Outcome::CallFailed, reason.clone())),
+            };
             self.found(now, id, waiter, found);
+        }
+    }
+
+    pub(super) fn forget_names(&mut self, id: ShareId, address: IpAddr) {
+        if let Some(share) = self.shares.get_mut(&id) {
+            let names = &mut share.names;
+            names.retain(|_, name| !matches!(name, Name::Known(ip) if *ip == address));
         }
     }
 
@@ -74,11 +88,17 @@ impl Engine {
             .collect();
         for host in overdue {
             let reason = format!("no answer within {} s", PATIENCE.as_secs());
-            self.resolved(now, id, &host, Err(&reason));
+            self.resolved(now, id, &host, Err(&NoAddress::Unknown(reason)));
         }
     }
 
-    fn found(&mut self, now: Instant, id: ShareId, waiter: Waiter, ip: Result<IpAddr, String>) {
+    fn found(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        waiter: Waiter,
+        ip: Result<IpAddr, (Outcome, String)>,
+    ) {
         match (waiter, ip) {
             (Waiter::NextHop, Ok(ip)) => {
                 let port = self
@@ -88,18 +108,32 @@ impl Engine {
                 let next_hop = port.map(|(_, port)| SocketAddr::new(ip, port));
                 self.open_endpoints(now, id, next_hop);
             }
-            (Waiter::NextHop, Err(reason)) => {
+            (Waiter::NextHop, Err((outcome, reason))) => {
                 let count = self.shares.get(&id).map_or(0, |share| share.assign.count);
                 for index in 0..count {
-                    self.fail_endpoint(now, id, index, Outcome::OsError, &reason);
+                    self.fail_endpoint(now, id, index, outcome, &reason);
                 }
             }
             (Waiter::Call(stream), Ok(ip)) => self.hop_found(now, stream, ip),
-            (Waiter::Call(stream), Err(reason)) => {
-                self.raise(stream, Outcome::OsError, &reason);
+            (Waiter::Call(stream), Err((outcome, reason))) => {
+                if outcome == Outcome::CallFailed {
+                    self.not_reached(stream);
+                }
+                self.raise(stream, outcome, &reason);
                 self.abandon(now, stream);
             }
         }
+    }
+
+    /// A server that a call would have gone to cannot be used, as when a connection to it fails.
+    fn not_reached(&mut self, stream: StreamId) {
+        let Some(call) = self.calls.get(&stream) else {
+            return;
+        };
+        let share = self.shares.get(&call.share);
+        let endpoint = share.and_then(|share| share.endpoints.get(call.endpoint as usize));
+        let key = endpoint.map(|endpoint| endpoint.key);
+        self.transport_error(key);
     }
 
     fn hop_found(&mut self, now: Instant, stream: StreamId, ip: IpAddr) {

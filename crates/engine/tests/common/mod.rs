@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use callmeter_engine::media::{Codec, Digit};
 use callmeter_engine::{
-    Assign, Audio, CallPlan, Dtmf, Engine, EngineConfig, Flow, Listener, Load, Output, Registrar,
-    Reliable, Role, Scenario, SessionTimer, ShareId, Transport,
+    Assign, Audio, CallPlan, Dtmf, Engine, EngineConfig, Flow, Listener, Load, NoAddress, Output,
+    Registrar, Reliable, Role, Scenario, SessionTimer, ShareId, Transport,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -63,6 +63,8 @@ pub(crate) struct World {
     /// Names the resolver knows; others fail. Nothing is answered when `dns` is off.
     pub(crate) names: HashMap<String, IpAddr>,
     pub(crate) dns: bool,
+    /// Those whose servers have certificates for other names, and what is said of them.
+    pub(crate) misnamed: HashMap<String, &'static str>,
     /// SIP messages put on the wire: from, to, first line.
     pub(crate) wire: Vec<(SocketAddr, SocketAddr, String)>,
     /// The same as whole texts, by destination.
@@ -103,6 +105,7 @@ impl World {
             proxy: None,
             names: HashMap::new(),
             dns: true,
+            misnamed: HashMap::new(),
             wire: Vec::new(),
             raw: Vec::new(),
             queue: BTreeMap::new(),
@@ -307,7 +310,11 @@ impl World {
                 self.schedule_media();
             }
             Due::Resolved { site, share, host } => {
-                let found = self.names.get(&host).copied().ok_or("no such name");
+                let refused = match self.misnamed.get(&host) {
+                    Some(reason) => NoAddress::Misnamed((*reason).to_owned()),
+                    None => NoAddress::Unknown("no such name".to_owned()),
+                };
+                let found = self.names.get(&host).copied().ok_or(&refused);
                 self.sites[site]
                     .engine
                     .handle_resolved(now, share, &host, found);

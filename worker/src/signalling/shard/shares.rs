@@ -28,8 +28,8 @@ pub(super) struct Share {
     /// Endpoints with connections of their own.
     own: u32,
     pub(super) ended: bool,
-    /// It has been said that peers' connections are turned away.
-    pub(super) crowded: bool,
+    /// It has been said that peers' connections are turned away for these reasons.
+    pub(super) turned_away: Vec<String>,
 }
 
 impl Shard {
@@ -99,7 +99,7 @@ impl Shard {
             socket: None,
             own: 0,
             ended: false,
-            crowded: false,
+            turned_away: Vec::new(),
         }
     }
 

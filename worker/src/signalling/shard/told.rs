@@ -70,13 +70,14 @@ impl Shard {
         });
     }
 
-    /// A peer's connection was closed or could not be accepted: said once for each share, counted each
-    /// time.
+    /// A peer's connection was closed or could not be accepted: said once for each share and reason,
+    /// counted each time.
     pub(super) fn turned_away(&mut self, local: LocalId, reason: &str) {
         self.stats.turned_away.add(1);
         let share = self.shares.get_mut(&ShareId::of(local));
-        if let Some(share) = share.filter(|share| !share.crowded) {
-            share.crowded = true;
+        if let Some(share) = share.filter(|share| !share.turned_away.iter().any(|it| it == reason))
+        {
+            share.turned_away.push(reason.to_owned());
             tracing::warn!(
                 run = share.run,
                 group = share.group,

@@ -61,6 +61,8 @@ pub(super) struct Broken {
     pub(super) reason: String,
     /// The peer sent what is no SIP.
     pub(super) malformed: bool,
+    /// The peer's certificate is for other names.
+    pub(super) misnamed: bool,
 }
 
 impl Broken {
@@ -69,14 +71,15 @@ impl Broken {
         Self {
             reason: reason.into(),
             malformed: false,
+            misnamed: false,
         }
     }
 
     /// The peer sent what is no SIP.
     pub(super) fn malformed(reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.into(),
             malformed: true,
+            ..Self::because(reason)
         }
     }
 
@@ -93,6 +96,9 @@ impl Broken {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
-        Self::because(tls::reason(&error))
+        Self {
+            misnamed: tls::is_misnamed(&error),
+            ..Self::because(tls::reason(&error))
+        }
     }
 }

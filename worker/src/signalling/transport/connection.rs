@@ -268,8 +268,8 @@ impl Connection {
             }
         };
         Err(Broken {
-            reason: format!("{what} within {} s", within.as_secs()),
             malformed,
+            ..Broken::because(format!("{what} within {} s", within.as_secs()))
         })
     }
 

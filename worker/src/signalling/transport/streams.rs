@@ -44,6 +44,8 @@ pub(in crate::signalling) enum StreamEvent {
         flow: Flow,
         reason: String,
         malformed: bool,
+        /// The peer is none of those its address was thought to be.
+        misnamed: bool,
     },
     /// A peer's connection was closed at once, or is not accepted for now.
     TurnedAway { local: LocalId, reason: String },
@@ -75,6 +77,8 @@ struct Local {
     /// A socket that holds `source` until a connection does.
     held: Option<OwnedFd>,
     accepted: usize,
+    /// None can be accepted, and this has been told.
+    starved: bool,
     /// Most connections of peers.
     most: usize,
 }
@@ -103,6 +107,7 @@ impl Streams {
             source,
             held: None,
             accepted: 0,
+            starved: false,
             most,
         };
         self.locals.insert(local, added);
@@ -122,6 +127,7 @@ impl Streams {
             source,
             held: Some(held),
             accepted: 0,
+            starved: false,
             most: 0,
         };
         self.locals.insert(local, added);
@@ -260,9 +266,7 @@ impl Streams {
             None => connect::bound(local.source)?,
         };
         let stream = connect::connect(socket, flow.remote)?;
-        let ip = flow.remote.ip();
-        let known = &mut self.names;
-        let name = names::of_server(known, ShareId::of(flow.local), ip, &local.settings);
+        let name = names::of_server(&mut self.names, flow, &local.settings);
         let wire = match &local.settings.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {
@@ -299,6 +303,7 @@ impl Streams {
         match connection.turn(now, more, &mut self.buffer) {
             Ok(turn) => {
                 if let Some((connect, tls)) = turn.opened {
+                    names::proven(&mut self.names, flow);
                     self.events
                         .push_back(StreamEvent::Opened { flow, connect, tls });
                 }
@@ -318,6 +323,9 @@ impl Streams {
     fn end(&mut self, token: u64, broken: Broken) {
         if let Some(connection) = self.connections.get(&token) {
             connection.give_up();
+            if broken.misnamed {
+                names::refuted(&mut self.names, connection.flow);
+            }
         }
         if let Some(flow) = self.forget(token)
             && !self.by_flow.contains_key(&flow)
@@ -327,11 +335,16 @@ impl Streams {
     }
 
     fn break_flow(&mut self, flow: Flow, broken: Broken) {
-        let Broken { reason, malformed } = broken;
+        let Broken {
+            reason,
+            malformed,
+            misnamed,
+        } = broken;
         self.events.push_back(StreamEvent::Broken {
             flow,
             reason,
             malformed,
+            misnamed,
         });
     }
 

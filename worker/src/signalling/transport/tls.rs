@@ -134,12 +134,23 @@ fn invalid(field: &str, value: String, accepted: &'static str) -> Invalid {
     }
 }
 
+fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether the peer's certificate is for other names than the one it was called by.
+pub(super) fn is_misnamed(error: &io::Error) -> bool {
+    matches!(
+        of_tls(error),
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        ))
+    )
+}
+
 /// Why a connection broke, for people; TLS failures by the names users know.
 pub(super) fn reason(error: &io::Error) -> String {
-    let Some(tls) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    else {
+    let Some(tls) = of_tls(error) else {
         return match error.kind() {
             // It ends without saying so in TLS, too, as many peers do.
             io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),

@@ -249,10 +249,10 @@ fn go_on<R: HandshakeRole>(
         Ok(done) => Ok(Ok(done)),
         Err(HandshakeError::Interrupted(later)) => Ok(Err(wait(Box::new(later)))),
         Err(HandshakeError::Failure(error)) => {
-            let Broken { reason, malformed } = broken(error);
+            let broken = broken(error);
             Err(Broken {
-                reason: format!("WebSocket handshake failure: {reason}"),
-                malformed,
+                reason: format!("WebSocket handshake failure: {}", broken.reason),
+                ..broken
             })
         }
     }

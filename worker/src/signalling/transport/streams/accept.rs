@@ -41,6 +41,7 @@ impl Streams {
                     .push_back(StreamEvent::TurnedAway { local: id, reason });
                 continue;
             }
+            local.starved = false;
             let (stream, remote) = accepted;
             let flow = Flow {
                 local: id,
@@ -88,16 +89,18 @@ impl Streams {
         (token, id): (u64, LocalId),
         error: &io::Error,
     ) {
-        let listener = self
-            .locals
-            .get(&id)
-            .and_then(|local| local.listener.as_ref());
+        let Some(local) = self.locals.get_mut(&id) else {
+            return;
+        };
+        let listener = local.listener.as_ref();
         if listener.is_some_and(|listener| poller.forget(listener).is_ok()) {
             self.timers.insert((now + PAUSE, token));
         }
-        let reason = error.to_string();
-        self.events
-            .push_back(StreamEvent::TurnedAway { local: id, reason });
+        if !std::mem::replace(&mut local.starved, true) {
+            let reason = error.to_string();
+            self.events
+                .push_back(StreamEvent::TurnedAway { local: id, reason });
+        }
     }
 
     /// Looks at a listener again.

@@ -10,22 +10,35 @@ use super::{StreamSettings, Streams};
 /// Most names of one address.
 const MOST: usize = 16;
 
-/// The names by share and address; the first is the one the server is told.
-pub(super) type Names = HashMap<(ShareId, IpAddr), Vec<ServerName<'static>>>;
+/// The names by share and address.
+pub(super) type Names = HashMap<(ShareId, IpAddr), Known>;
+
+/// What a share calls an address.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The first is the one the server is told.
+    pub(super) names: Vec<ServerName<'static>>,
+    /// How many of them, from the first on, it has proven.
+    proven: usize,
+}
+
+fn key(flow: Flow) -> (ShareId, IpAddr) {
+    (ShareId::of(flow.local), flow.remote.ip())
+}
 
 /// The name of the server that a connection is made to.
 pub(super) fn of_server(
     names: &mut Names,
-    share: ShareId,
-    ip: IpAddr,
+    flow: Flow,
     settings: &StreamSettings,
 ) -> ServerName<'static> {
+    let ip = flow.remote.ip();
     if settings.names_servers() {
-        let known = names.entry((share, ip)).or_default();
-        if known.is_empty() {
-            known.push(settings.name_of(ip));
+        let known = names.entry(key(flow)).or_default();
+        if known.names.is_empty() {
+            known.names.push(settings.name_of(ip));
         }
-        if let Some(first) = known.first() {
+        if let Some(first) = known.names.first() {
             return first.clone();
         }
     }
@@ -34,8 +47,25 @@ pub(super) fn of_server(
 
 /// What else the server is called that a flow goes to.
 pub(super) fn others(names: &Names, flow: Flow) -> &[ServerName<'static>] {
-    let known = names.get(&(ShareId::of(flow.local), flow.remote.ip()));
-    known.and_then(|known| known.get(1..)).unwrap_or_default()
+    let known = names.get(&key(flow));
+    known
+        .and_then(|known| known.names.get(1..))
+        .unwrap_or_default()
+}
+
+/// The server that a flow goes to has proven its names.
+pub(super) fn proven(names: &mut Names, flow: Flow) {
+    if let Some(known) = names.get_mut(&key(flow)) {
+        known.proven = known.names.len();
+    }
+}
+
+/// It has not: what it has never proven is not asked of it again, lest one wrong name be the end of
+/// all calls to it.
+pub(super) fn refuted(names: &mut Names, flow: Flow) {
+    if let Some(known) = names.get_mut(&key(flow)) {
+        known.names.truncate(known.proven);
+    }
 }
 
 impl Streams {
@@ -55,22 +85,28 @@ impl Streams {
         let Ok(name) = ServerName::try_from(name.to_owned()) else {
             return Ok(());
         };
-        let known = self.names.entry((share, at)).or_default();
-        if known.contains(&name) || !(known.is_empty() || settings.checks_names()) {
+        let Known { names, proven } = self.names.entry((share, at)).or_default();
+        if names.contains(&name) || !(names.is_empty() || settings.checks_names()) {
             return Ok(());
         }
-        if known.len() >= MOST {
+        if names.len() >= MOST {
             return Err(format!("{at} has {MOST} names already"));
         }
         let there = self.connections.values().filter(|connection| {
             let flow = connection.flow;
-            connection.is_ours() && ShareId::of(flow.local) == share && flow.remote.ip() == at
+            connection.is_ours() && key(flow) == (share, at)
         });
-        let mut shown = there.filter_map(|connection| connection.proves(&name));
+        let mut shown = there
+            .filter_map(|connection| connection.proves(&name))
+            .peekable();
+        let is_shown = shown.peek().is_some();
         if let Some(Err(broken)) = shown.find(Result::is_err) {
             return Err(broken.reason);
         }
-        known.push(name);
+        if is_shown && *proven == names.len() {
+            *proven += 1;
+        }
+        names.push(name);
         Ok(())
     }
 }

@@ -120,9 +120,12 @@ impl Rig {
         });
     }
 
-    fn broken(&mut self, now: Instant) -> String {
+    /// Why a connection broke, and whether for its names.
+    fn broken(&mut self, now: Instant) -> (String, bool) {
         self.turns(now, |event| match event {
-            StreamEvent::Broken { reason, .. } => Some(reason),
+            StreamEvent::Broken {
+                reason, misnamed, ..
+            } => Some((reason, misnamed)),
             _ => None,
         })
     }
@@ -149,7 +152,7 @@ fn the_port_is_free_for_the_next_connection_when_one_has_failed() {
     read(&mut silent, PING);
     let over = rig.streams.next_timeout().unwrap();
     rig.streams.handle_timeout(over, &rig.poller);
-    let reason = rig.broken(over);
+    let (reason, _) = rig.broken(over);
     assert_eq!(reason, "keep-alive: no answer within 10 s");
 
     rig.send(over);
@@ -170,7 +173,7 @@ fn the_port_is_free_when_a_handshake_has_failed() {
         rig.streams.go_on(now);
         let mut far = rig.accept();
         far.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
-        let reason = rig.broken(now);
+        let reason = rig.broken(now).0;
         assert!(reason.ends_with(refused), "{reason}");
         kept_open.push(far);
     }
@@ -234,7 +237,7 @@ fn the_end_of_tls_is_told_and_understood() {
             rig.streams.close(ShareId::of(LOCAL));
             assert_eq!(far.join().unwrap(), Ok(0));
         } else {
-            assert_eq!(rig.broken(now), "connection closed by the peer");
+            assert_eq!(rig.broken(now).0, "connection closed by the peer");
         }
     }
 }
@@ -290,7 +293,7 @@ fn a_web_socket_is_over_when_a_ping_has_no_answer() {
         .handle_timeout(second + Duration::from_millis(9_999), &rig.poller);
     assert!(rig.streams.poll_event().is_none());
     rig.streams.handle_timeout(second + within, &rig.poller);
-    let reason = rig.broken(second + within);
+    let (reason, _) = rig.broken(second + within);
     assert_eq!(reason, "keep-alive: no answer within 10 s");
 }
 

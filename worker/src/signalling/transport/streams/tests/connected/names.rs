@@ -18,7 +18,7 @@ fn kept(transport: &str, verify: TlsVerify) -> usize {
     for name in ["a.example", "A.example", "b.example"] {
         assert_eq!(streams.calls(SHARE, name, localhost()), Ok(()));
     }
-    let kept = streams.names.values().map(Vec::len).sum();
+    let kept = streams.names.values().map(|known| known.names.len()).sum();
     streams.close(SHARE);
     assert!(streams.names.is_empty());
     kept
@@ -52,13 +52,28 @@ fn connected(names: &[&str]) -> (Rig, std::thread::JoinHandle<Option<impl Send>>
     }
     rig.send(now);
     let stream = rig.accept();
-    let far = std::thread::spawn(move || {
-        let session = rustls::ServerConnection::new(config).unwrap();
-        let mut far = StreamOwned::new(session, stream);
+    (rig, answer(&config, stream))
+}
+
+/// The far end of a connection; it stays if it got the message.
+fn answer(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+) -> std::thread::JoinHandle<Option<impl Send + use<>>> {
+    let session = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+    let mut far = StreamOwned::new(session, stream);
+    std::thread::spawn(move || {
         let read = far.read_exact(&mut vec![0; MESSAGE.len()]);
         read.is_ok().then_some(far)
-    });
-    (rig, far)
+    })
+}
+
+impl Rig {
+    /// What the server is called.
+    fn named(&self) -> Vec<String> {
+        let names = self.streams.names.values().flat_map(|known| &known.names);
+        names.map(|name| name.to_str().into_owned()).collect()
+    }
 }
 
 /// All calls to an address go by the connection there is.
@@ -79,8 +94,37 @@ fn a_server_proves_each_name_it_is_called() {
     }
     let elsewhere = Ipv4Addr::new(127, 0, 0, 2).into();
     assert_eq!(rig.streams.calls(SHARE, "c.test", elsewhere), Ok(()));
-    // Known before there is a connection: nothing goes to a server that is not both.
+    // Known before there is a connection: nothing goes to a server that is not both, and the next
+    // one need not be.
     let (mut rig, far) = connected(&["a.test", "c.test"]);
-    assert_eq!(rig.broken(now), wrong);
+    assert_eq!(rig.broken(now), (wrong.to_owned(), true));
     assert!(far.join().unwrap().is_none());
+    assert!(rig.named().is_empty());
+}
+
+/// What a server has proven is not forgotten for one name that it is not.
+#[test]
+fn a_name_that_is_proven_stays() {
+    let now = Instant::now();
+    let (config, trusted) = tls_server(&["a.test", "b.test"]);
+    let mut rig = Rig::with("tls", Some(trusted));
+    assert_eq!(rig.streams.calls(SHARE, "a.test", localhost()), Ok(()));
+    for (name, stays) in [(None, true), (Some("c.test"), false), (None, true)] {
+        if let Some(name) = name {
+            assert_eq!(rig.streams.calls(SHARE, name, localhost()), Ok(()));
+        }
+        rig.send(now);
+        let stream = rig.accept();
+        let far = answer(&config, stream);
+        if stays {
+            rig.opened(now);
+            rig.turns_until(now, |_| far.is_finished().then_some(()));
+            // Its end is no matter of names.
+            drop(far.join().unwrap());
+            assert!(!rig.broken(now).1);
+        } else {
+            assert!(rig.broken(now).1);
+        }
+        assert_eq!(rig.named(), ["a.test"]);
+    }
 }

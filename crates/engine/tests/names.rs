@@ -1,0 +1,68 @@
+//! Names of servers that have to prove them (RFC 5922 §7.2).
+#![expect(clippy::float_cmp, reason = "counts are exact")]
+
+mod common;
+
+use std::net::IpAddr;
+
+use callmeter_engine::{Outcome, Role, ShareId};
+use callmeter_metrics::id;
+use common::{World, ms, secs};
+
+const SERVER: &str = "site-b.example";
+
+/// Callers of these hosts at site 0, with a second between their calls; callees at site 1.
+fn calling(hosts: &[&str], repeat: bool) -> World {
+    let mut world = World::new(2, 7);
+    let at = IpAddr::from([192, 0, 2, 2]);
+    world.names.insert(SERVER.to_owned(), at);
+    let count = hosts.len() as u32;
+    let callees = world.plan(1, 1, Role::Callee, count);
+    world.assign(1, callees);
+    let mut callers = world.plan(0, 1, Role::Caller, count);
+    callers.duration = secs(20);
+    callers.call.duration = secs(2);
+    callers.call.pause = ms(1000);
+    callers.call.repeat = repeat;
+    world.assign(0, callers);
+    world.start(1, 1, &[]);
+    let peers: Vec<_> = hosts
+        .iter()
+        .enumerate()
+        .map(|(n, host)| format!("sip:group-1-{n}@{host}:5061"))
+        .collect();
+    world.start(0, 1, &peers);
+    world
+}
+
+#[test]
+fn a_server_with_a_certificate_for_other_names_fails_the_calls_to_it() {
+    let reason = "TLS handshake failure: certificate is valid for a.example, not b.example";
+    let mut world = calling(&[SERVER, "b.example"], false);
+    world.misnamed.insert("b.example".to_owned(), reason);
+    world.run_until_ended(secs(90));
+    let caller = &world.sites[0];
+    assert_eq!(
+        caller.totals(1).calls,
+        [(Outcome::Success, 1), (Outcome::CallFailed, 1)]
+    );
+    let calls = caller.calls(1);
+    let failed = calls.iter().find(|call| call.0 == Outcome::CallFailed);
+    assert_eq!(failed.unwrap().2, reason);
+    assert_eq!(caller.sum(1, id::TRANSPORT_ERRORS), 1.0);
+}
+
+/// Who turned out to be another one is asked for again, and nobody else.
+#[test]
+fn an_address_that_is_forgotten_is_resolved_again() {
+    for (forgotten, asked) in [([192, 0, 2, 2], 2), ([192, 0, 2, 3], 1)] {
+        let mut world = calling(&[SERVER], true);
+        world.run_for(secs(5));
+        let engine = &mut world.sites[0].engine;
+        engine.forget_address(ShareId(1), IpAddr::from(forgotten));
+        world.run_until_ended(secs(90));
+        let caller = &world.sites[0];
+        assert!(caller.calls(1).len() > 3);
+        assert_eq!(caller.values(1, id::DNS_TIME_MS).len(), asked);
+    }
+}
