@@ -82,7 +82,8 @@ pub(crate) struct Share {
     pub(crate) stage: Stage,
     pub(crate) started: Option<Instant>,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Endpoints that take calls and have none, longest idle first.
+    /// Endpoints that take calls and have none, longest idle first. One that has lost its
+    /// registration is reached all the same by who calls it straight.
     pub(crate) idle: BTreeSet<(Instant, u32)>,
     /// Where only so many calls may stand at a time.
     pub(crate) line: Option<Line>,
@@ -244,6 +245,8 @@ impl Share {
 
     /// Puts an endpoint that is ready and takes calls among the idle ones.
     pub(crate) fn make_idle(&mut self, now: Instant, index: u32) {
+        // It may stand there already: who gets its registration back has been idle all the while.
+        self.take_idle(index);
         let answers = self.assign.role.answers();
         let open = matches!(self.stage, Stage::Assigned | Stage::Running);
         let Some(endpoint) = self.endpoint(index) else {

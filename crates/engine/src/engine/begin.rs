@@ -215,7 +215,7 @@ impl Engine {
             endpoint
                 .verdict
                 .raise(outcome, format!("lost its {reason}"));
-            if running && endpoint.timer.is_none() {
+            if running {
                 // A server that does not answer is asked ever less often.
                 let wait = if connected && lost_flow {
                     endpoint.failures += 1;
@@ -224,6 +224,7 @@ impl Engine {
                     REGISTER_AGAIN
                 };
                 let wait = failed.retry_after.unwrap_or_default().max(wait);
+                // A dial that was planned is planned anew once it is registered again.
                 self.set_endpoint_timer(id, index, Some(now + wait));
             }
         }

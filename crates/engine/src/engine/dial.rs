@@ -18,6 +18,7 @@ use crate::share::{Share, Stage, Waiter};
 
 impl Engine {
     /// Sets the timer of an endpoint's next call, once it is ready, idle and the run has started.
+    /// While its registration is lost the timer is for taking that up again.
     pub(super) fn plan_dial(&mut self, now: Instant, id: ShareId, index: u32) {
         let Some(share) = self.shares.get_mut(&id) else {
             return;
@@ -25,9 +26,13 @@ impl Engine {
         if share.stage != Stage::Running {
             return;
         }
+        let register = share.assign.registrar.register;
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
+        if register && !endpoint.registered {
+            return;
+        }
         if endpoint.life != Life::Ready || endpoint.dialled_out || endpoint.current.is_some() {
             return;
         }

@@ -281,6 +281,9 @@ impl Engine {
             registrar: uri,
             expires,
         };
+        // An attempt that was due to get a lost registration back: this is one. A dial is planned
+        // after the call.
+        self.set_endpoint_timer(id, index, None);
         // Refused only while a REGISTER is under way: its end is ours, too.
         let _ = self.ua.register(now, key, registration);
         None

@@ -10,8 +10,10 @@ use bytes::Bytes;
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) bindings: HashMap<String, String>,
-    /// Users that are refused with 403.
+    /// Users that are refused.
     pub(crate) banned: Vec<String>,
+    /// Status and header lines of such a refusal.
+    pub(crate) refusal: (&'static str, &'static str),
     /// Ask for credentials first.
     pub(crate) challenge: bool,
     pub(crate) granted_s: u32,
@@ -25,6 +27,7 @@ impl Proxy {
             address: address.parse().unwrap(),
             bindings: HashMap::new(),
             banned: Vec::new(),
+            refusal: ("403 Forbidden", ""),
             challenge: true,
             granted_s: 120,
             options: Some("200 OK"),
@@ -55,7 +58,8 @@ impl Proxy {
         let user = user_of(header(lines, "To").unwrap_or_default());
         let contact = header(lines, "Contact").unwrap_or_default();
         if self.banned.contains(&user) {
-            return reply(lines, "403 Forbidden", "");
+            let (status, more) = self.refusal;
+            return reply(lines, status, more);
         }
         if self.challenge && header(lines, "Authorization").is_none() {
             let challenge = "WWW-Authenticate: Digest realm=\"test\", nonce=\"n1\", \

@@ -1,7 +1,9 @@
 //! Registration, names, and calls through a proxy.
 #![expect(clippy::float_cmp, reason = "counts and copied figures are exact")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod lost;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -164,56 +166,6 @@ fn registrations_are_refreshed() {
     assert!((5.0..=12.0).contains(&attempts), "{attempts}");
     assert_eq!(world.sites[1].contacts(1).len(), 1, "READY is said once");
     assert_eq!(world.sites[1].values(1, id::REG_EXPIRES_S).len(), 1);
-}
-
-/// A refresh that fails leaves a warning and is made up for.
-#[test]
-fn a_lost_registration_is_taken_up_again() {
-    let mut world = with_proxy(5);
-    world.proxy.as_mut().unwrap().granted_s = 60;
-    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
-    plan.duration = secs(300);
-    world.assign(1, plan);
-    world.run_for(secs(1));
-    world.start(1, 1, &[]);
-    world.proxy.as_mut().unwrap().banned.push("bob".to_owned());
-    world.run_until("the refresh to fail", secs(70), |world| {
-        world.sites[1].sum(1, id::REG_FAILED) > 0.0
-    });
-    world.proxy.as_mut().unwrap().banned.clear();
-    world.proxy.as_mut().unwrap().bindings.clear();
-    world.run_for(secs(10));
-    assert!(world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
-    world.run_until("the share to end", secs(300), |world| {
-        !world.sites[1].ended.is_empty()
-    });
-    let outcome = world.sites[1].endpoints(1)[&0];
-    assert_eq!(outcome, Some(Outcome::CompletedWithWarnings));
-}
-
-/// RFC 5626 §4.5: over a connection a registrar that is silent for ten minutes is asked three times
-/// more; over UDP, the control, as soon as an attempt has failed.
-#[test]
-fn a_silent_registrar_is_asked_ever_less_often() {
-    for (transport, attempts) in [(Transport::Tcp, 5..=5), (Transport::Udp, 14..=18)] {
-        let mut world = with_proxy(6);
-        world.proxy.as_mut().unwrap().granted_s = 60;
-        let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
-        plan.duration = secs(700);
-        plan.registrar.transport = transport;
-        if transport == Transport::Tcp {
-            plan.listener.transport = transport;
-            plan.listener.accepts = false;
-        }
-        world.assign(1, plan);
-        world.run_for(secs(1));
-        world.start(1, 1, &[]);
-        assert_eq!(world.sites[1].contacts(1).len(), 1, "{transport}");
-        world.proxy = None;
-        world.run_for(secs(599));
-        let sum = world.sites[1].sum(1, id::REG_ATTEMPTS) as u32;
-        assert!(attempts.contains(&sum), "{sum} attempts by {transport}");
-    }
 }
 
 /// Names that do not resolve, or whose answer never comes, fail by name.

@@ -1,0 +1,209 @@
+//! Registrations that are lost and taken up again.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use callmeter_engine::{Action, Outcome, Phase, Role, Scenario, ShareId, Step, Transport, When};
+use callmeter_metrics::id;
+
+use crate::common::{World, ms, secs};
+use crate::{registering, with_proxy};
+
+const FORBIDDEN: (&str, &str) = ("403 Forbidden", "");
+
+/// When the first refresh of 60 s is due in a run that starts 1 s after the registration.
+const REFRESH: Duration = Duration::from_secs(29);
+
+/// The next refresh of a user is refused; later ones are not.
+fn lose(world: &mut World, user: &str, refusal: (&'static str, &'static str)) {
+    let proxy = world.proxy.as_mut().unwrap();
+    proxy.refusal = refusal;
+    proxy.banned.push(user.to_owned());
+    let line = format!("SIP/2.0 {}", refusal.0);
+    world.run_until("the refresh to fail", secs(70), |world| {
+        world.wire.iter().any(|(.., said)| *said == line)
+    });
+    let proxy = world.proxy.as_mut().unwrap();
+    proxy.banned.clear();
+    proxy.bindings.remove(user);
+    world.run_for(world.delay);
+}
+
+/// A refresh that fails leaves a warning and is made up for.
+#[test]
+fn a_lost_registration_is_taken_up_again() {
+    let mut world = with_proxy(5);
+    world.proxy.as_mut().unwrap().granted_s = 60;
+    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
+    plan.duration = secs(300);
+    world.assign(1, plan);
+    world.run_for(secs(1));
+    world.start(1, 1, &[]);
+    lose(&mut world, "bob", FORBIDDEN);
+    world.run_for(secs(10));
+    assert!(world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
+    world.run_until("the share to end", secs(300), |world| {
+        !world.sites[1].ended.is_empty()
+    });
+    let outcome = world.sites[1].endpoints(1)[&0];
+    assert_eq!(outcome, Some(Outcome::CompletedWithWarnings));
+}
+
+/// RFC 5626 §4.5: over a connection a registrar that is silent for ten minutes is asked three times
+/// more; over UDP, the control, as soon as an attempt has failed.
+#[test]
+fn a_silent_registrar_is_asked_ever_less_often() {
+    for (transport, attempts) in [(Transport::Tcp, 5..=5), (Transport::Udp, 14..=18)] {
+        let mut world = with_proxy(6);
+        world.proxy.as_mut().unwrap().granted_s = 60;
+        let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
+        plan.duration = secs(700);
+        plan.registrar.transport = transport;
+        if transport == Transport::Tcp {
+            plan.listener.transport = transport;
+            plan.listener.accepts = false;
+        }
+        world.assign(1, plan);
+        world.run_for(secs(1));
+        world.start(1, 1, &[]);
+        assert_eq!(world.sites[1].contacts(1).len(), 1, "{transport}");
+        world.proxy = None;
+        world.run_for(secs(599));
+        let sum = world.sites[1].sum(1, id::REG_ATTEMPTS) as u32;
+        assert!(attempts.contains(&sum), "{sum} attempts by {transport}");
+    }
+}
+
+/// Two callees that take calls of anybody, one of which lost its registration: still one call to
+/// each, and a third one finds both busy.
+#[test]
+fn who_is_registered_again_is_idle_once() {
+    let mut world = with_proxy(11);
+    world.proxy.as_mut().unwrap().granted_s = 60;
+    let mut plan = registering(&world, 1, Role::Callee, &["bob", "bill"]);
+    plan.duration = secs(300);
+    plan.accept_external = true;
+    world.assign(1, plan);
+    world.run_for(secs(1));
+    world.start(1, 1, &[]);
+    lose(&mut world, "bob", FORBIDDEN);
+    world.run_for(secs(10));
+    assert!(world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
+    let far: SocketAddr = "192.0.2.9:5060".parse().unwrap();
+    let at = world.sites[1].ports[&ShareId(1)];
+    for call in 1..=3 {
+        let invite = format!(
+            "INVITE sip:anybody@{at} SIP/2.0\nVia: SIP/2.0/UDP {far};branch=z9hG4bK{call}\n\
+             From: <sip:far@{far}>;tag=f{call}\nTo: <sip:anybody@{at}>\nCall-ID: {call}@{far}\n\
+             CSeq: 1 INVITE\nMax-Forwards: 70\nContact: <sip:far@{far}>\nContent-Length: 0\n\n"
+        );
+        world.inject(far, at, &invite);
+    }
+    world.run_for(ms(100));
+    let said = |line: &str| {
+        let to_far = world.wire.iter().filter(|(_, to, _)| *to == far);
+        to_far.filter(|(.., said)| said == line).count()
+    };
+    assert_eq!(
+        (said("SIP/2.0 180 Ringing"), said("SIP/2.0 486 Busy Here")),
+        (2, 1)
+    );
+    for endpoint in 0..2 {
+        assert_eq!(world.sites[1].phases(1, endpoint, 1), [Phase::Ringing]);
+        assert_eq!(world.sites[1].phases(1, endpoint, 2), []);
+    }
+}
+
+/// A registration is taken up again when that is due, whatever call is planned: neither with a
+/// call that is far off nor, against what the registrar asked for (RFC 3261 §21.5.4), with one
+/// that is near. That one is placed after it.
+#[test]
+fn a_planned_call_does_not_move_the_next_attempt() {
+    let busy = ("503 Service Unavailable", "Retry-After: 120\r\n");
+    for (refusal, dial_after, again_after) in [(FORBIDDEN, 600, 5), (busy, 2, 120)] {
+        let mut world = with_proxy(12);
+        world.proxy.as_mut().unwrap().granted_s = 60;
+        let mut plan = registering(&world, 1, Role::Both, &["bob"]);
+        plan.duration = secs(900);
+        plan.start_offsets = vec![REFRESH + secs(dial_after)];
+        world.assign(1, plan);
+        world.run_for(secs(1));
+        let started = world.now;
+        world.start(1, 1, &["sip:nobody@pbx.example".to_owned()]);
+        lose(&mut world, "bob", refusal);
+        let lost = world.now;
+        world.run_until("to be registered again", secs(200), |world| {
+            world.proxy.as_ref().unwrap().bindings.contains_key("bob")
+        });
+        let took = world.now - lost;
+        let expected = secs(again_after)..secs(again_after) + ms(100);
+        assert!(expected.contains(&took), "{refusal:?}: {took:?}");
+        world.run_until("the call", secs(700), |world| {
+            !world.sites[1].invites(1).is_empty()
+        });
+        let due = (started + REFRESH + secs(dial_after)).max(lost + took);
+        let late = world.now - due;
+        assert!(late < ms(100), "{refusal:?}: {late:?}");
+    }
+}
+
+/// A call of `bob` that stands from 22 s on for a while, with another one 5 min after it, in which
+/// he loses his registration.
+fn lost_in_a_call(seed: u64, scenario: Scenario, duration: Duration) -> World {
+    let mut world = with_proxy(seed);
+    world.proxy.as_mut().unwrap().granted_s = 60;
+    let mut callee = registering(&world, 0, Role::Callee, &["ann"]);
+    callee.duration = secs(900);
+    world.assign(0, callee);
+    let mut plan = registering(&world, 1, Role::Caller, &["bob"]);
+    plan.scenario = scenario;
+    plan.duration = secs(900);
+    plan.start_offsets = vec![secs(21)];
+    plan.call.duration = duration;
+    plan.call.repeat = true;
+    plan.call.pause = secs(300);
+    world.assign(1, plan);
+    world.run_for(secs(1));
+    world.start(0, 1, &[]);
+    let peers = world.sites[0].aors(1);
+    world.start(1, 1, &peers);
+    lose(&mut world, "bob", FORBIDDEN);
+    assert_eq!(world.sites[1].phases(1, 0, 1).last(), Some(&Phase::InCall));
+    world
+}
+
+/// The same when it is lost in a call, at whose end the next one is planned.
+#[test]
+fn a_registration_lost_in_a_call_does_not_wait_for_the_next() {
+    let mut world = lost_in_a_call(13, Scenario::default(), secs(10));
+    world.run_for(secs(6));
+    assert!(world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
+    world.run_until("the next call", secs(310), |world| {
+        world.sites[1].invites(1).len() == 2
+    });
+}
+
+/// The scenario of that call registers anew, which is under way when the next attempt is due.
+#[test]
+fn a_step_may_take_a_lost_registration_up_again() {
+    let again = Step {
+        when: When::At(secs(10)),
+        action: Action::ReRegister,
+    };
+    let scenario = Scenario::new(vec![again]).unwrap();
+    let mut world = lost_in_a_call(14, scenario, secs(20));
+    world.run_for(secs(2));
+    world.loss = 1.0;
+    world.run_for(secs(4));
+    world.loss = 0.0;
+    world.run_for(secs(1));
+    assert!(world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
+    assert_eq!(world.sites[1].endpoints(1).get(&0), None, "not ended");
+    world.run_until("the next call", secs(320), |world| {
+        world.sites[1].invites(1).len() == 2
+    });
+    world.run_until_ended(secs(900));
+    let outcome = world.sites[1].endpoints(1)[&0];
+    assert_eq!(outcome, Some(Outcome::CompletedWithWarnings));
+}
