@@ -117,7 +117,7 @@ pub(crate) struct Script {
     pub(crate) timer: Option<Instant>,
     /// An offer that is not answered.
     pub(crate) offered: Option<OwnOffer>,
-    /// An offer that met one of the far end: when it is tried again.
+    /// An offer that has to wait for the end of another: when it is tried again.
     pub(crate) again: Option<(Instant, OwnOffer)>,
     /// Digits to send, the last one first: those no INFO was answered for, or no row holds.
     pub(crate) digits: Vec<char>,

@@ -17,7 +17,8 @@ use crate::assign::{Invalid, check};
 const MOST_STEPS: usize = 30;
 /// Most digits sent by one step.
 const MOST_DIGITS: usize = 64;
-/// Longest wait for the end of an action; the transactions of SIP end within 32 s.
+/// Longest wait for the end of an action. A request that nobody answers is over after 32 s; a
+/// re-INVITE that was answered 1xx may be later than this, when its step has been given up.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The same for a transfer, whose target may ring.

@@ -172,7 +172,8 @@ impl Engine {
                 script.offered = Some(OwnOffer { made, ..offer });
                 None
             }
-            // One of the far end is not acknowledged yet.
+            // One of the far end is not acknowledged yet, or one of ours that was given up is not
+            // answered.
             Err(UaError::OfferPending(_)) => {
                 script.again = Some((now + OFFER_AGAIN, offer));
                 None
@@ -255,9 +256,12 @@ impl Engine {
         sdp::accept(body, &local).ok()
     }
 
-    /// Ends the step of an offer, unless it was given up waiting for.
+    /// Ends the step of an offer, unless it was given up waiting for: the offer of the step that
+    /// came after waits for the end of this one.
     fn end_offer(&mut self, now: Instant, stream: StreamId, executed: bool) {
-        if self.running(stream).is_some_and(changes_media) {
+        let waits = script(&self.shares, &mut self.calls, stream)
+            .is_some_and(|(_, script)| script.again.is_some());
+        if !waits && self.running(stream).is_some_and(changes_media) {
             self.step_over(now, stream, executed);
         }
     }

@@ -6,6 +6,7 @@ mod common;
 mod digits;
 mod glare;
 mod late;
+mod patience;
 mod refresh;
 mod streams;
 
