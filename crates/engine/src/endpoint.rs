@@ -86,6 +86,8 @@ pub(crate) struct Endpoint {
     pub(crate) rows: u64,
     /// Counters already reported in rows.
     pub(crate) reported: UaCounters,
+    /// Its counters when it was dropped, while its last rows are not written.
+    pub(crate) dropped: Option<Box<UaCounters>>,
     /// Its counters have been in a row.
     pub(crate) counted: bool,
     /// Its last row of figures by the second has been written.
@@ -120,6 +122,7 @@ impl Endpoint {
             counts_reported: Counts::default(),
             rows: 0,
             reported: UaCounters::default(),
+            dropped: None,
             counted: false,
             rows_done: false,
         }

@@ -177,6 +177,21 @@ fn a_deadline_does_not_wait_for_the_dead() {
     assert!(world.sites[0].engine.is_empty());
 }
 
+/// Nor is anything lost that a dropped endpoint counted after its last whole second.
+#[test]
+fn a_deadline_loses_no_counts() {
+    let mut world = World::new(2, 11);
+    long_call(&mut world);
+    world.run_for(ms(20_700));
+    world.loss = 1.0;
+    world.with(0, |engine, now| engine.force_end(now, ShareId(1)));
+    world.run_until("the caller to end", secs(9), |world| {
+        !world.sites[0].ended.is_empty()
+    });
+    assert_eq!(byes(&world, 0), 4);
+    assert_eq!(world.sites[0].sum(1, id::SIP_RETRANSMISSIONS), 3.0);
+}
+
 /// A call whose BYE is never answered ends as `TEARDOWN_ERROR`, after the transaction's time.
 #[test]
 fn an_unanswered_bye_is_a_teardown_error() {

@@ -186,6 +186,7 @@ impl Engine {
             endpoint.verdict.raise(Outcome::TeardownError, detail);
             endpoint.registered = false;
             let key = endpoint.key;
+            endpoint.dropped = self.ua.endpoint_counters(key).map(Box::new);
             // Its calls are reported as dropped; unknown only if it was never added.
             let _ = self.ua.remove_endpoint(now, key);
             self.settle(now);

@@ -91,6 +91,7 @@ impl Engine {
             let counters = self
                 .ua
                 .endpoint_counters(endpoint.key)
+                .or_else(|| endpoint.dropped.as_deref().copied())
                 .unwrap_or(endpoint.reported);
             let in_call = [endpoint.current, endpoint.beside]
                 .into_iter()

@@ -260,6 +260,22 @@ fn a_stop_while_registering_leaves_no_binding() {
     assert!(world.proxy.as_ref().unwrap().bindings.is_empty());
 }
 
+/// What an endpoint counted is told when it is dropped in a share that never started, too.
+#[test]
+fn a_deadline_before_the_start_loses_no_counts() {
+    let mut world = with_proxy(10);
+    let plan = registering(&world, 1, Role::Callee, &["bob"]);
+    world.assign(1, plan);
+    world.run_for(secs(1));
+    world.loss = 1.0;
+    world.with(1, |engine, now| engine.force_end(now, ShareId(1)));
+    world.run_until("the share to end", secs(9), |world| {
+        !world.sites[1].ended.is_empty()
+    });
+    assert_eq!(world.sites[1].sum(1, id::REG_ATTEMPTS), 2.0);
+    assert_eq!(world.sites[1].sum(1, id::REG_SUCCESS), 1.0);
+}
+
 /// The same by another transport; over connections, by those it makes alone.
 fn by(transport: Transport, plan: Assign) -> Assign {
     let (local, bound) = (plan.share.local(), (plan.sdp_address, 5061).into());
