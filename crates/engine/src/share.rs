@@ -82,6 +82,8 @@ pub(crate) struct Share {
     pub(crate) stage: Stage,
     pub(crate) started: Option<Instant>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// How many of them have not ended.
+    pub(crate) left: u32,
     /// Endpoints that take calls and have none, longest idle first. One that has lost its
     /// registration is reached all the same by who calls it straight.
     pub(crate) idle: BTreeSet<(Instant, u32)>,
@@ -117,6 +119,7 @@ impl Share {
             stage: Stage::Assigned,
             started: None,
             endpoints,
+            left: assign.count,
             idle: BTreeSet::new(),
             line: None,
             names: BTreeMap::new(),

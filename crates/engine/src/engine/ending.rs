@@ -163,6 +163,7 @@ impl Engine {
         endpoint.life = Life::Ended;
         let outcome = endpoint.verdict.outcome();
         let detail = endpoint.verdict.detail().to_owned();
+        share.left -= 1;
         self.set_endpoint_timer(id, index, None);
         self.emit(now, id, index, 0, What::Phase(Phase::Closed));
         self.emit(now, id, index, 0, What::Ended { outcome, detail });
@@ -202,11 +203,7 @@ impl Engine {
         let Some(share) = self.shares.get(&id) else {
             return;
         };
-        let over = share
-            .endpoints
-            .iter()
-            .all(|endpoint| endpoint.life == Life::Ended);
-        if share.stage == Stage::Closed || !over {
+        if share.stage == Stage::Closed || share.left > 0 {
             return;
         }
         self.write_last_rows(id);
