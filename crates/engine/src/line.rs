@@ -9,7 +9,9 @@ use crate::media::StreamId;
 /// Contract: an endpoint that is ready to dial joins; [`Self::turn`] takes the first one out while
 /// one more call may stand. Its call counts from [`Self::placed`] to [`Self::over`]; at that moment
 /// its endpoint gets its next place, which it takes when it joins again. Who would call somebody
-/// that a standing call goes to lets others go first: it would be told that the line is busy.
+/// that a standing call goes to, or an endpoint of its own share that is in a call
+/// ([`Self::in_call`]), lets others go first: it would be told that the line is busy. So does who is
+/// called and whom the call has not reached: it will be in a call.
 #[derive(Debug)]
 pub(crate) struct Line {
     at_once: usize,
@@ -21,6 +23,8 @@ pub(crate) struct Line {
     /// Whom each endpoint calls, by index in `peers`.
     calls: Vec<usize>,
     peers: Vec<Peer>,
+    /// Which of them endpoints of the share are.
+    own: BTreeMap<u32, usize>,
     /// Peers that may be called, by the place of the first endpoint that would.
     heads: BTreeMap<u64, usize>,
 }
@@ -30,6 +34,8 @@ pub(crate) struct Line {
 struct Peer {
     /// A standing call goes there.
     called: bool,
+    /// It is an endpoint of the share and in a call.
+    in_call: bool,
     /// Endpoints that wait to call there, by their place.
     waiting: BTreeMap<u64, u32>,
     /// The key in `heads`.
@@ -37,9 +43,14 @@ struct Peer {
 }
 
 impl Line {
-    /// A line for endpoints that call `peers`, in order. If all call the same one, it is taken for
-    /// a number with many lines: to an endpoint the plan has one call at a time.
-    pub(crate) fn new<'a>(at_once: u32, peers: impl Iterator<Item = &'a str>) -> Self {
+    /// A line for endpoints that call `peers`, in order; `own` tells which of these an endpoint of
+    /// the share is. If all call the same one, it is taken for a number with many lines: to an
+    /// endpoint the plan has one call at a time.
+    pub(crate) fn new<'a>(
+        at_once: u32,
+        peers: impl Iterator<Item = &'a str>,
+        own: impl Fn(&str) -> Option<u32>,
+    ) -> Self {
         let mut numbers = BTreeMap::new();
         let mut calls = Vec::new();
         for peer in peers {
@@ -50,8 +61,14 @@ impl Line {
         }
         if numbers.len() == 1 {
             calls = (0..calls.len()).collect();
+            numbers.clear();
         }
+        let own = numbers
+            .iter()
+            .filter_map(|((peer, _), number)| Some((own(peer)?, *number)))
+            .collect();
         Self {
+            own,
             at_once: at_once as usize,
             standing: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -80,8 +97,13 @@ impl Line {
         if self.standing.len() >= self.at_once {
             return None;
         }
-        let (place, peer) = self.heads.first_key_value()?;
-        let index = *self.peers.get(*peer)?.waiting.get(place)?;
+        let free = |(place, peer): (&u64, &usize)| {
+            let index = *self.peers.get(*peer)?.waiting.get(place)?;
+            let own = self.own.get(&index).and_then(|own| self.peers.get(*own));
+            let expects = own.is_some_and(|own| own.called && !own.in_call);
+            (!expects).then_some(index)
+        };
+        let index = self.heads.iter().find_map(free)?;
         self.leave(index);
         Some(index)
     }
@@ -91,27 +113,36 @@ impl Line {
         self.change(index, |peer| peer.called = true);
     }
 
-    /// The signalling of a call is over; true if it was one of those that count.
-    pub(crate) fn over(&mut self, stream: StreamId) -> bool {
-        let Some(index) = self.standing.remove(&stream) else {
-            return false;
-        };
-        self.place(index);
-        self.change(index, |peer| peer.called = false);
-        true
+    /// The signalling of a call is over; nothing if it was none of those that count.
+    pub(crate) fn over(&mut self, stream: StreamId) {
+        if let Some(index) = self.standing.remove(&stream) {
+            self.place(index);
+            self.change(index, |peer| peer.called = false);
+        }
     }
 
-    /// Changes the peer of an endpoint, and whether it is among those that may be called.
+    /// An endpoint of the share is in a call, whoever placed it, or no longer.
+    pub(crate) fn in_call(&mut self, index: u32, in_call: bool) {
+        if let Some(&number) = self.own.get(&index) {
+            self.change_peer(number, |peer| peer.in_call = in_call);
+        }
+    }
+
+    /// Changes the peer of an endpoint.
     fn change(&mut self, index: u32, change: impl FnOnce(&mut Peer)) {
-        let Some(&number) = self.calls.get(index as usize) else {
-            return;
-        };
+        if let Some(&number) = self.calls.get(index as usize) {
+            self.change_peer(number, change);
+        }
+    }
+
+    /// Changes a peer, and whether it is among those that may be called.
+    fn change_peer(&mut self, number: usize, change: impl FnOnce(&mut Peer)) {
         let Some(peer) = self.peers.get_mut(number) else {
             return;
         };
         change(peer);
         let first = peer.waiting.first_key_value().map(|(place, _)| *place);
-        let head = first.filter(|_| !peer.called);
+        let head = first.filter(|_| !peer.called && !peer.in_call);
         if let Some(old) = std::mem::replace(&mut peer.head, head) {
             self.heads.remove(&old);
         }
@@ -136,7 +167,7 @@ mod tests {
 
     #[test]
     fn turns_are_taken_in_order_while_a_call_may_stand() {
-        let mut line = Line::new(2, ["sip:pbx"; 8].into_iter());
+        let mut line = Line::new(2, ["sip:pbx"; 8].into_iter(), |_| None);
         for index in [4, 2, 7, 4] {
             line.join(index);
         }
@@ -149,9 +180,11 @@ mod tests {
         line.placed(7, StreamId(2));
         line.join(2);
         assert_eq!(line.turn(), None);
-        assert!(!line.over(StreamId(3)), "of no endpoint in line");
-        assert!(line.over(StreamId(1)) && !line.over(StreamId(1)));
-        assert!(line.over(StreamId(2)));
+        line.over(StreamId(3));
+        assert_eq!(line.turn(), None, "of no endpoint in line");
+        line.over(StreamId(1));
+        line.over(StreamId(1));
+        line.over(StreamId(2));
         line.join(7);
         line.join(4);
         assert_eq!(
@@ -165,7 +198,7 @@ mod tests {
     /// Endpoints 0 and 2 call the same peer, 3 and 4 nobody.
     #[test]
     fn nobody_calls_whom_another_calls() {
-        let mut line = Line::new(3, ["a", "b", "a", "", ""].into_iter());
+        let mut line = Line::new(3, ["a", "b", "a", "", ""].into_iter(), |_| None);
         for index in 0..5 {
             line.join(index);
         }
@@ -180,5 +213,30 @@ mod tests {
         line.join(1);
         line.over(StreamId(1));
         assert_eq!([line.turn(), line.turn()], [Some(2), Some(1)]);
+    }
+
+    /// Each endpoint calls the next one, which is of the same share.
+    #[test]
+    fn nobody_calls_who_is_in_a_call() {
+        let mut line = Line::new(4, ["1", "2", "3", "0"].into_iter(), |uri| uri.parse().ok());
+        for index in 0..4 {
+            line.join(index);
+        }
+        assert_eq!(line.turn(), Some(0));
+        line.placed(0, StreamId(1));
+        line.in_call(0, true);
+        assert_eq!(line.turn(), Some(2), "1 will be in a call");
+        line.placed(2, StreamId(2));
+        line.in_call(2, true);
+        assert_eq!(line.turn(), None);
+        line.in_call(1, true);
+        assert_eq!(line.turn(), None, "2 is in one");
+        line.in_call(1, false);
+        line.over(StreamId(1));
+        line.in_call(0, false);
+        assert_eq!(line.turn(), None, "3 will be in a call");
+        line.over(StreamId(2));
+        line.in_call(2, false);
+        assert_eq!([line.turn(), line.turn()], [Some(1), Some(3)]);
     }
 }

@@ -1,6 +1,6 @@
 //! One share: its endpoints, its clock, what it has found out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -141,8 +141,16 @@ impl Share {
         self.stage = Stage::Running;
         self.started = Some(now);
         if let Load::AtOnce(calls) = self.assign.load {
+            let own: HashMap<&str, u32> = (0..)
+                .zip(&self.endpoints)
+                .flat_map(|(index, own)| [(&*own.aor, index), (&*own.contact, index)])
+                .collect();
             let peers = self.endpoints.iter().map(|endpoint| endpoint.peer.as_str());
-            self.line = Some(Line::new(calls, peers));
+            let mut line = Line::new(calls, peers, |uri| own.get(uri).copied());
+            for (index, endpoint) in (0..).zip(&self.endpoints) {
+                line.in_call(index, endpoint.current.is_some());
+            }
+            self.line = Some(line);
         }
     }
 

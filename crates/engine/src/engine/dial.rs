@@ -308,6 +308,9 @@ impl Engine {
             endpoint.current = endpoint.beside.take();
             if endpoint.current.is_none() {
                 share.make_idle(now, index);
+                if let Some(line) = &mut share.line {
+                    line.in_call(index, false);
+                }
             }
         }
         self.turn_over(now, id, stream);

@@ -22,7 +22,11 @@ impl Engine {
         index: u32,
     ) -> Option<StreamId> {
         let session_id = u64::from(self.rng.random::<u32>());
-        let endpoint = self.shares.get_mut(&share)?.endpoint(index)?;
+        let owner = self.shares.get_mut(&share)?;
+        if let Some(line) = &mut owner.line {
+            line.in_call(index, true);
+        }
+        let endpoint = owner.endpoint(index)?;
         self.streams_opened += 1;
         let stream = StreamId(u64::from(self.config.shard) << 48 | self.streams_opened);
         endpoint.last_call += 1;

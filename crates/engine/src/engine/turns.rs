@@ -33,7 +33,8 @@ impl Engine {
             .shares
             .get_mut(&id)
             .and_then(|share| share.line.as_mut());
-        if line.is_some_and(|line| line.over(stream)) {
+        if let Some(line) = line {
+            line.over(stream);
             self.call_next(now, id);
         }
     }
