@@ -16,10 +16,13 @@ use crate::session::Now;
 use crate::store::EndpointRow;
 
 /// Beyond its duration a run has this long to hang up, un-register and report, before it is stopped.
+/// Where nobody answers, BYE and REGISTER take a worker 70 s (`HARD_END` of its engine); the rest is
+/// for the report.
 pub(super) const REPORT_WITHIN: Duration = Duration::from_secs(90);
 
-/// A stopped run has this long before the workers that did not report are given up.
-pub(super) const STOP_WITHIN: Duration = Duration::from_secs(60);
+/// A stopped run has this long before the workers that did not report are given up: what is left to
+/// do is the same.
+pub(super) const STOP_WITHIN: Duration = REPORT_WITHIN;
 
 impl Run {
     /// A run that waits.

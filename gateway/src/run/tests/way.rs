@@ -162,6 +162,20 @@ fn a_waiting_run_ends_at_once_when_it_is_stopped() {
     );
 }
 
+/// BYE and REGISTER that nobody answers take a worker 70 s: it is not lost.
+#[test]
+fn a_stopped_worker_has_time_for_requests_that_nobody_answers() {
+    let mut bench = Bench::started(TEST);
+    bench.run.stop("enough", bench.now);
+    bench.drain();
+    bench.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
+    bench.pass(75);
+    bench.run_ended(2, "callers", &worker::RunEnded::default(), 0);
+    assert_eq!(bench.run.status(), RunPhase::Completed);
+    assert_eq!(bench.run.reason, "stopped: enough");
+    assert!(bench.run.is_whole());
+}
+
 #[test]
 fn a_run_that_does_not_end_is_stopped_and_then_given_up() {
     let mut bench = Bench::started(TEST);
@@ -170,7 +184,9 @@ fn a_run_that_does_not_end_is_stopped_and_then_given_up() {
     bench.pass(1);
     assert_eq!(bench.told(), ["1: stop #3", "2: stop #3"]);
     bench.run_ended(1, "answerers", &worker::RunEnded::default(), 0);
-    bench.pass(60);
+    bench.pass(89);
+    assert_eq!(bench.run.status(), RunPhase::Stopping);
+    bench.pass(1);
     assert_eq!(bench.run.status(), RunPhase::Failed);
     assert_eq!(bench.run.partial[0].cause, Cause::WorkerLost);
 }
