@@ -79,9 +79,11 @@ impl RunResults {
         }
     }
 
-    /// Takes ends of calls; those of endpoints (call 0) count no call, and are told if they had none.
+    /// Takes ends of calls; those of endpoints (call 0) count no call, and are told if they had none,
+    /// before or among these rows, in any order.
     pub fn add_outcomes<'a>(&mut self, rows: impl IntoIterator<Item = &'a OutcomeRow>) {
-        for row in rows {
+        let (calls, endpoints): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.call > 0);
+        for row in calls.into_iter().chain(endpoints) {
             let Some(group) = self.groups.get_mut(row.group) else {
                 continue;
             };

@@ -264,6 +264,24 @@ fn values_no_catalogue_knows_are_counted_and_left_out() {
     );
 }
 
+/// An endpoint that failed is told if it had no call, whatever row the store gives first.
+#[test]
+fn the_order_of_ends_changes_no_failure() {
+    let end = |endpoint, call| outcome(0, endpoint, call, Outcome::CallFailed, true);
+    let mut rows = [end(0, 0), end(0, 1), end(0, 2), end(1, 0)];
+    let told = |rows: &[OutcomeRow]| {
+        let mut results = RunResults::new([(2, Role::Caller)]);
+        results.add_outcomes(rows);
+        let told = results.groups()[0].failures();
+        told.iter()
+            .map(|f| (f.calls, f.endpoints))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&rows), [(2, 1)]);
+    rows.reverse();
+    assert_eq!(told(&rows), [(2, 1)]);
+}
+
 /// A callee that is asked for a transfer places a second call: it is shown, and changes no rate of
 /// the calls taken, of the group or of the run.
 #[test]
