@@ -152,11 +152,12 @@ fn path_text(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// YAML errors tell where; a text in quotes could be a password and is left out.
+/// YAML errors tell where; what is quoted could be a password, with quotes of its own, and is left
+/// out.
 fn hide_values(message: &str) -> String {
-    let mut shown = String::new();
-    for (i, part) in message.split('"').enumerate() {
-        shown.push_str(if i % 2 == 0 { part } else { "\"…\"" });
+    let quotes = ['"', '`'];
+    match (message.find(quotes), message.rfind(quotes)) {
+        (Some(first), Some(last)) => format!("{}…{}", &message[..=first], &message[last..]),
+        _ => message.to_owned(),
     }
-    shown
 }

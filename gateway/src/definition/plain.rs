@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+const BEYOND_64_BITS: &str = "a number has more than 64 bits; a text of digits stands in quotes";
+
 /// Reads one value. Where the format tells the place of an error, it is that of the second field.
 pub(super) struct Plain;
 
@@ -34,6 +36,15 @@ impl<'de> Visitor<'de> for Plain {
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         Ok(value.into())
+    }
+
+    // The default of these two shows the number, which may be a password.
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Value, E> {
+        Err(E::custom(BEYOND_64_BITS))
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Value, E> {
+        Err(E::custom(BEYOND_64_BITS))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {

@@ -93,9 +93,37 @@ fn bad_inline_accounts_are_refused_without_their_passwords() {
 
 #[test]
 fn a_yaml_error_near_a_password_does_not_show_it() {
-    let text = "groups: [{accounts: {password: \"hunter2\" \"hunter2\"}}]";
-    let refusal = yaml(text, "").unwrap_err().to_string();
-    assert!(!refusal.contains("hunter"), "{refusal}");
+    for (password, told) in [
+        (r#""hunter2" "hunter2""#, "is no YAML: "),
+        (r#"!!float 'a"hunter2"b'"#, "at line 1 column 32"),
+        ("!!int hunter2", "at line 1 column 32"),
+        ("!!bool 'a`hunter2'", "at line 1 column 32"),
+        (
+            "22345678901234567890",
+            "a number has more than 64 bits; a text of digits stands in quotes",
+        ),
+        ("-12345678901234567890", "a number has more than 64 bits"),
+        (
+            "123456789012345678901234567890123456789",
+            "a number has more than 64 bits",
+        ),
+        ("0x1234567890abcdef01234", "a number has more than 64 bits"),
+    ] {
+        let text = format!("groups: [{{accounts: {{password: {password}}}}}]");
+        let refusal = yaml(&text, "").unwrap_err().to_string();
+        assert!(refusal.contains(told), "{refusal}");
+        for part in ["hunter", "45678"] {
+            assert!(!refusal.contains(part), "{refusal}");
+        }
+    }
+    // Beyond 128 bits and in JSON it is a number like others, but no text.
+    let digits = "123456789012345678901234567890123456789012345";
+    let text = with_accounts(
+        &format!("{{pattern: 'u{{n}}', password: {digits}}}"),
+        "null",
+    );
+    let refusal = yaml(&text, "").unwrap_err().to_string();
+    assert_eq!(refusal, "groups[0].accounts.password: invalid type");
 }
 
 #[test]
