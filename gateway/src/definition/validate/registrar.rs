@@ -45,6 +45,7 @@ impl Check<'_> {
         } = registrar;
         let transport = given.unwrap_or_default();
         let register = register.unwrap_or(true);
+        let outbound_proxy = outbound_proxy.as_deref().unwrap_or_default();
         match domain {
             Some(domain) if !is_host(domain) => self.refuse(
                 format!("{at}.domain"),
@@ -54,7 +55,7 @@ impl Check<'_> {
                 format!("{at}.domain"),
                 "is required; only with register false and a transport there may be none",
             ),
-            None if transport == Transport::Auto && outbound_proxy.is_none() => self.refuse(
+            None if transport == Transport::Auto && outbound_proxy.is_empty() => self.refuse(
                 format!("{at}.domain"),
                 "is required with transport auto where there is no outboundProxy",
             ),
@@ -116,17 +117,16 @@ impl Check<'_> {
                 Duration::from_secs(3600),
                 "5s to 1h",
             );
-            if domain.is_none() && outbound_proxy.is_none() {
+            if domain.is_none() && outbound_proxy.is_empty() {
                 let problem = "is accepted with registrar.domain or registrar.outboundProxy only";
                 self.refuse(at, problem);
             }
         }
-        let outbound_proxy = outbound_proxy.clone().unwrap_or_default();
-        if !outbound_proxy.is_empty() && !is_host_port(&outbound_proxy) {
+        if !outbound_proxy.is_empty() && !is_host_port(outbound_proxy) {
             let accepted = "host or host:port, the port 1 to 65535, an IPv6 address in brackets";
             self.refuse(
                 format!("{at}.outboundProxy"),
-                format!("{}; accepted: {accepted}", shown(&outbound_proxy)),
+                format!("{}; accepted: {accepted}", shown(outbound_proxy)),
             );
         }
         let listens = role != Role::Caller && !register;
@@ -159,7 +159,7 @@ impl Check<'_> {
             },
             options_interval: options_interval.map_or(Duration::ZERO, callmeter_api::Duration::std),
             sip_over_udp_always: *sip_over_udp == Some(api::SipOverUdp::Always),
-            outbound_proxy,
+            outbound_proxy: outbound_proxy.to_owned(),
             register,
             tls: tls.as_ref().map(|t| self.tls(&format!("{at}.tls"), t)),
         }

@@ -23,6 +23,10 @@ fn every_problem_names_field_value_and_what_is_accepted() {
             "registrar.domain: is required with transport auto where there is no outboundProxy",
         ),
         (
+            registrar(json!({"register": false, "transport": "auto", "outboundProxy": ""})),
+            "registrar.domain: is required with transport auto where there is no outboundProxy",
+        ),
+        (
             registrar(json!({"register": false, "transport": "tcp", "port": 5080})),
             "registrar.port: 5080; is accepted with registrar.domain only",
         ),
@@ -73,6 +77,12 @@ fn every_problem_names_field_value_and_what_is_accepted() {
         (
             registrar(json!({"register": false, "transport": "udp", "optionsInterval": "5s"})),
             "registrar.optionsInterval: is accepted with registrar.domain or registrar.outboundProxy only",
+        ),
+        (
+            registrar(
+                json!({"register": false, "transport": "udp", "optionsInterval": "5s", "outboundProxy": ""}),
+            ),
+            "registrar.optionsInterval: is accepted with registrar.domain or",
         ),
         (
             registrar(json!({"domain": "pbx", "transport": "tcp", "sipOverUdp": "always"})),
