@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use callmeter_proto::Secret;
+use callmeter_sip::Transport;
 
-use super::ValidatedTest;
+use super::{Group, ValidatedTest};
 
 /// One SIP account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,22 +141,32 @@ pub(super) fn is_user(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// Where the users of a group are known: the domain of its registrar, in one case, and a port other
+/// than those that the transports have by themselves, else 0. A server at those is one server, by
+/// whichever transport. Without a domain there is none.
+pub(super) fn server(group: &Group) -> Option<(String, u16)> {
+    let registrar = group.registrar.as_ref()?;
+    let transport = Transport::parse(registrar.transport.as_str().as_bytes());
+    let own = transport.is_some_and(|it| it.default_port() == registrar.port);
+    let port = if own { 0 } else { registrar.port };
+    (!registrar.domain.is_empty()).then(|| (registrar.domain.to_ascii_lowercase(), port))
+}
+
 /// Refuses two endpoints of one run with the same user at the same registrar.
 pub fn overlaps(test: &ValidatedTest, accounts: &[Vec<Credentials>]) -> Result<(), AccountError> {
-    let mut taken: HashMap<(&str, u16, &str), usize> = HashMap::new();
+    let mut taken: HashMap<((String, u16), &str), usize> = HashMap::new();
     for (index, (group, rows)) in test.groups.iter().zip(accounts).enumerate() {
-        let registrar = group.registrar.as_ref();
-        let Some(registrar) = registrar.filter(|it| !it.domain.is_empty()) else {
+        let Some(server) = server(group) else {
             continue;
         };
         for row in rows {
-            let key = (registrar.domain.as_str(), registrar.port, row.user.as_str());
+            let key = (server.clone(), row.user.as_str());
             if let Some(other) = taken.insert(key, index) {
                 return Err(AccountError::Shared {
                     one: test.groups[other].name.clone(),
                     other: group.name.clone(),
                     user: row.user.clone(),
-                    registrar: registrar.domain.clone(),
+                    registrar: server.0,
                 });
             }
         }

@@ -186,3 +186,71 @@ fn one_account_for_two_endpoints_of_a_registrar_is_refused_by_name() {
     }
     assert_eq!(overlaps(&same, &accounts).unwrap_err().to_string(), message);
 }
+
+/// Users are those of a domain in any case, at the ports that transports have by themselves; who has
+/// no domain shares them with nobody. Rows of a Secret and accounts in the definition are judged alike.
+#[test]
+fn a_registrar_is_the_same_however_it_is_written() {
+    let refusal = |answerers: &str, callers: &str, accounts: &str| {
+        let registrar = "{domain: kamailio.demo.svc}";
+        let text = with_accounts(accounts, accounts)
+            .replacen(registrar, answerers, 1)
+            .replacen(registrar, callers, 1);
+        assert!(!text.contains(registrar));
+        yaml(&text, "demo").err().map(|e| e.to_string())
+    };
+    for (one, other, same) in [
+        ("{domain: pbx}", "{domain: PBX, port: 5060}", true),
+        (
+            "{domain: pbx, transport: tcp}",
+            "{domain: pbx, transport: tls, port: 5061}",
+            true,
+        ),
+        (
+            "{domain: pbx, transport: auto}",
+            "{domain: pbx, transport: wss, port: 443}",
+            true,
+        ),
+        (
+            "{domain: '[2001:DB8::1]', port: 5070}",
+            "{domain: '[2001:db8::1]', port: 5070, transport: tcp}",
+            true,
+        ),
+        ("{domain: pbx}", "{domain: pbx, port: 5061}", false),
+        (
+            "{domain: pbx, transport: tls}",
+            "{domain: pbx, port: 5070, transport: tls}",
+            false,
+        ),
+        ("{domain: pbx}", "{domain: pbx.example}", false),
+        (
+            "{register: false, transport: udp}",
+            "{register: false, transport: udp}",
+            false,
+        ),
+        ("{register: false, transport: udp}", "{domain: pbx}", false),
+        ("null", "null", false),
+    ] {
+        let listed = refusal(one, other, "{pattern: 'user{n}', password: x}");
+        let shared =
+            "groups: groups answerers and callers would both use the account \"user1\" at ";
+        assert_eq!(listed.is_some(), same, "{one} {other}: {listed:?}");
+        assert!(listed.is_none_or(|told| told.starts_with(shared)));
+        let rows = refusal(one, other, "{secretRef: {name: sip}, first: 7}");
+        let shared = "groups[1].accounts.first: rows 7 to 8 of Secret sip overlap with rows 7 to 8 of group answerers";
+        assert_eq!(rows, same.then(|| shared.to_owned()), "{one} {other}");
+    }
+}
+
+#[test]
+fn accounts_of_no_endpoints_from_no_row_are_refused_not_counted() {
+    let accounts = "{secretRef: {name: sip}, first: 0}";
+    let text = with_accounts(accounts, accounts).replace("endpoints: 2", "endpoints: 0");
+    let refusal = yaml(&text, "demo").unwrap_err().to_string();
+    for wrong in [
+        "groups[1].endpoints: 0; accepted: ",
+        "groups[1].accounts.first: 0; accepted: ",
+    ] {
+        assert!(refusal.contains(wrong), "{refusal}");
+    }
+}

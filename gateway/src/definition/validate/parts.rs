@@ -6,6 +6,7 @@ use callmeter_api::calltest as api;
 
 use super::forms::{is_label, shown};
 use super::{Check, DAY};
+use crate::definition::accounts::server;
 use crate::definition::{Accounts, Audio, Call, Group};
 
 const DEFAULT_PTIME_MS: u32 = 20;
@@ -59,10 +60,13 @@ impl Check<'_> {
                 else {
                     continue;
                 };
-                let server = |g: &Group| g.registrar.as_ref().map(|r| (r.domain.clone(), r.port));
-                let last = |first: &u32, g: &Group| first.saturating_add(g.endpoints) - 1;
+                // Either may be 0 here: it is refused with all that is wrong.
+                let last =
+                    |first: &u32, g: &Group| first.saturating_add(g.endpoints).saturating_sub(1);
                 let apart = last(first, group) < *from || last(from, other) < *first;
-                if name == same && server(group) == server(other) && !apart {
+                let registrar = server(group);
+                let one = registrar.is_some() && registrar == server(other);
+                if name == same && one && !apart {
                     let message = format!(
                         "rows {first} to {} of Secret {name} overlap with rows {from} to {} of group {}",
                         last(first, group),
