@@ -191,6 +191,7 @@ impl Check<'_> {
             .map(|r| self.registrar(&format!("{at}.registrar"), *role, r));
         let registers = registrar.as_ref().is_some_and(|r| r.register);
         self.transport_of_calls(at, group, registrar.as_ref());
+        self.transport_of_callees(at, group, registrar.as_ref(), all);
         let accounts = match accounts {
             Some(accounts) => self.accounts(&format!("{at}.accounts"), accounts),
             None if has_inline => Accounts::Inline,

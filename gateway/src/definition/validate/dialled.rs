@@ -140,4 +140,45 @@ impl Check<'_> {
             }
         }
     }
+
+    /// Callees that do not register are dialled where they listen: by their own transport.
+    pub(super) fn transport_of_callees(
+        &mut self,
+        at: &str,
+        group: &api::Group,
+        registrar: Option<&Registrar>,
+        all: &[api::Group],
+    ) {
+        let straight = registrar.is_none_or(|it| !it.register && it.outbound_proxy.is_empty());
+        let name = group.target.as_ref().and_then(|it| it.group.as_ref());
+        let Some((index, callees)) = name.and_then(|name| {
+            let mut all = all.iter().enumerate();
+            all.find(|(_, callees)| callees.name == *name && callees.role != Role::Caller)
+        }) else {
+            return;
+        };
+        let implied = implied(callees, all);
+        let theirs = callees.registrar.as_ref().or(implied.as_ref());
+        if !straight || theirs.is_some_and(api::Registrar::registers) {
+            return;
+        }
+        let by = registrar.map_or(Transport::Udp, |it| it.transport);
+        let taken = theirs.and_then(|it| it.transport).unwrap_or_default();
+        let accepted = match taken {
+            // What DNS says is known when the run begins.
+            Transport::Auto => return,
+            Transport::Udp => "udp and tcp",
+            other => other.as_str(),
+        };
+        let fits = by == taken || (by, taken) == (Transport::Tcp, Transport::Udp);
+        if !fits && by != Transport::Auto {
+            let message = format!(
+                "{}; accepted with registrar.transport {accepted} only, not with {}: groups[{index}].registrar.transport is {}, and the call goes straight to it",
+                shown(&callees.name),
+                by.as_str(),
+                taken.as_str(),
+            );
+            self.refuse(format!("{at}.target.group"), message);
+        }
+    }
 }

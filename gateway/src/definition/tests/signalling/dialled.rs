@@ -203,3 +203,55 @@ fn other_uris_name_any_transport() {
         assert!(read.is_ok(), "{change}: {}", read.unwrap_err());
     }
 }
+
+/// Callees that do not register listen by their transport, with UDP by TCP, too.
+#[test]
+fn callees_are_dialled_straight_by_the_transport_they_listen_by() {
+    let refusal = |callers: Value, callees: Value| {
+        let mut groups = json!([
+            {"name": "callees", "endpoints": 2, "role": "callee"},
+            {"name": "callers", "endpoints": 2, "role": "caller", "target": {"group": "callees"}},
+        ]);
+        for (index, registrar) in [callees, callers].into_iter().enumerate() {
+            if registrar["domain"] == "pbx" {
+                let row = 1 + 2 * index;
+                groups[index]["accounts"] = json!({"secretRef": {"name": "sip"}, "first": row});
+            }
+            groups[index]["registrar"] = registrar;
+        }
+        let test = json!({"duration": "60s", "groups": groups}).to_string();
+        parse(&test, Format::Json, "demo")
+            .err()
+            .map(|it| it.to_string())
+    };
+    let direct = |transport: &str| match transport {
+        "auto" => json!({"register": false, "transport": "auto", "domain": "far"}),
+        "tls" | "wss" => {
+            json!({"register": false, "transport": transport, "tls": {"serverCertRef": {"name": "s"}}})
+        }
+        _ => json!({"register": false, "transport": transport}),
+    };
+    let all = ["udp", "tcp", "tls", "ws", "wss", "auto"];
+    for (by, taken) in all.into_iter().flat_map(|by| all.map(|taken| (by, taken))) {
+        let fits = by == taken || (by, taken) == ("tcp", "udp") || [by, taken].contains(&"auto");
+        let accepted = if taken == "udp" { "udp and tcp" } else { taken };
+        let told = format!(
+            "groups[1].target.group: \"callees\"; accepted with registrar.transport {accepted} only, not with {by}: groups[0].registrar.transport is {taken}, and the call goes straight to it"
+        );
+        assert_eq!(refusal(direct(by), direct(taken)), (!fits).then_some(told));
+    }
+    // By UDP where nothing is said, and straight though there is a domain.
+    assert_eq!(refusal(direct("tcp"), json!(null)), None);
+    assert_eq!(refusal(json!(null), direct("tls")), None);
+    assert!(refusal(direct("tls"), json!(null)).is_some());
+    let domain = json!({"register": false, "domain": "far"});
+    assert!(refusal(domain, direct("tls")).is_some());
+    // What goes through a server goes by that one.
+    let registered = json!({"domain": "pbx"});
+    let proxied = json!({"register": false, "transport": "udp", "outboundProxy": "edge"});
+    for through in [&registered, &proxied] {
+        assert_eq!(refusal(through.clone(), direct("tls")), None);
+    }
+    assert_eq!(refusal(direct("tls"), registered), None);
+    assert!(refusal(direct("tls"), proxied).is_some());
+}
