@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use callmeter_api::calltest::RunPhase;
 use callmeter_proto::fleet;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,9 @@ const COMMANDS: usize = 256;
 /// Events taken at once; their effects are stored, then sent, together.
 const BATCH: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
+
+/// Why a run cannot start whose reader panicked; the panic itself may repeat what it read.
+const READER_FAILED: &str = "accounts and certificates cannot be read: an error in the gateway";
 
 /// Why the task ended.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,9 @@ pub struct RunService {
     runs: HashMap<String, Entry>,
     /// By organisation and key, with the time of the registration.
     pools: BTreeMap<(String, String), (PoolRegistration, Instant)>,
-    reads: JoinSet<(String, SecretsRead)>,
+    reads: JoinSet<SecretsRead>,
+    /// The run that each of them is for.
+    reading: HashMap<task::Id, String>,
     /// Runs that were touched since the last round of outputs.
     touched: HashSet<String>,
     /// The scheduler is to look again.
@@ -142,6 +147,7 @@ impl RunService {
             runs: HashMap::new(),
             pools: BTreeMap::new(),
             reads: JoinSet::new(),
+            reading: HashMap::new(),
             touched: HashSet::new(),
             schedule: true,
             settled: now.instant,
@@ -181,12 +187,7 @@ impl RunService {
                     }
                 }
                 Some(command) = self.commands.recv() => self.command(command).await?,
-                Some(read) = self.reads.join_next() => {
-                    // A panic in the reader is the only way to have none; the tick tries again.
-                    if let Ok((run, secrets)) = read {
-                        self.secrets_read(&run, secrets);
-                    }
-                }
+                Some(ended) = self.reads.join_next_with_id() => self.read_ended(ended),
                 _ = tick.tick() => {
                     ticked = true;
                     self.tick();
@@ -263,10 +264,10 @@ impl RunService {
                 Output::ReadSecrets => {
                     let (reader, run) = (self.secrets.clone(), id.to_owned());
                     let (test, inline) = (entry.run.test().clone(), entry.inline.clone());
-                    self.reads.spawn(async move {
-                        let secrets = reader.read(&test, &inline, SystemTime::now()).await;
-                        (run, secrets)
-                    });
+                    let read = self
+                        .reads
+                        .spawn(async move { reader.read(&test, &inline, SystemTime::now()).await });
+                    self.reading.insert(read.id(), run);
                 }
                 Output::Send {
                     worker,
@@ -281,6 +282,18 @@ impl RunService {
                     self.schedule = true;
                 }
             }
+        }
+    }
+
+    /// A panic in the reader ends its run only: Secrets are what users write, and the gateway would
+    /// meet the same one after each restart.
+    fn read_ended(&mut self, ended: Result<(task::Id, SecretsRead), JoinError>) {
+        let (id, secrets) = match ended {
+            Ok((id, secrets)) => (id, secrets),
+            Err(error) => (error.id(), Err(READER_FAILED.to_owned())),
+        };
+        if let Some(run) = self.reading.remove(&id) {
+            self.secrets_read(&run, secrets);
         }
     }
 

@@ -52,6 +52,10 @@ impl Bench {
     }
 
     async fn on(folder: TempDir) -> Self {
+        Self::with(folder, SecretReader::new(None)).await
+    }
+
+    async fn with(folder: TempDir, secrets: SecretReader) -> Self {
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keys = Keys::load(&KeyFiles::beside(folder.path()), &store)
             .await
@@ -71,7 +75,7 @@ impl Bench {
             store: store.clone(),
             seal: keys.seal.clone(),
             sessions: sessions.clone(),
-            secrets: SecretReader::new(None),
+            secrets,
             events: inbox,
         };
         let (runs, _, service) = RunService::start(config).await.unwrap();
@@ -144,13 +148,17 @@ impl Bench {
     }
 
     async fn submit(&self) -> String {
+        self.submit_test("", TEST).await
+    }
+
+    async fn submit_test(&self, namespace: &str, test: &str) -> String {
         let request = SubmitRun {
             organisation: "default".into(),
             key: String::new(),
             project: String::new(),
-            namespace: String::new(),
+            namespace: namespace.into(),
             name: "t".into(),
-            definition_json: callmeter_proto::Secret::new(TEST),
+            definition_json: callmeter_proto::Secret::new(test),
         };
         self.runs.submit(request).await.unwrap()
     }
@@ -267,12 +275,16 @@ impl Bench {
         run
     }
 
-    async fn over(&self, run: &str) -> fleet::RunState {
+    async fn last(&self, run: &str) -> fleet::RunState {
         let mut state = self.runs.watch("default", run).await.unwrap();
         timeout(WITHIN, async { while state.changed().await.is_ok() {} })
             .await
             .unwrap();
-        let last = state.borrow().clone();
+        state.borrow().clone()
+    }
+
+    async fn over(&self, run: &str) -> fleet::RunState {
+        let last = self.last(run).await;
         assert!(
             ["COMPLETED", "FAILED"].contains(&last.status.as_str()),
             "{last:?}"

@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use super::*;
 
 /// R104: what was sent is stored once, whatever is repeated, and the report shows it.
@@ -247,4 +249,29 @@ async fn completed_calls_are_stored_as_told() {
         .map(|stored| (stored.row.call, stored.row.completed))
         .collect();
     assert_eq!(told, [(1, true), (2, true), (3, false)]);
+}
+
+/// What a Secret holds is of users: what the reader cannot cope with ends the run, not the gateway.
+#[tokio::test]
+async fn a_panic_while_secrets_are_read_ends_the_run() {
+    type Response = http::Response<kube::client::Body>;
+    async fn answer(_: http::Request<kube::client::Body>) -> Result<Response, Infallible> {
+        panic!("planted")
+    }
+    let reader = SecretReader::new(Some(kube::Client::new(
+        tower::service_fn(answer),
+        "gateway",
+    )));
+    let bench = Bench::with(tempfile::tempdir().unwrap(), reader).await;
+    let _worker = bench.connect(bench.record().await, vec![]).await;
+    let accounts =
+        r#""registrar": {"domain": "pbx"}, "accounts": {"secretRef": {"name": "sip"}}, "role""#;
+    let test = TEST.replace(r#""role""#, accounts);
+    let run = bench.submit_test("demo", &test).await;
+    let last = bench.last(&run).await;
+    assert_eq!(
+        (last.status.as_str(), last.reason.as_str()),
+        ("CANNOT_RUN_FOR_NOW", READER_FAILED)
+    );
+    assert!(!bench.task.is_finished());
 }
