@@ -264,7 +264,8 @@ impl Share {
             return;
         };
         endpoint.idle_since = now;
-        if answers && open && endpoint.life == Life::Ready {
+        // As for calls to its own user: one that registers again is reached straight.
+        if answers && open && matches!(endpoint.life, Life::Ready | Life::Registering) {
             self.idle.insert((now, index));
         }
     }

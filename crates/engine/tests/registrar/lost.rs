@@ -115,6 +115,34 @@ fn who_is_registered_again_is_idle_once() {
     }
 }
 
+/// Who asks in vain for its registration takes calls of anybody all the while, and is idle after
+/// each.
+#[test]
+fn who_registers_again_takes_calls() {
+    let mut world = with_proxy(15);
+    world.proxy.as_mut().unwrap().granted_s = 60;
+    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
+    plan.duration = secs(300);
+    plan.accept_external = true;
+    world.assign(1, plan);
+    let mut caller = world.plan(0, 1, Role::Caller, 1);
+    caller.start_offsets = vec![secs(25)];
+    caller.call.repeat = true;
+    caller.call.pause = secs(2);
+    caller.duration = secs(80);
+    world.assign(0, caller);
+    world.run_for(secs(1));
+    world.start(1, 1, &[]);
+    let at = world.sites[1].ports[&ShareId(1)];
+    world.start(0, 1, &[format!("sip:anybody@{at}")]);
+    lose(&mut world, "bob", FORBIDDEN);
+    world.proxy = None;
+    world.run_until("the caller to end", secs(100), |world| {
+        !world.sites[0].ended.is_empty()
+    });
+    assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Success, 4)]);
+}
+
 /// A registration is taken up again when that is due, whatever call is planned: neither with a
 /// call that is far off nor, against what the registrar asked for (RFC 3261 §21.5.4), with one
 /// that is near. That one is placed after it.
