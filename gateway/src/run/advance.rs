@@ -61,15 +61,12 @@ impl Run {
     pub(super) fn begin(&mut self, now: Now) {
         let mut sends = Vec::new();
         let mut starts: BTreeMap<WorkerId, Vec<worker::GroupPeers>> = BTreeMap::new();
-        for share in self
-            .shares
-            .iter()
-            .filter(|s| self.test.groups[s.group].calls())
-        {
-            starts
-                .entry(share.worker)
-                .or_default()
-                .push(assign::peers(self, share));
+        let parts = assign::part::parts(&self.test, &self.shares);
+        for (share, part) in self.shares.iter().zip(&parts) {
+            if self.test.groups[share.group].calls() {
+                let peers = assign::peers(self, share, part.as_ref());
+                starts.entry(share.worker).or_default().push(peers);
+            }
         }
         let run = self.identity.id.clone();
         for (&worker, link) in self.links.iter_mut().filter(|(_, l)| !l.is_over()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use callmeter_api::calltest::Codec;
 use callmeter_proto::worker;
 
+use self::part::Part;
 use super::secrets::GroupSecrets;
 use super::state::{PlacedShare, Run};
 use crate::definition::{self, Credentials, Group, Load, Role, Target, ValidatedTest};
@@ -20,12 +21,12 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(75);
 /// worker that was away for a while in between.
 const START_WITHIN: Duration = Duration::from_secs(240);
 
-/// The message that gives a worker its share, one of `shares`; without number.
+/// The message that gives a worker its share and the part of its group's calls that it has; without
+/// number.
 pub(super) fn assign(
     run: &str,
     test: &ValidatedTest,
-    shares: &[PlacedShare],
-    share: &PlacedShare,
+    (share, part): (&PlacedShare, Option<&Part>),
     secrets: &GroupSecrets,
 ) -> worker::Assign {
     let group = &test.groups[share.group];
@@ -63,7 +64,7 @@ pub(super) fn assign(
             let offsets = definition::start_offsets(group);
             worker::Load {
                 start_offsets_ms: offsets.get(range).unwrap_or_default().to_vec(),
-                at_once: part::part(test, shares, share).map_or(0, |part| part.calls),
+                at_once: part.map_or(0, |part| part.calls),
                 ..load(group)
             }
         } else {
@@ -94,10 +95,9 @@ pub(super) fn assign(
 }
 
 /// Whom the callers of a share dial; an empty text stands for a callee that failed.
-pub(super) fn peers(run: &Run, share: &PlacedShare) -> worker::GroupPeers {
+pub(super) fn peers(run: &Run, share: &PlacedShare, part: Option<&Part>) -> worker::GroupPeers {
     let group = &run.test.groups[share.group];
-    let part = part::part(&run.test, &run.shares, share);
-    let callee_of = |index: u32| match &part {
+    let callee_of = |index: u32| match part {
         Some(part) => part.callee(index - share.first),
         None => index,
     };

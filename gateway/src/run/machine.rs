@@ -197,9 +197,11 @@ impl Run {
         self.warnings.extend(placed);
         self.warnings.extend_from_slice(&secrets.warnings);
         let none = GroupSecrets::default();
-        for share in &self.shares {
+        let parts = assign::part::parts(&self.test, &self.shares);
+        for (share, part) in self.shares.iter().zip(&parts) {
             let given = secrets.groups.get(share.group).unwrap_or(&none);
-            let assign = assign::assign(&self.identity.id, &self.test, &self.shares, share, given);
+            let share_of = (share, part.as_ref());
+            let assign = assign::assign(&self.identity.id, &self.test, share_of, given);
             if let Some(link) = self.links.get_mut(&share.worker) {
                 link.held.push(assign);
             }

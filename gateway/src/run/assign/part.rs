@@ -22,33 +22,34 @@ impl Part {
     }
 }
 
-/// The part of one of `shares`; none where the load is not a number of calls at a time.
+/// The part of each of `shares`; none where the load is not a number of calls at a time.
 ///
 /// Each share has a call and no more than it has callees for, and nobody else has these: within a
 /// share nobody calls whom another calls, between workers nobody would know. In all these are the
 /// group's calls and callees, unless it has fewer of them than shares.
-pub(in crate::run) fn part(
-    test: &ValidatedTest,
-    shares: &[PlacedShare],
-    share: &PlacedShare,
-) -> Option<Part> {
-    let calls = level(test, share.group)?;
-    let mut of_group: Vec<&PlacedShare> = shares
-        .iter()
-        .filter(|other| other.group == share.group)
-        .collect();
-    of_group.sort_unstable_by_key(|other| other.first);
-    let own = of_group.iter().position(|other| *other == share)?;
-    let one_each: Vec<(u32, u32)> = of_group.iter().map(|other| (other.count, 1)).collect();
-    let calls: Vec<(u32, u32)> = divide(calls, &one_each)
-        .zip(&of_group)
-        .map(|(calls, other)| (other.count, calls.end - calls.start))
-        .collect();
-    let callees = divide(definition::callees(test, share.group), &calls).nth(own)?;
-    Some(Part {
-        calls: calls[own].1,
-        callees,
-    })
+pub(in crate::run) fn parts(test: &ValidatedTest, shares: &[PlacedShare]) -> Vec<Option<Part>> {
+    let mut parts: Vec<Option<Part>> = shares.iter().map(|_| None).collect();
+    for group in 0..test.groups.len() {
+        let Some(level) = level(test, group) else {
+            continue;
+        };
+        let of_group = shares.iter().enumerate();
+        let of_group = of_group.filter(|(_, share)| share.group == group);
+        let mut of_group: Vec<(usize, &PlacedShare)> = of_group.collect();
+        of_group.sort_unstable_by_key(|(_, share)| share.first);
+        let one_each: Vec<(u32, u32)> =
+            of_group.iter().map(|(_, share)| (share.count, 1)).collect();
+        let calls: Vec<(u32, u32)> = divide(level, &one_each)
+            .zip(&one_each)
+            .map(|(calls, (count, _))| (*count, calls.end - calls.start))
+            .collect();
+        let callees = divide(definition::callees(test, group), &calls);
+        for (((place, _), (_, calls)), callees) in of_group.iter().zip(&calls).zip(callees) {
+            let calls = *calls;
+            parts[*place] = Some(Part { calls, callees });
+        }
+    }
+    parts
 }
 
 /// The calls at a time that a group is to hold: no more than it has callees.

@@ -42,15 +42,20 @@ fn parts(calls: u32, callees: u32, counts: &[u32]) -> Parts {
     }
     let run = &bench.run;
     let secrets = GroupSecrets::default();
-    let told = |share| assign::assign("run", &run.test, &run.shares, share, &secrets).load;
-    let dialled = |share| assign::peers(run, share).peers;
-    let index = |contact: &String| contact.parse().unwrap();
-    let shares = &run.shares[1..];
-    Parts {
-        calls: shares.iter().map(|s| told(s).unwrap().at_once).collect(),
-        callees: shares
+    let parts = assign::part::parts(&run.test, &run.shares);
+    let shares = || {
+        run.shares
             .iter()
-            .map(|share| dialled(share).iter().map(index).collect())
+            .zip(parts.iter().map(Option::as_ref))
+            .skip(1)
+    };
+    let told = |share| assign::assign("run", &run.test, share, &secrets).load;
+    let index = |contact: &String| contact.parse().unwrap();
+    Parts {
+        calls: shares().map(|s| told(s).unwrap().at_once).collect(),
+        callees: shares()
+            .map(|(share, part)| assign::peers(run, share, part).peers)
+            .map(|dialled| dialled.iter().map(index).collect())
             .collect(),
         warnings: run.warnings.clone(),
     }
@@ -146,10 +151,7 @@ fn workers_have_callees_of_their_own() {
         first: 2,
         count: 2,
     };
-    assert_eq!(
-        assign::part::part(&test, std::slice::from_ref(&placed), &placed),
-        None
-    );
+    assert_eq!(assign::part::parts(&test, &[placed]), [None]);
 }
 
 /// A number takes as many calls at a time as it has lines, whoever places them.
@@ -160,8 +162,8 @@ fn a_uri_bounds_no_calls() {
     let mut bench = Bench::placed(text, vec![share(0, 1, 0, 3), share(0, 2, 3, 3)]);
     bench.dispatch();
     let run = &bench.run;
-    let part = |share| assign::part::part(&run.test, &run.shares, share).unwrap();
-    let calls: Vec<u32> = run.shares.iter().map(|share| part(share).calls).collect();
+    let parts = assign::part::parts(&run.test, &run.shares);
+    let calls: Vec<u32> = parts.into_iter().map(|part| part.unwrap().calls).collect();
     assert_eq!((calls, run.warnings.len()), (vec![3, 2], 0));
 }
 

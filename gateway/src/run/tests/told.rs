@@ -72,8 +72,9 @@ fn told(text: &str) -> (worker::Assign, worker::Assign) {
         count,
     };
     let shares = [placed(0, 0, 2), placed(1, 0, 1), placed(1, 1, 2)];
-    let told = |share| assign::assign("run", &test, &shares, share, &secrets);
-    (told(&shares[0]), told(&shares[2]))
+    let parts = assign::part::parts(&test, &shares);
+    let told = |n: usize| assign::assign("run", &test, (&shares[n], parts[n].as_ref()), &secrets);
+    (told(0), told(2))
 }
 
 fn with_load(load: &str) -> (worker::Load, worker::Call) {
