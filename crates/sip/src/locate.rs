@@ -123,7 +123,7 @@ enum Step {
         hosts: Vec<(String, u16)>,
         at: usize,
         servers: Vec<SocketAddr>,
-        /// There is nothing to fall back to.
+        /// The host of the URI itself, by no record: what everything else falls back to.
         last: bool,
     },
     Over(Result<Found, LocateError>),
@@ -163,7 +163,7 @@ impl Locate {
                     servers: vec![SocketAddr::new(*ip, to)],
                 }));
             }
-            Host::Name(_) if port.is_some() => locate.hosts(plain, vec![(locate.host.clone(), to)]),
+            Host::Name(_) if port.is_some() => locate.own_host(to),
             Host::Name(_) if target.transport.is_some() => {
                 locate
                     .services
@@ -205,7 +205,7 @@ impl Locate {
                     self.asked.push(name);
                     self.next_service();
                 } else {
-                    self.hosts(transport, hosts);
+                    self.hosts(transport, hosts, false);
                 }
             }
             Step::Hosts {
@@ -289,16 +289,14 @@ impl Locate {
             self.fail();
             return;
         }
-        let port = self.plain.default_port();
-        self.hosts(self.plain, vec![(self.host.clone(), port)]);
-        if let Step::Hosts { last, .. } = &mut self.step {
-            *last = true;
-        }
+        self.own_host(self.plain.default_port());
     }
 
-    fn hosts(&mut self, transport: Transport, hosts: Vec<(String, u16)>) {
-        // The host of the URI itself is what everything else falls back to.
-        let last = hosts.len() == 1 && hosts.iter().all(|(host, _)| *host == self.host);
+    fn own_host(&mut self, port: u16) {
+        self.hosts(self.plain, vec![(self.host.clone(), port)], true);
+    }
+
+    fn hosts(&mut self, transport: Transport, hosts: Vec<(String, u16)>, last: bool) {
         self.step = Step::Hosts {
             transport,
             hosts,

@@ -256,6 +256,22 @@ fn what_is_named_is_not_looked_up() {
     assert_eq!(result, Err(wanted.to_owned()));
 }
 
+/// The name of the domain is that of its server, too, and has no address of use: that is the end of
+/// this service, not of the search.
+#[test]
+fn a_service_at_the_domain_itself_gives_way_to_the_next() {
+    let zone = Zone {
+        srv: vec![
+            ("_sip._udp.example.com", srv(0, 0, 5060, "example.com")),
+            ("_sip._tcp.example.com", srv(0, 0, 5060, "sip.example.com")),
+        ],
+        addresses: vec![("sip.example.com", "192.0.2.5")],
+        ..Zone::default()
+    };
+    let (result, _) = zone.locate(&target("example.com"));
+    assert_eq!(result, found(Transport::Tcp, &["192.0.2.5:5060"]));
+}
+
 /// RFC 7118 §6.
 #[test]
 fn web_socket_is_found_by_its_own_services() {
