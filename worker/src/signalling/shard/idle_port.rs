@@ -9,15 +9,17 @@ impl Shard {
     /// Holds `SIP_PORT_START` for OPTIONS while no group uses it.
     pub(super) fn hold_idle_port(&mut self, now: Instant) {
         let port = self.settings.sip_ports.first;
-        if self.idle.is_some() || self.ports.is_taken(port) || now < self.idle_retry {
+        if self.ports.is_taken(port) {
+            return self.idle_port_is_ours();
+        }
+        if self.idle.is_some() || now < self.idle_retry {
             return;
         }
         self.idle_retry = now + IDLE_RETRY;
         match self.open_idle(port) {
             Ok(idle) => {
                 self.idle = Some(idle);
-                self.idle_failed = false;
-                self.stats.set_trouble(None);
+                self.idle_port_is_ours();
             }
             Err(error) => {
                 if !self.idle_failed {
@@ -26,6 +28,14 @@ impl Shard {
                 self.idle_failed = true;
                 self.stats.set_trouble(self.no_port_at_all());
             }
+        }
+    }
+
+    /// What was told of a port that others held is over.
+    fn idle_port_is_ours(&mut self) {
+        if self.idle_failed {
+            self.idle_failed = false;
+            self.stats.set_trouble(None);
         }
     }
 
