@@ -13,10 +13,10 @@ mod support;
 use std::time::Duration;
 
 use callmeter_proto::worker::{Direction, Registrar, Role, Tls, TlsVerify, endpoint_event::What};
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::{op::ResponseCode, rr::RData};
 use support::{
     certificates::certificates,
-    dns::{DnsServer, a, naptr, srv},
+    dns::{DnsServer, Failing, a, naptr, srv},
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -33,10 +33,20 @@ async fn run(
     callers: Registrar,
     zone: impl Fn(u16, u16) -> Vec<(&'static str, RData)>,
 ) -> (Told, Vec<String>) {
+    run_with(callees, callers, zone, Vec::new()).await
+}
+
+/// The same at a DNS server that fails some questions.
+async fn run_with(
+    callees: Registrar,
+    callers: Registrar,
+    zone: impl Fn(u16, u16) -> Vec<(&'static str, RData)>,
+    failing: Failing,
+) -> (Told, Vec<String>) {
     let mut gateway = TestGateway::start().await;
     let ports = ports::block();
     let (own, dead) = (ports.sip_first, ports::block().sip_first);
-    let dns = DnsServer::start(zone(own, dead));
+    let dns = DnsServer::start_broken(zone(own, dead), None, failing);
     let mut variables = environment(&gateway, ports);
     variables.push(("SIP_DNS_SERVER".into(), dns.address.to_string()));
     let _worker = Worker::spawn(&variables);
@@ -185,9 +195,47 @@ async fn a_dead_server_alone_fails_the_calls() {
     assert_eq!(told.failed().len(), CALLS, "{:?}", told.failed());
 }
 
+/// Two servers, of which the first one's name is not resolved.
+fn two_servers(port: u16, dead: u16) -> Vec<(&'static str, RData)> {
+    vec![
+        ("_sip._tcp.pbx.example", srv(1, dead, "gone.pbx.example")),
+        ("_sip._tcp.pbx.example", srv(2, port, "one.pbx.example")),
+        ("one.pbx.example", a()),
+    ]
+}
+
+/// RFC 2782, RFC 3263 §4.3: the other servers are there all the same.
 #[tokio::test]
-async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
-    let (told, _) = run(by("udp"), Registrar::default(), |_, _| Vec::new()).await;
+async fn a_server_whose_name_is_not_resolved_gives_way_to_the_next() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let failing = ["gone.pbx.example A", "gone.pbx.example AAAA"].map(|it| (it, Some(code)));
+        let failing = failing.to_vec();
+        let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, failing).await;
+        assert_called(&told, "tcp");
+    }
+    let silent = ["gone.pbx.example A", "gone.pbx.example AAAA"].map(|it| (it, None));
+    let silent = silent.to_vec();
+    let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, silent).await;
+    assert_eq!(told.failed(), Vec::<String>::new());
+    assert_eq!(told.calls("callers").len(), CALLS);
+}
+
+/// There are servers that know no NAPTR records, and do not say that there are none.
+#[tokio::test]
+async fn records_that_a_server_answers_with_an_error_are_none() {
+    for code in [
+        ResponseCode::NotImp,
+        ResponseCode::Refused,
+        ResponseCode::ServFail,
+    ] {
+        let failing = ["pbx.example NAPTR", "_sip._udp.pbx.example SRV"].map(|it| (it, Some(code)));
+        let failing = failing.to_vec();
+        let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, failing).await;
+        assert_called(&told, "tcp");
+    }
+}
+
+fn assert_refused(told: &Told, wanted: &[&str]) {
     let failed = told.events.iter().filter_map(|event| match &event.what {
         Some(What::Ended(end)) if event.group == "callers" => Some(&end.detail),
         _ => None,
@@ -195,11 +243,35 @@ async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
     let failed: Vec<_> = failed.collect();
     assert_eq!(failed.len(), CALLS, "{failed:?}");
     for reason in failed {
-        assert!(
-            reason.contains("registrar.domain pbx.example: no address found"),
-            "{reason}"
-        );
+        assert!(wanted.iter().all(|it| reason.contains(it)), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
+    let (told, _) = run(by("udp"), Registrar::default(), |_, _| Vec::new()).await;
+    assert_refused(&told, &["registrar.domain pbx.example: no address found"]);
+}
+
+#[tokio::test]
+async fn a_search_without_end_tells_what_was_not_answered() {
+    let code = Some(ResponseCode::ServFail);
+    let failing = ["one.pbx.example A", "one.pbx.example AAAA"].map(|it| (it, code));
+    let failing = failing.to_vec();
+    let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, failing).await;
+    let wanted = [
+        "pbx.example: no address found",
+        "; one.pbx.example: DNS error",
+    ];
+    assert_refused(&told, &wanted);
+    // Silence may hide that the domain wants TLS: nothing goes by UDP instead.
+    let silent = vec![("pbx.example NAPTR", None)];
+    let (told, asked) = run_with(by("tcp"), Registrar::default(), two_servers, silent).await;
+    assert_refused(&told, &["registrar.domain pbx.example: "]);
+    assert!(
+        asked.iter().all(|it| it == "pbx.example NAPTR"),
+        "{asked:?}"
+    );
 }
 
 /// Where callees without registering could not be called for want of a certificate.

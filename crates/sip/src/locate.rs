@@ -45,7 +45,12 @@ pub enum Question {
     /// SRV records of a name (RFC 2782).
     Srv(String),
     /// Addresses of a name.
-    Addresses(String),
+    Addresses {
+        /// It.
+        name: String,
+        /// It came from an SRV record, and is no name that a search list completes (RFC 2782).
+        whole: bool,
+    },
 }
 
 /// What the DNS said. An empty answer is one that has no such record.
@@ -57,6 +62,26 @@ pub enum Answer {
     Srv(Vec<Srv>),
     /// To [`Question::Addresses`].
     Addresses(Vec<IpAddr>),
+}
+
+impl Question {
+    /// The name it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Naptr(name) | Self::Srv(name) | Self::Addresses { name, .. } => name,
+        }
+    }
+}
+
+impl Answer {
+    /// That there is no such record.
+    pub fn none_to(question: &Question) -> Self {
+        match question {
+            Question::Naptr(_) => Self::Naptr(Vec::new()),
+            Question::Srv(_) => Self::Srv(Vec::new()),
+            Question::Addresses { .. } => Self::Addresses(Vec::new()),
+        }
+    }
 }
 
 /// Where the server is: a transport and its addresses, the best one first.
@@ -180,9 +205,14 @@ impl Locate {
         match &self.step {
             Step::Naptr => Some(Question::Naptr(self.host.clone())),
             Step::Srv(_, name) => Some(Question::Srv(name.clone())),
-            Step::Hosts { hosts, at, .. } => {
+            Step::Hosts {
+                hosts, at, last, ..
+            } => {
                 let (host, _) = hosts.get(*at)?;
-                Some(Question::Addresses(host.clone()))
+                Some(Question::Addresses {
+                    name: host.clone(),
+                    whole: !last,
+                })
             }
             Step::Over(_) => None,
         }

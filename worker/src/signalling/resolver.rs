@@ -12,7 +12,7 @@ use callmeter_sip::locate::{self, Answer, Found, Locate, Target};
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
-    net::{NetError, runtime::TokioRuntimeProvider},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::rr::{Name, RData, RecordType, rdata},
 };
 use tokio::{
@@ -49,13 +49,39 @@ pub(super) struct Resolver {
     own: IpAddr,
     /// Records of every kind; none: the system has no configuration of DNS.
     dns: Option<TokioResolver>,
-    /// Hosts are asked of `dns`, too, not of the system.
+    /// Hosts that are looked up alone are asked of `dns`, too, not of the system.
     all: bool,
+}
+
+/// Why there is no answer to a question.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Dns(#[from] NetError),
+    #[error(transparent)]
+    System(#[from] io::Error),
+    #[error("this host has no DNS server")]
+    NoServer,
+}
+
+impl Unanswered {
+    /// Whether the search for a server goes on without the answer. A host without an address is one
+    /// of several (RFC 3263 §4.3), and a server that knows no such records says so by a response
+    /// code; but silence may hide records that want TLS.
+    fn is_passed_over(&self, question: &locate::Question) -> bool {
+        match self {
+            Self::NoServer | Self::Dns(NetError::Dns(DnsError::ResponseCode(_))) => true,
+            Self::Dns(_) | Self::System(_) => {
+                matches!(question, locate::Question::Addresses { .. })
+            }
+        }
+    }
 }
 
 impl Resolver {
     /// Addresses have the IP version of `own`. With `server` everything is asked there; without, the
-    /// system resolves hosts, and the servers of its `/etc/resolv.conf` are asked for other records.
+    /// system resolves hosts that are looked up alone, and the servers of its `/etc/resolv.conf` are
+    /// asked for all that leads to a server. Where it names none the system resolves hosts there, too.
     pub(super) fn new(own: IpAddr, server: Option<SocketAddr>) -> io::Result<Self> {
         let builder = match server {
             Some(server) => {
@@ -82,7 +108,7 @@ impl Resolver {
             (Ok(dns), _) => Some(dns),
             (Err(error), Some(_)) => return Err(io::Error::other(error)),
             (Err(error), None) => {
-                tracing::warn!(%error, "no configuration of DNS: transport auto finds no server");
+                tracing::warn!(%error, "no configuration of DNS: transport auto finds no records");
                 None
             }
         };
@@ -92,18 +118,11 @@ impl Resolver {
 
     /// The first address of the wanted IP version in the resolver's order.
     async fn host(&self, host: &str) -> Result<IpAddr, String> {
-        let looked_up = async {
-            if let (Some(dns), true) = (&self.dns, self.all) {
-                return self.addresses(dns, host).await;
-            }
-            let found = tokio::net::lookup_host((host, 0)).await;
-            let found = found.map_err(|error| error.to_string())?;
-            Ok(found.map(|address| address.ip()).collect())
-        };
-        let found: Vec<IpAddr> = tokio::time::timeout(DEADLINE, looked_up)
+        let dns = self.dns.as_ref().filter(|_| self.all);
+        let found = tokio::time::timeout(DEADLINE, addresses(dns, host, false))
             .await
             .map_err(|_| format!("{host}: no answer within {DEADLINE:?}"))?
-            .map_err(|error: String| format!("{host}: {error}"))?;
+            .map_err(|error| format!("{host}: {error}"))?;
         found
             .into_iter()
             .find(|ip| ip.is_ipv4() == self.own.is_ipv4())
@@ -113,45 +132,54 @@ impl Resolver {
     /// Where a server is, by NAPTR, SRV and address records.
     async fn server(&self, target: &Target) -> Result<Found, String> {
         let host = &target.host;
-        let located = async {
-            let mut locate = Locate::new(target, &Transport::ALL, rand::random());
-            while let Some(question) = locate.question() {
-                let dns = self.dns.as_ref().ok_or("this host has no DNS server")?;
-                locate.answer(self.ask(dns, question).await?);
-            }
-            let found = locate.found().ok_or("the search came to no end")?;
-            found.clone().map_err(|error| error.to_string())
-        };
-        tokio::time::timeout(LOCATE_DEADLINE, located)
+        tokio::time::timeout(LOCATE_DEADLINE, self.locate(target))
             .await
             .map_err(|_| format!("{host}: not found within {LOCATE_DEADLINE:?}"))?
     }
 
-    async fn ask(&self, dns: &TokioResolver, question: locate::Question) -> Result<Answer, String> {
+    async fn locate(&self, target: &Target) -> Result<Found, String> {
+        let mut locate = Locate::new(target, &Transport::ALL, rand::random());
+        let mut passed_over = None;
+        while let Some(question) = locate.question() {
+            let error = match self.ask(&question).await {
+                Ok(answer) => {
+                    locate.answer(answer);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let reason = format!("{}: {error}", question.name());
+            if !error.is_passed_over(&question) {
+                return Err(reason);
+            }
+            tracing::debug!(reason, "no answer, the search for a server goes on");
+            passed_over.get_or_insert(reason);
+            locate.answer(Answer::none_to(&question));
+        }
+        let found = locate.found().ok_or("the search came to no end")?;
+        found.clone().map_err(|error| match passed_over {
+            Some(reason) => format!("{error}; {reason}"),
+            None => error.to_string(),
+        })
+    }
+
+    async fn ask(&self, question: &locate::Question) -> Result<Answer, Unanswered> {
+        let dns = self.dns.as_ref();
         Ok(match question {
             locate::Question::Naptr(name) => {
-                let records = records(dns, &name, RecordType::NAPTR).await?;
+                let records = records(dns, name, RecordType::NAPTR).await?;
                 Answer::Naptr(records.iter().filter_map(naptr).collect())
             }
             locate::Question::Srv(name) => {
-                let records = records(dns, &name, RecordType::SRV).await?;
+                let records = records(dns, name, RecordType::SRV).await?;
                 Answer::Srv(records.iter().filter_map(srv).collect())
             }
-            locate::Question::Addresses(name) => {
-                let mut found = self.addresses(dns, &name).await?;
+            locate::Question::Addresses { name, whole } => {
+                let mut found = addresses(dns, name, *whole).await?;
                 found.retain(|ip| ip.is_ipv4() == self.own.is_ipv4());
                 Answer::Addresses(found)
             }
         })
-    }
-
-    /// Addresses of a name, `/etc/hosts` first.
-    async fn addresses(&self, dns: &TokioResolver, name: &str) -> Result<Vec<IpAddr>, String> {
-        match dns.lookup_ip(name).await {
-            Ok(found) => Ok(found.iter().collect()),
-            Err(error) if is_empty(&error) => Ok(Vec::new()),
-            Err(error) => Err(format!("{name}: {error}")),
-        }
     }
 }
 
@@ -197,20 +225,52 @@ pub(super) async fn run(
 }
 
 /// Records of one type; none if the name has no such.
-async fn records(dns: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<RData>, String> {
-    let named = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-    let mut asked = Name::from_utf8(name).map_err(|error| named(&error))?;
+async fn records(
+    dns: Option<&TokioResolver>,
+    name: &str,
+    kind: RecordType,
+) -> Result<Vec<RData>, Unanswered> {
+    let dns = dns.ok_or(Unanswered::NoServer)?;
     // The domain of a URI is a whole name, whatever the search list says.
-    asked.set_fqdn(true);
-    match dns.lookup(asked, kind).await {
+    match dns.lookup(asked(name, true)?, kind).await {
         Ok(found) => Ok(found
             .answers()
             .iter()
             .map(|record| record.data.clone())
             .collect()),
         Err(error) if is_empty(&error) => Ok(Vec::new()),
-        Err(error) => Err(named(&error)),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Addresses of a name, `/etc/hosts` first; without `dns` the system is asked.
+async fn addresses(
+    dns: Option<&TokioResolver>,
+    name: &str,
+    whole: bool,
+) -> Result<Vec<IpAddr>, Unanswered> {
+    let Some(dns) = dns else {
+        let found = tokio::net::lookup_host((name, 0)).await?;
+        return Ok(found.map(|address| address.ip()).collect());
+    };
+    // Some SRV records name an address, which is no name to ask for.
+    if let Ok(ip) = name.parse() {
+        return Ok(vec![ip]);
+    }
+    match dns.lookup_ip(asked(name, whole)?).await {
+        Ok(found) => Ok(found.iter().collect()),
+        Err(error) if is_empty(&error) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The name of a question; one that is not whole may be completed from the search list.
+fn asked(name: &str, whole: bool) -> Result<Name, NetError> {
+    let mut name = Name::from_utf8(name)?;
+    if whole {
+        name.set_fqdn(true);
+    }
+    Ok(name)
 }
 
 fn is_empty(error: &NetError) -> bool {
@@ -260,4 +320,44 @@ fn srv(data: &RData) -> Option<locate::Srv> {
 /// A name without the dot of the root.
 fn plain(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: &str) -> Target {
+        let uri: callmeter_sip::Uri = format!("sip:{host}").parse().unwrap();
+        Target {
+            host: uri.host().clone(),
+            port: None,
+            transport: None,
+            secure: false,
+        }
+    }
+
+    /// RFC 2782
+    #[test]
+    fn names_of_records_are_asked_for_without_the_search_list() {
+        assert!(asked("one.pbx.example", true).unwrap().is_fqdn());
+        assert!(asked("one.pbx.example.", true).unwrap().is_fqdn());
+        assert!(!asked("pbx", false).unwrap().is_fqdn());
+    }
+
+    #[tokio::test]
+    async fn without_a_dns_server_the_system_resolves_the_host() {
+        let resolver = Resolver {
+            own: "127.0.0.1".parse().unwrap(),
+            dns: None,
+            all: false,
+        };
+        let found = resolver.server(&target("localhost")).await.unwrap();
+        let at = vec!["127.0.0.1:5060".parse().unwrap()];
+        assert_eq!((found.transport, found.servers), (Transport::Udp, at));
+        let host = resolver.host("localhost").await.unwrap();
+        assert!(host.is_loopback());
+        let reason = resolver.server(&target("pbx.invalid")).await.unwrap_err();
+        assert!(reason.contains("pbx.invalid: no address found"), "{reason}");
+        assert!(reason.ends_with("this host has no DNS server"), "{reason}");
+    }
 }

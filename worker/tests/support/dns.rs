@@ -61,6 +61,9 @@ pub struct Slow {
     pub delay: Duration,
 }
 
+/// Questions, `name TYPE`, that are answered with an error; without a code with nothing at all.
+pub type Failing = Vec<(&'static str, Option<ResponseCode>)>;
+
 impl Slow {
     fn concerns(&self, question: &Message) -> bool {
         let mut names = question.queries.iter().map(|query| query.name().to_ascii());
@@ -76,6 +79,15 @@ impl DnsServer {
 
     /// The same; answers of a domain do not hold up the others.
     pub fn start_with(zone: Vec<(&'static str, RData)>, slow: Option<Slow>) -> Self {
+        Self::start_broken(zone, slow, Vec::new())
+    }
+
+    /// The same, with errors.
+    pub fn start_broken(
+        zone: Vec<(&'static str, RData)>,
+        slow: Option<Slow>,
+        failing: Failing,
+    ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -92,7 +104,9 @@ impl DnsServer {
                 let Ok(question) = Message::from_vec(&buffer[..length]) else {
                     break;
                 };
-                let answer = answer(&zone, &question, &noted);
+                let Some(answer) = answer(&zone, &failing, &question, &noted) else {
+                    continue;
+                };
                 let Some(slow) = slow.filter(|slow| slow.concerns(&question)) else {
                     socket.send_to(&answer, from).unwrap();
                     continue;
@@ -146,16 +160,24 @@ impl Drop for DnsServer {
 
 fn answer(
     zone: &[(&'static str, RData)],
+    failing: &Failing,
     question: &Message,
     noted: &Mutex<Vec<String>>,
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let mut answer = Message::response(question.metadata.id, OpCode::Query);
     answer.metadata.response_code = ResponseCode::NXDomain;
     for query in &question.queries {
         let wanted = query.name().to_ascii();
         let wanted = wanted.trim_end_matches('.');
         let kind = query.query_type();
-        noted.lock().unwrap().push(format!("{wanted} {kind}"));
+        let asked = format!("{wanted} {kind}");
+        let failed = failing.iter().find(|(failing, _)| *failing == asked);
+        noted.lock().unwrap().push(asked);
+        if let Some((_, code)) = failed {
+            answer.metadata.response_code = (*code)?;
+            answer.add_query(query.clone());
+            continue;
+        }
         for (_, data) in zone.iter().filter(|(owner, _)| *owner == wanted) {
             // The name is there, if not with a record of this type.
             answer.metadata.response_code = ResponseCode::NoError;
@@ -166,5 +188,5 @@ fn answer(
         }
         answer.add_query(query.clone());
     }
-    answer.to_vec().unwrap()
+    Some(answer.to_vec().unwrap())
 }

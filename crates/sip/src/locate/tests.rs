@@ -75,7 +75,7 @@ impl Zone {
                     let records = of(&self.srv, &name);
                     (name, Answer::Srv(records))
                 }
-                Question::Addresses(name) => {
+                Question::Addresses { name, .. } => {
                     let found = of(&self.addresses, &name);
                     let ips = found.iter().map(|ip| ip.parse().unwrap()).collect();
                     (name, Answer::Addresses(ips))
@@ -254,6 +254,33 @@ fn what_is_named_is_not_looked_up() {
     let (result, _) = zone.locate_by(&unspoken, &[Transport::Udp], 1);
     let wanted = "example.com: transport TLS is not among those that are spoken";
     assert_eq!(result, Err(wanted.to_owned()));
+}
+
+/// A search list may complete the name that somebody wrote, not that of a record (RFC 2782).
+#[test]
+fn names_of_records_are_whole() {
+    let asked = |answers: &[Answer]| {
+        let mut locate = Locate::new(&target("pbx"), &[Transport::Udp], 1);
+        for answer in answers {
+            locate.answer(answer.clone());
+        }
+        locate.question()
+    };
+    let (naptr, srv) = (Answer::Naptr(Vec::new()), srv(0, 0, 5060, "pbx"));
+    let addresses = |whole| {
+        let name = "pbx".to_owned();
+        Some(Question::Addresses { name, whole })
+    };
+    let of_record = asked(&[naptr.clone(), Answer::Srv(vec![srv])]);
+    assert_eq!(of_record, addresses(true));
+    let as_written = asked(&[naptr, Answer::Srv(Vec::new())]);
+    assert_eq!(as_written, addresses(false));
+    let with_port = Target {
+        port: Some(5070),
+        ..target("pbx")
+    };
+    let with_port = Locate::new(&with_port, &[Transport::Udp], 1).question();
+    assert_eq!(with_port, addresses(false));
 }
 
 /// The name of the domain is that of its server, too, and has no address of use: that is the end of
