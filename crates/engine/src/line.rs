@@ -34,7 +34,9 @@ pub(crate) struct Line {
 struct Peer {
     /// A standing call goes there.
     called: bool,
-    /// It is an endpoint of the share and in a call.
+    /// The endpoint of the share that it is.
+    endpoint: Option<u32>,
+    /// That one is in a call.
     in_call: bool,
     /// Endpoints that wait to call there, by their place.
     waiting: BTreeMap<u64, u32>,
@@ -63,17 +65,23 @@ impl Line {
             calls = (0..calls.len()).collect();
             numbers.clear();
         }
-        let own = numbers
+        let own: BTreeMap<u32, usize> = numbers
             .iter()
             .filter_map(|((peer, _), number)| Some((own(peer)?, *number)))
             .collect();
+        let mut peers: Vec<_> = calls.iter().map(|_| Peer::default()).collect();
+        for (index, number) in &own {
+            if let Some(peer) = peers.get_mut(*number) {
+                peer.endpoint = Some(*index);
+            }
+        }
         Self {
             own,
             at_once: at_once as usize,
             standing: BTreeMap::new(),
             places: BTreeMap::new(),
             next_place: 0,
-            peers: calls.iter().map(|_| Peer::default()).collect(),
+            peers,
             calls,
             heads: BTreeMap::new(),
         }
@@ -97,13 +105,8 @@ impl Line {
         if self.standing.len() >= self.at_once {
             return None;
         }
-        let free = |(place, peer): (&u64, &usize)| {
-            let index = *self.peers.get(*peer)?.waiting.get(place)?;
-            let own = self.own.get(&index).and_then(|own| self.peers.get(*own));
-            let expects = own.is_some_and(|own| own.called && !own.in_call);
-            (!expects).then_some(index)
-        };
-        let index = self.heads.iter().find_map(free)?;
+        let (place, peer) = self.heads.first_key_value()?;
+        let index = *self.peers.get(*peer)?.waiting.get(place)?;
         self.leave(index);
         Some(index)
     }
@@ -135,14 +138,35 @@ impl Line {
         }
     }
 
-    /// Changes a peer, and whether it is among those that may be called.
+    /// Changes a peer, which may change whether it is called next and whether it calls.
     fn change_peer(&mut self, number: usize, change: impl FnOnce(&mut Peer)) {
         let Some(peer) = self.peers.get_mut(number) else {
             return;
         };
         change(peer);
-        let first = peer.waiting.first_key_value().map(|(place, _)| *place);
-        let head = first.filter(|_| !peer.called && !peer.in_call);
+        let calls = peer
+            .endpoint
+            .and_then(|index| self.calls.get(index as usize));
+        for number in [Some(number), calls.copied()].into_iter().flatten() {
+            self.find_head(number);
+        }
+    }
+
+    /// Finds out whether a peer is among those that may be called.
+    fn find_head(&mut self, number: usize) {
+        let Some(peer) = self.peers.get(number) else {
+            return;
+        };
+        let first = peer.waiting.first_key_value();
+        let first = first.filter(|(_, index)| {
+            let own = self.own.get(index).and_then(|own| self.peers.get(*own));
+            let expects = own.is_some_and(|own| own.called && !own.in_call);
+            !peer.called && !peer.in_call && !expects
+        });
+        let head = first.map(|(place, _)| *place);
+        let Some(peer) = self.peers.get_mut(number) else {
+            return;
+        };
         if let Some(old) = std::mem::replace(&mut peer.head, head) {
             self.heads.remove(&old);
         }

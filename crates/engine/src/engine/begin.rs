@@ -191,6 +191,9 @@ impl Engine {
             return;
         };
         endpoint.registered = false;
+        if endpoint.life == Life::Ended {
+            return;
+        }
         let reason = match &failed.failure {
             Failure::Status { code, reason } => format!("registration refused: {code} {reason}"),
             Failure::Timeout => "registration: no answer".to_owned(),

@@ -9,6 +9,7 @@ use callmeter_sip::{OfferBy, Registration, UaError, Uri};
 use super::Engine;
 use crate::assign::ShareId;
 use crate::call::{Call, Change, OwnOffer, Purpose, Script, Stage as CallStage};
+use crate::endpoint::Life;
 use crate::media::StreamId;
 use crate::scenario::{Action, Event, Tally};
 use crate::share::Share;
@@ -280,6 +281,9 @@ impl Engine {
         };
         let endpoint = self.endpoint(id, index)?;
         endpoint.registers_for = Some(stream);
+        if endpoint.life == Life::Ready && !endpoint.registered {
+            endpoint.life = Life::Registering;
+        }
         let key = endpoint.key;
         let registration = Registration {
             registrar: uri,

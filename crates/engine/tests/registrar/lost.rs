@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use callmeter_engine::{Action, Outcome, Phase, Role, Scenario, ShareId, Step, Transport, When};
+use callmeter_engine::{
+    Action, Assign, Outcome, Phase, Role, Scenario, ShareId, Step, Transport, What, When,
+};
 use callmeter_metrics::id;
 
 use crate::common::{World, ms, secs};
@@ -179,18 +181,26 @@ fn a_planned_call_does_not_move_the_next_attempt() {
 /// A call of `bob` that stands from 22 s on for a while, with another one 5 min after it, in which
 /// he loses his registration.
 fn lost_in_a_call(seed: u64, scenario: Scenario, duration: Duration) -> World {
+    lost_beside(seed, &["bob"], |plan| {
+        plan.scenario = scenario;
+        plan.call.duration = duration;
+        plan.call.repeat = true;
+    })
+}
+
+/// The same beside others, who call ever 60 s later.
+fn lost_beside(seed: u64, users: &[&str], change: impl FnOnce(&mut Assign)) -> World {
     let mut world = with_proxy(seed);
     world.proxy.as_mut().unwrap().granted_s = 60;
-    let mut callee = registering(&world, 0, Role::Callee, &["ann"]);
+    let callees = &["ann", "amy"][..users.len()];
+    let mut callee = registering(&world, 0, Role::Callee, callees);
     callee.duration = secs(900);
     world.assign(0, callee);
-    let mut plan = registering(&world, 1, Role::Caller, &["bob"]);
-    plan.scenario = scenario;
+    let mut plan = registering(&world, 1, Role::Caller, users);
     plan.duration = secs(900);
-    plan.start_offsets = vec![secs(21)];
-    plan.call.duration = duration;
-    plan.call.repeat = true;
+    plan.start_offsets = (0..).map(|n| secs(21 + 60 * n)).take(users.len()).collect();
     plan.call.pause = secs(300);
+    change(&mut plan);
     world.assign(1, plan);
     world.run_for(secs(1));
     world.start(0, 1, &[]);
@@ -210,6 +220,56 @@ fn a_registration_lost_in_a_call_does_not_wait_for_the_next() {
     world.run_until("the next call", secs(310), |world| {
         world.sites[1].invites(1).len() == 2
     });
+}
+
+/// The call in which it is lost ends while a REGISTER of its scenario has no answer, which comes then.
+fn lost_at_the_end(users: &[&str], repeat: bool, refused: bool) -> World {
+    let again = Step {
+        when: When::At(secs(10)),
+        action: Action::ReRegister,
+    };
+    let mut world = lost_beside(16, users, |plan| {
+        plan.scenario = Scenario::new(vec![again]).unwrap();
+        plan.call.duration = secs(12);
+        plan.call.repeat = repeat;
+    });
+    let mut proxy = world.proxy.take().unwrap();
+    world.run_until("the call to end", secs(6), |world| {
+        world.sites[1].calls(1).len() == 1
+    });
+    if refused {
+        proxy.refusal = FORBIDDEN;
+        proxy.banned.push("bob".to_owned());
+    }
+    world.proxy = Some(proxy);
+    world
+}
+
+/// Who is registered by then calls on.
+#[test]
+fn a_registration_that_outlasts_its_call_is_followed_by_the_next_one() {
+    let mut world = lost_at_the_end(&["bob"], true, false);
+    world.run_until("the next call", secs(320), |world| {
+        world.sites[1].invites(1).len() == 2
+    });
+}
+
+/// Who is done is not so before that, leaves nothing at the registrar, and is done once.
+#[test]
+fn a_registration_that_outlasts_all_calls_is_removed() {
+    for refused in [false, true] {
+        let mut world = lost_at_the_end(&["bob", "tim"], false, refused);
+        world.run_until_ended(secs(900));
+        let caller = &world.sites[1];
+        let ended = caller.events.iter();
+        let ended = ended.filter(|event| matches!(event.what, What::Ended { .. }));
+        let mut ended: Vec<_> = ended.map(|event| event.endpoint).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1], "{refused}");
+        assert_eq!(caller.totals(1).calls, [(Outcome::Success, 2)], "{refused}");
+        let bindings = &world.proxy.as_ref().unwrap().bindings;
+        assert!(!bindings.contains_key("bob"), "{refused}");
+    }
 }
 
 /// The scenario of that call registers anew, which is under way when the next attempt is due.
