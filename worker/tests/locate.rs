@@ -226,7 +226,7 @@ async fn records_that_a_server_answers_with_an_error_are_none() {
     for code in [
         ResponseCode::NotImp,
         ResponseCode::Refused,
-        ResponseCode::ServFail,
+        ResponseCode::FormErr,
     ] {
         let failing = ["pbx.example NAPTR", "_sip._udp.pbx.example SRV"].map(|it| (it, Some(code)));
         let failing = failing.to_vec();
@@ -264,7 +264,33 @@ async fn a_search_without_end_tells_what_was_not_answered() {
         "; one.pbx.example: DNS error",
     ];
     assert_refused(&told, &wanted);
-    // Silence may hide that the domain wants TLS: nothing goes by UDP instead.
+    // Of the servers of TLS nothing is known: nothing goes by UDP instead, to what may be no SIP
+    // server at all.
+    let secure = |port, _| {
+        vec![
+            (
+                "pbx.example",
+                naptr(1, "SIPS+D2T", "_sips._tcp.pbx.example"),
+            ),
+            ("pbx.example", naptr(2, "SIP+D2U", "_sip._udp.pbx.example")),
+            ("_sips._tcp.pbx.example", srv(0, port, "one.pbx.example")),
+            ("_sip._udp.pbx.example", srv(0, port, "two.pbx.example")),
+            ("one.pbx.example", a()),
+            ("two.pbx.example", a()),
+            ("pbx.example", a()),
+        ]
+    };
+    for failing in [
+        vec![("one.pbx.example A", code), ("one.pbx.example AAAA", code)],
+        vec![("one.pbx.example A", None), ("one.pbx.example AAAA", None)],
+        vec![("_sips._tcp.pbx.example SRV", Some(ResponseCode::Refused))],
+        vec![("pbx.example NAPTR", code)],
+    ] {
+        let (told, asked) = run_with(by("udp"), Registrar::default(), secure, failing).await;
+        assert_refused(&told, &["registrar.domain pbx.example: no address found"]);
+        assert!(!asked.iter().any(|it| it.starts_with("two.")), "{asked:?}");
+    }
+    // Nor after silence.
     let silent = vec![("pbx.example NAPTR", None)];
     let (told, asked) = run_with(by("tcp"), Registrar::default(), two_servers, silent).await;
     assert_refused(&told, &["registrar.domain pbx.example: "]);

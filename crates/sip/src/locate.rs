@@ -43,7 +43,12 @@ pub enum Question {
     /// NAPTR records of a name (RFC 3403).
     Naptr(String),
     /// SRV records of a name (RFC 2782).
-    Srv(String),
+    Srv {
+        /// It.
+        name: String,
+        /// A NAPTR record of the domain has named it: there are such records.
+        named: bool,
+    },
     /// Addresses of a name.
     Addresses {
         /// It.
@@ -68,18 +73,7 @@ impl Question {
     /// The name it is about.
     pub fn name(&self) -> &str {
         match self {
-            Self::Naptr(name) | Self::Srv(name) | Self::Addresses { name, .. } => name,
-        }
-    }
-}
-
-impl Answer {
-    /// That there is no such record.
-    pub fn none_to(question: &Question) -> Self {
-        match question {
-            Question::Naptr(_) => Self::Naptr(Vec::new()),
-            Question::Srv(_) => Self::Srv(Vec::new()),
-            Question::Addresses { .. } => Self::Addresses(Vec::new()),
+            Self::Naptr(name) | Self::Srv { name, .. } | Self::Addresses { name, .. } => name,
         }
     }
 }
@@ -133,6 +127,8 @@ pub struct Locate {
     step: Step,
     /// Services not tried yet: a transport and the name of its SRV records.
     services: VecDeque<(Transport, String)>,
+    /// They are those that the domain says it has.
+    named: bool,
     /// The transport for a domain without SRV records.
     plain: Transport,
     asked: Vec<String>,
@@ -148,6 +144,8 @@ enum Step {
         hosts: Vec<(String, u16)>,
         at: usize,
         servers: Vec<SocketAddr>,
+        /// One of them got no answer.
+        unanswered: bool,
         /// The host of the URI itself, by no record: what everything else falls back to.
         last: bool,
     },
@@ -165,6 +163,7 @@ impl Locate {
             rng: StdRng::seed_from_u64(random),
             step: Step::Naptr,
             services: VecDeque::new(),
+            named: false,
             plain: match (target.transport, target.secure) {
                 (Some(transport), secure) => secured(transport, secure),
                 (None, true) => Transport::Tls,
@@ -204,7 +203,10 @@ impl Locate {
     pub fn question(&self) -> Option<Question> {
         match &self.step {
             Step::Naptr => Some(Question::Naptr(self.host.clone())),
-            Step::Srv(_, name) => Some(Question::Srv(name.clone())),
+            Step::Srv(_, name) => Some(Question::Srv {
+                name: name.clone(),
+                named: self.named,
+            }),
             Step::Hosts {
                 hosts, at, last, ..
             } => {
@@ -243,6 +245,7 @@ impl Locate {
                 hosts,
                 at,
                 mut servers,
+                unanswered,
                 last,
             } => {
                 if let (Answer::Addresses(found), Some((_, port))) = (answer, hosts.get(at)) {
@@ -253,29 +256,70 @@ impl Locate {
                         }
                     }
                 }
-                let at = at + 1;
-                if at < hosts.len() {
-                    self.step = Step::Hosts {
-                        transport,
-                        hosts,
-                        at,
-                        servers,
-                        last,
-                    };
-                } else if !servers.is_empty() {
-                    self.step = Step::Over(Ok(Found { transport, servers }));
-                } else {
-                    let names = hosts.into_iter().map(|(host, _)| host);
-                    let names = names.filter(|name| *name != self.host);
-                    self.asked.extend(names);
-                    if last {
-                        self.fail();
-                    } else {
-                        self.next_service();
-                    }
-                }
+                self.step = Step::Hosts {
+                    transport,
+                    hosts,
+                    at: at + 1,
+                    servers,
+                    unanswered,
+                    last,
+                };
+                self.end_service();
             }
             over @ Step::Over(_) => self.step = over,
+        }
+    }
+
+    /// Goes on without an answer to [`Self::question`], if that is about a host of a service: the
+    /// service may have others. It has to, since it would be wrong to take another one for want of
+    /// an answer.
+    pub fn pass_over(&mut self) {
+        if let Step::Hosts { at, unanswered, .. } = &mut self.step {
+            *at += 1;
+            *unanswered = true;
+            self.end_service();
+        } else {
+            self.give_up();
+        }
+    }
+
+    /// Ends the search: what has been found of a service is the result.
+    pub fn give_up(&mut self) {
+        match std::mem::replace(&mut self.step, Step::Naptr) {
+            Step::Hosts {
+                transport, servers, ..
+            } if !servers.is_empty() => {
+                self.step = Step::Over(Ok(Found { transport, servers }));
+            }
+            over @ Step::Over(_) => self.step = over,
+            Step::Naptr | Step::Srv(..) | Step::Hosts { .. } => self.fail(),
+        }
+    }
+
+    /// Ends a service whose hosts have all been asked for.
+    fn end_service(&mut self) {
+        let Step::Hosts {
+            hosts,
+            at,
+            servers,
+            unanswered,
+            last,
+            ..
+        } = &mut self.step
+        else {
+            return;
+        };
+        if *at < hosts.len() {
+            return;
+        }
+        let over = !servers.is_empty() || *unanswered || *last;
+        let names = std::mem::take(hosts).into_iter().map(|(host, _)| host);
+        let names = names.filter(|name| *name != self.host);
+        self.asked.extend(names);
+        if over {
+            self.give_up();
+        } else {
+            self.next_service();
         }
     }
 
@@ -297,6 +341,7 @@ impl Locate {
                 .then(|| (transport, record.replacement.clone()))
         });
         self.services = offered.take(MOST_SERVICES).collect();
+        self.named = !self.services.is_empty();
         if self.services.is_empty() {
             let all = [Transport::Udp, Transport::Tcp, Transport::Tls];
             let spoken = all.into_iter().filter(|transport| {
@@ -332,6 +377,7 @@ impl Locate {
             hosts,
             at: 0,
             servers: Vec::new(),
+            unanswered: false,
             last,
         };
     }

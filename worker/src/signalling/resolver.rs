@@ -13,7 +13,10 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{Name, RData, RecordType, rdata},
+    proto::{
+        op::ResponseCode,
+        rr::{Name, RData, RecordType, rdata},
+    },
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -26,9 +29,9 @@ use super::handle::{ShardHandle, ShardInput};
 const DEADLINE: Duration = Duration::from_secs(4);
 /// The same for all that has to be asked to find a server.
 const LOCATE_DEADLINE: Duration = Duration::from_secs(12);
-/// One question to one server, which is asked [`ATTEMPTS`] times.
+/// One question to one server, which is asked again so often.
 const TIMEOUT: Duration = Duration::from_millis(1500);
-const ATTEMPTS: usize = 2;
+const ATTEMPTS: usize = 1;
 /// Look-ups under way at the same time.
 const PARALLEL: usize = 32;
 /// Look-ups that may wait for the resolver.
@@ -65,23 +68,25 @@ enum Unanswered {
 }
 
 impl Unanswered {
-    /// Whether the search for a server goes on without the answer. A host without an address is one
-    /// of several (RFC 3263 §4.3), and a server that knows no such records says so by a response
-    /// code; but silence may hide records that want TLS.
-    fn is_passed_over(&self, question: &locate::Question) -> bool {
-        match self {
-            Self::NoServer | Self::Dns(NetError::Dns(DnsError::ResponseCode(_))) => true,
-            Self::Dns(_) | Self::System(_) => {
-                matches!(question, locate::Question::Addresses { .. })
-            }
-        }
+    /// Whether it means that there are no such records: there are servers that do not know the kind.
+    /// Anything else may hide records that want TLS.
+    fn is_none(&self, question: &locate::Question) -> bool {
+        use ResponseCode::{FormErr, NotImp, Refused};
+        let Self::Dns(NetError::Dns(DnsError::ResponseCode(code))) = self else {
+            return false;
+        };
+        let foreign = matches!(
+            question,
+            locate::Question::Naptr(_) | locate::Question::Srv { named: false, .. }
+        );
+        foreign && matches!(*code, FormErr | NotImp | Refused)
     }
 }
 
 impl Resolver {
     /// Addresses have the IP version of `own`. With `server` everything is asked there; without, the
     /// system resolves hosts that are looked up alone, and the servers of its `/etc/resolv.conf` are
-    /// asked for all that leads to a server. Where it names none the system resolves hosts there, too.
+    /// asked for all that leads to a server.
     pub(super) fn new(own: IpAddr, server: Option<SocketAddr>) -> io::Result<Self> {
         let builder = match server {
             Some(server) => {
@@ -131,51 +136,54 @@ impl Resolver {
 
     /// Where a server is, by NAPTR, SRV and address records.
     async fn server(&self, target: &Target) -> Result<Found, String> {
-        let host = &target.host;
-        tokio::time::timeout(LOCATE_DEADLINE, self.locate(target))
-            .await
-            .map_err(|_| format!("{host}: not found within {LOCATE_DEADLINE:?}"))?
-    }
-
-    async fn locate(&self, target: &Target) -> Result<Found, String> {
+        let deadline = tokio::time::Instant::now() + LOCATE_DEADLINE;
         let mut locate = Locate::new(target, &Transport::ALL, rand::random());
-        let mut passed_over = None;
+        let mut unanswered = None;
         while let Some(question) = locate.question() {
-            let error = match self.ask(&question).await {
-                Ok(answer) => {
+            let name = question.name();
+            let reason = match tokio::time::timeout_at(deadline, self.ask(&question)).await {
+                Ok(Ok(answer)) => {
                     locate.answer(answer);
                     continue;
                 }
-                Err(error) => error,
+                Ok(Err(error)) => format!("{name}: {error}"),
+                Err(_) => {
+                    locate.give_up();
+                    format!("{name}: not found within {LOCATE_DEADLINE:?}")
+                }
             };
-            let reason = format!("{}: {error}", question.name());
-            if !error.is_passed_over(&question) {
-                return Err(reason);
-            }
-            tracing::debug!(reason, "no answer, the search for a server goes on");
-            passed_over.get_or_insert(reason);
-            locate.answer(Answer::none_to(&question));
+            locate.pass_over();
+            tracing::warn!(reason, "no answer to what leads to a SIP server");
+            unanswered.get_or_insert(reason);
         }
         let found = locate.found().ok_or("the search came to no end")?;
-        found.clone().map_err(|error| match passed_over {
+        found.clone().map_err(|error| match unanswered {
             Some(reason) => format!("{error}; {reason}"),
             None => error.to_string(),
         })
     }
 
     async fn ask(&self, question: &locate::Question) -> Result<Answer, Unanswered> {
-        let dns = self.dns.as_ref();
+        let dns = self.dns.as_ref().ok_or(Unanswered::NoServer)?;
+        let or_none = |records: Result<Vec<RData>, Unanswered>| match records {
+            Err(error) if error.is_none(question) => {
+                let name = question.name();
+                tracing::warn!(name, %error, "the DNS server does not know this kind of record");
+                Ok(Vec::new())
+            }
+            other => other,
+        };
         Ok(match question {
             locate::Question::Naptr(name) => {
-                let records = records(dns, name, RecordType::NAPTR).await?;
+                let records = or_none(records(dns, name, RecordType::NAPTR).await)?;
                 Answer::Naptr(records.iter().filter_map(naptr).collect())
             }
-            locate::Question::Srv(name) => {
-                let records = records(dns, name, RecordType::SRV).await?;
+            locate::Question::Srv { name, .. } => {
+                let records = or_none(records(dns, name, RecordType::SRV).await)?;
                 Answer::Srv(records.iter().filter_map(srv).collect())
             }
             locate::Question::Addresses { name, whole } => {
-                let mut found = addresses(dns, name, *whole).await?;
+                let mut found = addresses(Some(dns), name, *whole).await?;
                 found.retain(|ip| ip.is_ipv4() == self.own.is_ipv4());
                 Answer::Addresses(found)
             }
@@ -226,11 +234,10 @@ pub(super) async fn run(
 
 /// Records of one type; none if the name has no such.
 async fn records(
-    dns: Option<&TokioResolver>,
+    dns: &TokioResolver,
     name: &str,
     kind: RecordType,
 ) -> Result<Vec<RData>, Unanswered> {
-    let dns = dns.ok_or(Unanswered::NoServer)?;
     // The domain of a URI is a whole name, whatever the search list says.
     match dns.lookup(asked(name, true)?, kind).await {
         Ok(found) => Ok(found
@@ -344,20 +351,21 @@ mod tests {
         assert!(!asked("pbx", false).unwrap().is_fqdn());
     }
 
+    /// Records may say what the system does not: it is not taken for an answer.
     #[tokio::test]
-    async fn without_a_dns_server_the_system_resolves_the_host() {
+    async fn without_a_dns_server_nothing_is_searched_for() {
         let resolver = Resolver {
             own: "127.0.0.1".parse().unwrap(),
             dns: None,
             all: false,
         };
-        let found = resolver.server(&target("localhost")).await.unwrap();
-        let at = vec!["127.0.0.1:5060".parse().unwrap()];
-        assert_eq!((found.transport, found.servers), (Transport::Udp, at));
+        let reason = resolver.server(&target("localhost")).await.unwrap_err();
+        assert!(
+            reason.starts_with("localhost: no address found"),
+            "{reason}"
+        );
+        assert!(reason.ends_with("this host has no DNS server"), "{reason}");
         let host = resolver.host("localhost").await.unwrap();
         assert!(host.is_loopback());
-        let reason = resolver.server(&target("pbx.invalid")).await.unwrap_err();
-        assert!(reason.contains("pbx.invalid: no address found"), "{reason}");
-        assert!(reason.ends_with("this host has no DNS server"), "{reason}");
     }
 }

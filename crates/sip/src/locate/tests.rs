@@ -71,7 +71,7 @@ impl Zone {
                     let records = of(&self.naptr, &name);
                     (name, Answer::Naptr(records))
                 }
-                Question::Srv(name) => {
+                Question::Srv { name, .. } => {
                     let records = of(&self.srv, &name);
                     (name, Answer::Srv(records))
                 }
@@ -254,6 +254,84 @@ fn what_is_named_is_not_looked_up() {
     let (result, _) = zone.locate_by(&unspoken, &[Transport::Udp], 1);
     let wanted = "example.com: transport TLS is not among those that are spoken";
     assert_eq!(result, Err(wanted.to_owned()));
+}
+
+/// A service that has a server goes without those that are not known; for one that may have some no
+/// other one is taken, lest TLS be given up for a lost datagram.
+#[test]
+fn no_answer_is_not_a_no() {
+    let secure = naptr(1, 0, "SIPS+D2T", "_sips._tcp.pbx");
+    let clear = naptr(2, 0, "SIP+D2U", "_sip._udp.pbx");
+    let service = [
+        Answer::Naptr(vec![secure, clear]),
+        Answer::Srv(vec![srv(1, 0, 5061, "one.pbx"), srv(2, 0, 5061, "two.pbx")]),
+    ];
+    let ip = |text: &str| Some(Answer::Addresses(vec![text.parse().unwrap()]));
+    let none = || Some(Answer::Addresses(Vec::new()));
+    let result = |answers: Vec<Option<Answer>>, over: bool| {
+        let mut locate = Locate::new(&target("pbx"), &Transport::ALL, 1);
+        for answer in answers {
+            assert!(locate.found().is_none());
+            match answer {
+                Some(answer) => locate.answer(answer),
+                None => locate.pass_over(),
+            }
+        }
+        if over {
+            locate.give_up();
+        }
+        locate
+            .found()
+            .cloned()
+            .map(|found| found.map_err(|error| error.to_string()))
+    };
+    let after = |hosts: [Option<Answer>; 2]| {
+        let answers = service.clone().map(Some).into_iter().chain(hosts);
+        result(answers.collect(), false)
+    };
+    let one = || Some(found(Transport::Tls, &["192.0.2.1:5061"]));
+    assert_eq!(after([None, ip("192.0.2.1")]), one());
+    assert_eq!(after([ip("192.0.2.1"), None]), one());
+    let no = "pbx: no address found (asked for one.pbx, two.pbx)";
+    for hosts in [[None, None], [None, none()], [none(), None]] {
+        assert_eq!(after(hosts), Some(Err(no.to_owned())));
+    }
+    // All said that they have none: the next service.
+    assert_eq!(after([none(), none()]), None);
+    // Records that were not answered for, and those of the domain itself.
+    let naptr = || Some(service[0].clone());
+    let no = || Some(Err("pbx: no address found".to_owned()));
+    assert_eq!(result(vec![None], false), no());
+    assert_eq!(result(vec![naptr(), None], false), no());
+    let nothing = || Some(Answer::Srv(Vec::new()));
+    let domain = vec![
+        Some(Answer::Naptr(Vec::new())),
+        nothing(),
+        nothing(),
+        nothing(),
+        None,
+    ];
+    let services = "pbx: no address found (asked for _sip._udp.pbx, _sip._tcp.pbx, _sips._tcp.pbx)";
+    assert_eq!(result(domain, false), Some(Err(services.to_owned())));
+    // At the end of its time.
+    let begun = vec![naptr(), Some(service[1].clone()), ip("192.0.2.1")];
+    assert_eq!(result(begun, true), one());
+    assert_eq!(result(vec![naptr()], true), no());
+}
+
+/// Whether there are such records is known from those that name them.
+#[test]
+fn services_that_the_domain_names_are_told_apart() {
+    for (records, wanted) in [
+        (vec![naptr(1, 0, "SIP+D2U", "_sip._udp.pbx")], true),
+        (Vec::new(), false),
+    ] {
+        let mut locate = Locate::new(&target("pbx"), &Transport::ALL, 1);
+        locate.answer(Answer::Naptr(records));
+        let name = "_sip._udp.pbx".to_owned();
+        let named = wanted;
+        assert_eq!(locate.question(), Some(Question::Srv { name, named }));
+    }
 }
 
 /// A search list may complete the name that somebody wrote, not that of a record (RFC 2782).
