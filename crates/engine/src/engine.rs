@@ -208,8 +208,9 @@ impl Engine {
 
     /// A server at this address is not who it was called: its names are resolved anew before the
     /// share calls it again.
-    pub fn forget_address(&mut self, share: ShareId, address: IpAddr) {
-        self.forget_names(share, address);
+    pub fn forget_address(&mut self, now: Instant, share: ShareId, address: IpAddr) {
+        self.forget_names(now, share, address);
+        self.settle(now);
     }
 
     /// Takes the generator's own figures, about once a second; every share's rows carry them.

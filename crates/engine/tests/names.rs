@@ -21,6 +21,7 @@ fn calling(hosts: &[&str], repeat: bool) -> World {
     world.assign(1, callees);
     let mut callers = world.plan(0, 1, Role::Caller, count);
     callers.duration = secs(20);
+    callers.start_offsets = vec![ms(100); hosts.len()];
     callers.call.duration = secs(2);
     callers.call.pause = ms(1000);
     callers.call.repeat = repeat;
@@ -58,11 +59,36 @@ fn an_address_that_is_forgotten_is_resolved_again() {
     for (forgotten, asked) in [([192, 0, 2, 2], 2), ([192, 0, 2, 3], 1)] {
         let mut world = calling(&[SERVER], true);
         world.run_for(secs(5));
-        let engine = &mut world.sites[0].engine;
-        engine.forget_address(ShareId(1), IpAddr::from(forgotten));
+        let (now, engine) = (world.now, &mut world.sites[0].engine);
+        engine.forget_address(now, ShareId(1), IpAddr::from(forgotten));
         world.run_until_ended(secs(90));
         let caller = &world.sites[0];
         assert!(caller.calls(1).len() > 3);
         assert_eq!(caller.values(1, id::DNS_TIME_MS).len(), asked);
+    }
+}
+
+/// A call that has its address, and waits for the ports of its media, asks again.
+#[test]
+fn a_call_that_is_about_to_go_to_a_forgotten_address_waits() {
+    for forgotten in [true, false] {
+        let mut world = calling(&[SERVER], false);
+        // The name is answered, the media thread is not.
+        world.media.opens_within = secs(1);
+        world.run_for(ms(500));
+        let (now, engine) = (world.now, &mut world.sites[0].engine);
+        if forgotten {
+            let address = IpAddr::from([192, 0, 2, 2]);
+            engine.forget_address(now, ShareId(1), address);
+        }
+        world.misnamed.insert(SERVER.to_owned(), "another one");
+        world.run_until_ended(secs(90));
+        let outcome = world.sites[0].calls(1)[0].0;
+        let wanted = if forgotten {
+            Outcome::CallFailed
+        } else {
+            Outcome::Success
+        };
+        assert_eq!(outcome, wanted);
     }
 }

@@ -302,7 +302,7 @@ impl Shard {
                     let remote = flow.remote;
                     if misnamed {
                         let share = ShareId::of(flow.local);
-                        self.engine.forget_address(share, remote.ip());
+                        self.engine.forget_address(now, share, remote.ip());
                     }
                     tracing::debug!(%remote, transport = %flow.transport, reason, "SIP connection ended");
                     self.stats.malformed.add(u64::from(malformed));

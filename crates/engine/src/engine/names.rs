@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use callmeter_sip::Host;
+
 use super::{Engine, PATIENCE};
 use crate::assign::ShareId;
-use crate::call::Hop;
+use crate::call::{Hop, Stage};
 use crate::event::{NoAddress, Outcome, Output};
 use crate::media::StreamId;
 use crate::share::{Name, Waiter};
@@ -68,10 +70,26 @@ impl Engine {
         }
     }
 
-    pub(super) fn forget_names(&mut self, id: ShareId, address: IpAddr) {
+    pub(super) fn forget_names(&mut self, now: Instant, id: ShareId, address: IpAddr) {
         if let Some(share) = self.shares.get_mut(&id) {
             let names = &mut share.names;
             names.retain(|_, name| !matches!(name, Name::Known(ip) if *ip == address));
+        }
+        // Calls that are about to go there have to ask, too.
+        let mut about = Vec::new();
+        for (stream, call) in &mut self.calls {
+            if let Some(target) = &mut call.target
+                && (call.share, call.stage) == (id, Stage::Preparing)
+                && let Hop::Direct(to) = target.hop
+                && to.ip() == address
+                && let name @ Host::Name(_) = target.uri.host()
+            {
+                about.push((*stream, name.to_string()));
+                target.hop = Hop::Unresolved { port: to.port() };
+            }
+        }
+        for (stream, name) in about {
+            self.resolve(now, id, &name, Waiter::Call(stream));
         }
     }
 

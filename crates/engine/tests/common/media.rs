@@ -64,6 +64,8 @@ pub(crate) struct MediaModel {
     next_port: u16,
     /// One-way delay of RTP.
     pub(crate) delay: Duration,
+    /// How long ports take to be opened.
+    pub(crate) opens_within: Duration,
     /// Every n-th packet is lost; 0: none.
     pub(crate) lose_every: u64,
     /// Sites whose packets never arrive.
@@ -83,6 +85,7 @@ impl MediaModel {
     pub(crate) fn new() -> Self {
         Self {
             delay: Duration::from_millis(10),
+            opens_within: Duration::from_millis(1),
             rtcp: true,
             lateness_ms: 0.2,
             next_port: 10_000,
@@ -130,7 +133,7 @@ impl MediaModel {
                     },
                 );
                 self.schedule
-                    .push((now + Duration::from_millis(1), Due::Opened(key)));
+                    .push((now + self.opens_within, Due::Opened(key)));
             }
             MediaCommand::Start {
                 remote,

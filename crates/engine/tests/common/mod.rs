@@ -310,14 +310,14 @@ impl World {
                 self.schedule_media();
             }
             Due::Resolved { site, share, host } => {
-                let refused = match self.misnamed.get(&host) {
-                    Some(reason) => NoAddress::Misnamed((*reason).to_owned()),
-                    None => NoAddress::Unknown("no such name".to_owned()),
+                let found = match (self.misnamed.get(&host), self.names.get(&host)) {
+                    (Some(reason), _) => Err(NoAddress::Misnamed((*reason).to_owned())),
+                    (None, Some(ip)) => Ok(*ip),
+                    (None, None) => Err(NoAddress::Unknown("no such name".to_owned())),
                 };
-                let found = self.names.get(&host).copied().ok_or(&refused);
-                self.sites[site]
-                    .engine
-                    .handle_resolved(now, share, &host, found);
+                let found = found.as_ref().copied();
+                let engine = &mut self.sites[site].engine;
+                engine.handle_resolved(now, share, &host, found);
             }
         }
     }
