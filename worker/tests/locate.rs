@@ -208,13 +208,11 @@ fn two_servers(port: u16, dead: u16) -> Vec<(&'static str, RData)> {
 #[tokio::test]
 async fn a_server_whose_name_is_not_resolved_gives_way_to_the_next() {
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
-        let failing = ["gone.pbx.example A", "gone.pbx.example AAAA"].map(|it| (it, Some(code)));
-        let failing = failing.to_vec();
+        let failing = vec![("gone.pbx.example A", Some(code))];
         let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, failing).await;
         assert_called(&told, "tcp");
     }
-    let silent = ["gone.pbx.example A", "gone.pbx.example AAAA"].map(|it| (it, None));
-    let silent = silent.to_vec();
+    let silent = vec![("gone.pbx.example A", None)];
     let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, silent).await;
     assert_eq!(told.failed(), Vec::<String>::new());
     assert_eq!(told.calls("callers").len(), CALLS);
@@ -256,8 +254,7 @@ async fn a_domain_that_is_nowhere_refuses_the_group_by_name() {
 #[tokio::test]
 async fn a_search_without_end_tells_what_was_not_answered() {
     let code = Some(ResponseCode::ServFail);
-    let failing = ["one.pbx.example A", "one.pbx.example AAAA"].map(|it| (it, code));
-    let failing = failing.to_vec();
+    let failing = vec![("one.pbx.example A", code)];
     let (told, _) = run_with(by("tcp"), Registrar::default(), two_servers, failing).await;
     let wanted = [
         "pbx.example: no address found",
@@ -281,8 +278,8 @@ async fn a_search_without_end_tells_what_was_not_answered() {
         ]
     };
     for failing in [
-        vec![("one.pbx.example A", code), ("one.pbx.example AAAA", code)],
-        vec![("one.pbx.example A", None), ("one.pbx.example AAAA", None)],
+        vec![("one.pbx.example A", code)],
+        vec![("one.pbx.example A", None)],
         vec![("_sips._tcp.pbx.example SRV", Some(ResponseCode::Refused))],
         vec![("pbx.example NAPTR", code)],
     ] {

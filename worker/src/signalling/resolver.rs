@@ -11,7 +11,7 @@ use callmeter_engine::{ShareId, Transport};
 use callmeter_sip::locate::{self, Answer, Found, Locate, Target};
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts},
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::{
         op::ResponseCode,
@@ -86,7 +86,8 @@ impl Unanswered {
 impl Resolver {
     /// Addresses have the IP version of `own`. With `server` everything is asked there; without, the
     /// system resolves hosts that are looked up alone, and the servers of its `/etc/resolv.conf` are
-    /// asked for all that leads to a server.
+    /// asked for all that leads to a server. Where there are none the system resolves hosts whose port
+    /// is named, which need no records.
     pub(super) fn new(own: IpAddr, server: Option<SocketAddr>) -> io::Result<Self> {
         let builder = match server {
             Some(server) => {
@@ -107,6 +108,12 @@ impl Resolver {
             let options: &mut ResolverOpts = builder.options_mut();
             options.timeout = TIMEOUT;
             options.attempts = ATTEMPTS;
+            // That a name has no address of the other version is no answer to this.
+            options.ip_strategy = if own.is_ipv4() {
+                LookupIpStrategy::Ipv4Only
+            } else {
+                LookupIpStrategy::Ipv6Only
+            };
             builder.build()
         });
         let dns = match (built, server) {
@@ -164,7 +171,7 @@ impl Resolver {
     }
 
     async fn ask(&self, question: &locate::Question) -> Result<Answer, Unanswered> {
-        let dns = self.dns.as_ref().ok_or(Unanswered::NoServer)?;
+        let dns = self.dns.as_ref();
         let or_none = |records: Result<Vec<RData>, Unanswered>| match records {
             Err(error) if error.is_none(question) => {
                 let name = question.name();
@@ -183,7 +190,7 @@ impl Resolver {
                 Answer::Srv(records.iter().filter_map(srv).collect())
             }
             locate::Question::Addresses { name, whole } => {
-                let mut found = addresses(Some(dns), name, *whole).await?;
+                let mut found = addresses(dns, name, *whole).await?;
                 found.retain(|ip| ip.is_ipv4() == self.own.is_ipv4());
                 Answer::Addresses(found)
             }
@@ -234,10 +241,11 @@ pub(super) async fn run(
 
 /// Records of one type; none if the name has no such.
 async fn records(
-    dns: &TokioResolver,
+    dns: Option<&TokioResolver>,
     name: &str,
     kind: RecordType,
 ) -> Result<Vec<RData>, Unanswered> {
+    let dns = dns.ok_or(Unanswered::NoServer)?;
     // The domain of a URI is a whole name, whatever the search list says.
     match dns.lookup(asked(name, true)?, kind).await {
         Ok(found) => Ok(found
@@ -367,5 +375,13 @@ mod tests {
         assert!(reason.ends_with("this host has no DNS server"), "{reason}");
         let host = resolver.host("localhost").await.unwrap();
         assert!(host.is_loopback());
+        // With a port there is nothing that records could say.
+        let target = Target {
+            port: Some(5070),
+            ..target("localhost")
+        };
+        let found = resolver.server(&target);
+        let at = vec!["127.0.0.1:5070".parse().unwrap()];
+        assert_eq!(found.await.unwrap().servers, at);
     }
 }
