@@ -1,5 +1,4 @@
 //! Registrations that are lost and taken up again.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use callmeter_engine::{
 use callmeter_metrics::id;
 
 use crate::common::{World, ms, secs};
-use crate::{registering, with_proxy};
+use crate::{bob, registering, with_proxy};
 
 const FORBIDDEN: (&str, &str) = ("403 Forbidden", "");
 
@@ -35,11 +34,7 @@ fn lose(world: &mut World, user: &str, refusal: (&'static str, &'static str)) {
 /// A refresh that fails leaves a warning and is made up for.
 #[test]
 fn a_lost_registration_is_taken_up_again() {
-    let mut world = with_proxy(5);
-    world.proxy.as_mut().unwrap().granted_s = 60;
-    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
-    plan.duration = secs(300);
-    world.assign(1, plan);
+    let mut world = bob(5, |_| {});
     world.run_for(secs(1));
     world.start(1, 1, &[]);
     lose(&mut world, "bob", FORBIDDEN);
@@ -121,12 +116,9 @@ fn who_is_registered_again_is_idle_once() {
 /// each.
 #[test]
 fn who_registers_again_takes_calls() {
-    let mut world = with_proxy(15);
-    world.proxy.as_mut().unwrap().granted_s = 60;
-    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
-    plan.duration = secs(300);
-    plan.accept_external = true;
-    world.assign(1, plan);
+    let mut world = bob(15, |plan| {
+        plan.accept_external = true;
+    });
     let mut caller = world.plan(0, 1, Role::Caller, 1);
     caller.start_offsets = vec![secs(25)];
     caller.call.repeat = true;

@@ -1,5 +1,6 @@
 //! Registration, names, and calls through a proxy.
 #![expect(clippy::float_cmp, reason = "counts and copied figures are exact")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -40,6 +41,17 @@ fn with_proxy(seed: u64) -> World {
     world
         .names
         .insert("pbx.example".to_owned(), IpAddr::from([192, 0, 2, 100]));
+    world
+}
+
+/// `bob` of site 1 takes calls for 300 s, and registers for 60 s each time.
+fn bob(seed: u64, change: impl FnOnce(&mut Assign)) -> World {
+    let mut world = with_proxy(seed);
+    world.proxy.as_mut().unwrap().granted_s = 60;
+    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
+    plan.duration = secs(300);
+    change(&mut plan);
+    world.assign(1, plan);
     world
 }
 
@@ -153,11 +165,7 @@ fn a_silent_registrar_is_given_up() {
 /// Registrations are kept: refreshed before they run out, for as long as the run lasts.
 #[test]
 fn registrations_are_refreshed() {
-    let mut world = with_proxy(4);
-    world.proxy.as_mut().unwrap().granted_s = 60;
-    let mut plan = registering(&world, 1, Role::Callee, &["bob"]);
-    plan.duration = secs(300);
-    world.assign(1, plan);
+    let mut world = bob(4, |_| {});
     world.run_for(secs(1));
     world.start(1, 1, &[]);
     world.run_for(secs(290));

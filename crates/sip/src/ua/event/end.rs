@@ -11,7 +11,8 @@ pub struct CallEnd {
     pub caller: bool,
     /// Final status of the first INVITE: received (caller) or sent (callee).
     pub status: Option<u16>,
-    /// Reason phrase of a refusal received, as in [`super::Failure::Status`], or how the flow broke; else empty.
+    /// Reason phrase of a refusal received, as in [`super::Failure::Status`], or how the flow broke;
+    /// else empty.
     pub phrase: String,
     /// The peer's Retry-After with a refusal.
     pub retry_after: Option<Duration>,
