@@ -139,6 +139,15 @@ impl Bench {
             })
             .await;
         let verdicts = timeout(WITHIN, admission.verdicts).await.unwrap().unwrap();
+        // The verdicts may be there before the heartbeat counts; until then a run has no worker.
+        let mut changes = self.sessions.changes();
+        timeout(WITHIN, async {
+            while !self.sessions.worker(id).unwrap().takes_work() {
+                changes.changed().await.unwrap();
+            }
+        })
+        .await
+        .expect("ONLINE");
         Worker {
             id,
             outgoing: admission.outgoing.into_stream().boxed(),
