@@ -5,6 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export CALLMETER_CACHE=${CALLMETER_CACHE:-$HOME/.cache/callmeter}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CALLMETER_CACHE/target}
 export CALLMETER_IMAGE_TAG=${CALLMETER_IMAGE_TAG:-dev}
+# A registry that fails for a moment ends no build.
+export CARGO_NET_RETRY=${CARGO_NET_RETRY:-10}
 cluster=$root/e2e/cluster/cluster
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
