@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::{cgroup, network};
 
 /// How long the kernel may take to end killed processes and let go of their cgroups.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What must stop before containers are killed, lest it starts them again.
 const BEFORE_CONTAINERS: [&str; 4] = [

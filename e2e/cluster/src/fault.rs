@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::layout::{COMPONENTS_CGROUP, Node};
+use crate::process::wait_until;
 use crate::progress::Progress;
 use crate::{cgroup, network, status};
 
 /// How long the kernel may take to end killed processes.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Ends one component as `kill -9` does; what it had started (a containerd's shims) lives on.
 pub(crate) fn kill(name: &str) -> Result<()> {
@@ -22,7 +23,10 @@ pub(crate) fn kill(name: &str) -> Result<()> {
     })?;
     let pid = component.pid().and_then(Pid::from_raw);
     let pid = pid.with_context(|| format!("{name} does not run"))?;
-    kill_process(pid, Signal::KILL).with_context(|| format!("end {name}"))
+    kill_process(pid, Signal::KILL).with_context(|| format!("end {name}"))?;
+    wait_until(&format!("the end of {name}"), LIMIT, || {
+        Ok(component.pid().is_none())
+    })
 }
 
 /// Lets a node die: its link goes down first, so that nothing on it says goodbye, then every

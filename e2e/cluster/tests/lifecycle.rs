@@ -20,6 +20,19 @@ mod common;
 use common::{await_condition, cluster, cluster_output, enabled, kubectl, kubectl_input};
 
 const STATE: &str = "/var/lib/callmeter-cluster";
+const NETNS: &str = "/run/netns";
+const NAMESPACES: [&str; 4] = ["cm-cp", "cm-system", "cm-worker-1", "cm-worker-2"];
+const CGROUPS: [&str; 4] = [
+    "callmeter-cluster",
+    "callmeter-system",
+    "callmeter-worker-1",
+    "callmeter-worker-2",
+];
+/// Beginnings of the addresses of nodes, pods and Services.
+const RANGES: [&str; 3] = ["10.240.", "10.244.", "10.96."];
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// The kernel lets go of some things only a moment after their last user.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Pods that leave mounts, links, cgroups and processes on every node.
 const LOAD: &str = r#"
@@ -42,7 +55,7 @@ spec:
           emptyDir: {medium: Memory}
 "#;
 
-/// What a cluster could leave on the machine.
+/// What a cluster could leave on the machine; what others do there meanwhile is not in it.
 #[derive(Debug, PartialEq, Eq)]
 struct Listing {
     processes: BTreeSet<String>,
@@ -58,15 +71,17 @@ impl Listing {
     fn take() -> Self {
         Self {
             processes: processes(),
-            mounts: fs::read_to_string("/proc/self/mountinfo")
-                .unwrap()
-                .lines()
-                .map(|line| line.split(' ').nth(4).unwrap().to_owned())
+            mounts: mounts(),
+            namespaces: names_in(NETNS)
+                .into_iter()
+                .filter(|name| NAMESPACES.contains(&name.as_str()))
                 .collect(),
-            namespaces: names_in("/run/netns"),
-            routes: lines(Command::new("ip").args(["route", "show", "table", "all"])),
-            links: names_in("/sys/class/net"),
-            cgroups: lines(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"])),
+            routes: routes(),
+            links: names_in("/sys/class/net")
+                .into_iter()
+                .filter(|name| name.starts_with("cm-") || name.starts_with("to-"))
+                .collect(),
+            cgroups: cgroups(),
             settings: [
                 "vm/overcommit_memory",
                 "vm/panic_on_oom",
@@ -83,6 +98,41 @@ impl Listing {
             .into(),
         }
     }
+}
+
+/// Below the cluster's folder, of its namespaces, and the folder that holds them.
+fn mounts() -> BTreeSet<String> {
+    fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .map(|line| line.split(' ').nth(4).unwrap().to_owned())
+        .filter(|path| {
+            let namespace = path.strip_prefix(NETNS).map(|name| name.trim_matches('/'));
+            Path::new(path).starts_with(STATE)
+                || namespace.is_some_and(|name| name.is_empty() || NAMESPACES.contains(&name))
+        })
+        .collect()
+}
+
+/// Through the cluster's links, and to its addresses.
+fn routes() -> BTreeSet<String> {
+    lines(Command::new("ip").args(["route", "show", "table", "all"]))
+        .into_iter()
+        .filter(|line| {
+            let mut words = line.split(' ');
+            words.any(|word| {
+                word.starts_with("cm-") || RANGES.iter().any(|range| word.starts_with(range))
+            })
+        })
+        .collect()
+}
+
+/// Those of components and nodes are named after the cluster, and what is below them with it.
+fn cgroups() -> BTreeSet<String> {
+    lines(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"]))
+        .into_iter()
+        .filter(|path| path.split('/').any(|name| CGROUPS.contains(&name)))
+        .collect()
 }
 
 /// Living processes that name the cluster's folder or one of its programs.
@@ -139,10 +189,22 @@ fn kill(name: &str) {
     let all = running();
     let (_, pid) = all.iter().find(|(other, _)| other == name).unwrap();
     kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).unwrap();
+    await_condition(&format!("{name} has ended"), GONE, || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        // The state follows the name in brackets; a zombie's parent has not asked for it yet.
+        stat.map_or(true, |stat| {
+            stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+        })
+    });
 }
 
 fn assert_nothing_left(before: &Listing, after_what: &str) {
-    let after = Listing::take();
+    let start = Instant::now();
+    let mut after = Listing::take();
+    while *before != after && start.elapsed() < GONE {
+        thread::sleep(Duration::from_millis(500));
+        after = Listing::take();
+    }
     assert_eq!(before, &after, "left behind after {after_what}");
     let left = names_in(STATE);
     assert!(
@@ -157,18 +219,24 @@ fn nothing_is_left_and_what_ended_comes_back() {
         return;
     }
     cluster(&["down"]);
-    // A cache filled beforehand, so that the time below is the cluster's own.
+    // A cache filled beforehand, so that the time told below is the cluster's own.
     cluster(&["build"]);
     let before = Listing::take();
 
+    let forwarding = fs::read_to_string(FORWARDING).unwrap();
     let start = Instant::now();
     cluster(&["up"]);
-    let took = start.elapsed();
-    eprintln!("up took {took:?}");
-    assert!(took < Duration::from_secs(30), "up took {took:?}");
+    eprintln!("up took {:?}", start.elapsed());
+    // Pods' packets get no further than the machine itself, unless it forwarded before.
+    assert_eq!(fs::read_to_string(FORWARDING).unwrap(), forwarding);
+    let running = Listing::take();
+    assert!(!running.mounts.is_subset(&before.mounts), "{running:?}");
+    assert!(!running.links.is_subset(&before.links), "{running:?}");
+    assert!(!running.routes.is_subset(&before.routes), "{running:?}");
+    assert!(!running.cgroups.is_subset(&before.cgroups), "{running:?}");
     cluster(&["images", "busybox"]);
     kubectl_input(&["apply", "-f", "-"], LOAD);
-    kubectl(&["rollout", "status", "daemonset/load", "--timeout=60s"]);
+    kubectl(&["rollout", "status", "daemonset/load", "--timeout=180s"]);
     let names: Vec<_> = components().into_iter().map(|(name, _)| name).collect();
 
     heals(&names);
@@ -244,7 +312,7 @@ fn listen_in(netns: &str, address: &str) -> TcpListener {
         let kind = Some(LinkNameSpaceType::Network);
         move_into_link_name_space(netns.as_fd(), kind).unwrap();
         let mut listener = None;
-        await_condition("the address is free", Duration::from_secs(10), || {
+        await_condition("the address is free", GONE, || {
             listener = TcpListener::bind(address).ok();
             listener.is_some()
         });
