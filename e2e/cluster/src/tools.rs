@@ -19,6 +19,10 @@ use crate::progress::Progress;
 /// What building all of them from nothing may take on two cores.
 pub(crate) const COLD_BUDGET_MINUTES: u32 = 12;
 
+/// A module proxy that does not answer for a moment is asked again.
+const BUILD_ATTEMPTS: u32 = 3;
+const BUILD_PAUSE: Duration = Duration::from_secs(10);
+
 /// One Go module of `e2e/cluster/tools` and what comes out of it.
 #[derive(Debug)]
 pub(crate) struct Tool {
@@ -166,7 +170,20 @@ impl Tool {
             .env("GOFLAGS", "-mod=readonly -buildvcs=false")
             .env("CGO_ENABLED", "0");
         let start = Instant::now();
-        watch_build(&mut command, &format!("{} {version}", self.name), progress)?;
+        let what = format!("{} {version}", self.name);
+        // Each goes on where the one before it came to: what was fetched and compiled is kept.
+        for attempt in 1.. {
+            match watch_build(&mut command, &what, progress) {
+                Ok(()) => break,
+                Err(error) if attempt < BUILD_ATTEMPTS => {
+                    progress.step(&format!(
+                        "attempt {attempt} of {BUILD_ATTEMPTS} failed: {error:#}"
+                    ));
+                    thread::sleep(BUILD_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let bin = dir.join("bin");
         if bin.exists() {
             fs::remove_dir_all(&bin).with_context(|| format!("remove {}", bin.display()))?;

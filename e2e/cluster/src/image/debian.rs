@@ -16,6 +16,9 @@ const DEBIAN_SUITE: &str = "bookworm";
 /// The C library of `DEBIAN_SUITE`: programs compiled here against a newer one do not start there.
 const DEBIAN_GLIBC: (u32, u32) = (2, 36);
 
+/// A mirror that does not answer for a moment is asked again.
+const ATTEMPTS: u32 = 3;
+
 /// A Debian root file system with the packages listed in `list`, made once per list.
 pub(super) fn root_file_system(name: &str, list: &Path, progress: &Progress) -> Result<PathBuf> {
     let text = fs::read_to_string(list).with_context(|| format!("read {}", list.display()))?;
@@ -29,12 +32,34 @@ pub(super) fn root_file_system(name: &str, list: &Path, progress: &Progress) -> 
         "making a Debian root file system with {}",
         packages.join(", ")
     ));
+    for attempt in 1.. {
+        match bootstrap(&packages, &path) {
+            Ok(()) => break,
+            Err(error) if attempt < ATTEMPTS => {
+                progress.step(&format!(
+                    "attempt {attempt} of {ATTEMPTS} failed: {error:#}"
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(path)
+}
+
+/// Makes a root file system with `packages`; `path` is there only once it is whole.
+fn bootstrap(packages: &[&str], path: &Path) -> Result<()> {
     let fresh = path.with_extension("new.tar");
+    if fresh.exists() {
+        // Of an attempt that failed.
+        fs::remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
+    }
     let mut command = Command::new("mmdebstrap");
     command.args([
         "--quiet",
         "--variant=minbase",
         "--aptopt=Acquire::Retries \"3\"",
+        // It is thrown away if it does not come to its end: nothing needs to be on the disk before.
+        "--dpkgopt=force-unsafe-io",
     ]);
     for excluded in ["man", "info", "locale", "doc"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{excluded}/*"));
@@ -46,8 +71,7 @@ pub(super) fn root_file_system(name: &str, list: &Path, progress: &Progress) -> 
         .arg(DEBIAN_SUITE)
         .arg(&fresh);
     output(&mut command)?;
-    fs::rename(&fresh, &path).with_context(|| format!("rename to {}", path.display()))?;
-    Ok(path)
+    fs::rename(&fresh, path).with_context(|| format!("rename to {}", path.display()))
 }
 
 /// One package a line; `#` starts a comment.
