@@ -14,6 +14,9 @@ use crate::{cgroup, tools};
 /// How many lines of a failed component's log are shown.
 const LOG_TAIL: usize = 40;
 
+/// How long a process may take to tell its id; a loaded machine starts it late.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
 /// Puts itself into its cgroup and writes its process id before it becomes the component, so
 /// that not even an interrupted `up` leaves a process that nobody knows.
 const LAUNCHER: &str = r#"
@@ -85,19 +88,15 @@ impl Component {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", self.name))?;
-        wait_until(
-            &format!("start of {}", self.name),
-            Duration::from_secs(10),
-            || {
-                if pid_file.metadata().is_ok_and(|file| file.len() > 0) {
-                    return Ok(true);
-                }
-                match launched.try_wait()? {
-                    Some(status) => Err(self.failure(&format!("cannot be started, {status}"))),
-                    None => Ok(false),
-                }
-            },
-        )
+        wait_until(&format!("start of {}", self.name), START_LIMIT, || {
+            if pid_file.metadata().is_ok_and(|file| file.len() > 0) {
+                return Ok(true);
+            }
+            match launched.try_wait()? {
+                Some(status) => Err(self.failure(&format!("cannot be started, {status}"))),
+                None => Ok(false),
+            }
+        })
     }
 
     /// Starts the component unless it runs; `true` if it had to be started.

@@ -32,6 +32,10 @@ address = "{socket}.ttrpc"
 [plugins."io.containerd.shim.v1.manager"]
 socket_dir = "{shims}"
 
+# It waits for the disk at every change otherwise; a machine that crashes takes the cluster with it.
+[plugins."io.containerd.metadata.v1.bolt"]
+no_sync = true
+
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "overlayfs"
 

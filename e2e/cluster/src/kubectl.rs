@@ -27,7 +27,7 @@ pub(crate) fn api_is_ready() -> Result<bool> {
 pub(crate) fn get(args: &[&str]) -> Result<Value> {
     let text = output(
         kubectl()?
-            .args(["get", "-o", "json", "--request-timeout=10s"])
+            .args(["get", "-o", "json", "--request-timeout=30s"])
             .args(args),
     )?;
     serde_json::from_str(&text).context("kubectl's answer is no JSON")

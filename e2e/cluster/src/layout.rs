@@ -53,7 +53,7 @@ pub(crate) const NODES: [Node; 3] = [
         netns: "cm-system",
         ip: "10.240.0.11",
         pod_range: "10.244.1.0/24",
-        volumes: 20,
+        volumes: 30,
     },
     Node {
         name: "worker-1",

@@ -146,10 +146,36 @@ fn alive(components: &[&Component]) -> Result<()> {
     }
 }
 
+/// Waits until the API server says yes. A question it does not answer means not yet: the limit's
+/// error then tells why.
+fn await_answer(
+    what: &str,
+    components: &[&Component],
+    mut ask: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let mut unanswered = None;
+    let waited = wait_until(what, READY_LIMIT, || {
+        alive(components)?;
+        match ask() {
+            Ok(yes) => {
+                unanswered = None;
+                Ok(yes)
+            }
+            Err(error) => {
+                unanswered = Some(error);
+                Ok(false)
+            }
+        }
+    });
+    match unanswered {
+        Some(last) if waited.is_err() => waited.with_context(|| format!("{last:#}")),
+        _ => waited,
+    }
+}
+
 fn await_nodes(components: &[&Component]) -> Result<()> {
     let mut ready = Vec::new();
-    let waited = wait_until("every node is Ready", READY_LIMIT, || {
-        alive(components)?;
+    let waited = await_answer("every node is Ready", components, || {
         ready = kubectl::ready_nodes()?;
         Ok(NODES
             .iter()
@@ -173,10 +199,11 @@ fn await_nodes(components: &[&Component]) -> Result<()> {
 }
 
 fn await_dns(components: &[&Component]) -> Result<()> {
-    let waited = wait_until("the coredns Deployment is available", READY_LIMIT, || {
-        alive(components)?;
-        status::dns_is_available()
-    });
+    let waited = await_answer(
+        "the coredns Deployment is available",
+        components,
+        status::dns_is_available,
+    );
     waited.with_context(|| {
         let events =
             kubectl::describe(&["--namespace=kube-system", "pods", "-l", "k8s-app=kube-dns"]);
