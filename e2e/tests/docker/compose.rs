@@ -15,7 +15,7 @@ use crate::{HOST, Site};
 
 const PAGE: &str = "docs/worker.md";
 /// Length of a run and of a call is short of what `docker stop` waits for.
-const RUN_SECONDS: u32 = 12;
+const RUN_SECONDS: u32 = 30;
 const STOP_SECONDS: &str = "60";
 
 /// A folder with compose files, the tokens of its workers in the environment of each command.
@@ -282,9 +282,9 @@ fn assert_measured(report: &Value) -> Result<()> {
             number(from, "/packets/sent")?,
             number(to, "/packets/received")?,
         );
-        // Each of four calls has 50 packets a second.
+        // Each of four calls has 50 packets a second; those that a late machine owed are skipped.
         ensure!(
-            sent > 4.0 * 50.0 * f64::from(RUN_SECONDS / 2 - 1),
+            sent > 4.0 * 50.0 * f64::from(RUN_SECONDS / 2 - 5),
             "{from:#}"
         );
         ensure!((sent - received).abs() < 0.5, "{sent} sent: {to:#}");

@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 
 /// Debian's programs, whatever else stands on the caller's PATH.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 /// Killed processes leave their control groups within a moment.
-const GONE: Duration = Duration::from_secs(30);
+const GONE: Duration = Duration::from_secs(90);
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Begins the names of its folder and control groups; the process id of the test follows.
 const PREFIX: &str = "callmeter-docker-";

@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 
 /// The name in every documented example; `extra_hosts` says where it is.
 pub(crate) const NAME: &str = "wg.callmeter.io";
-const START: Duration = Duration::from_secs(30);
-const ONLINE: Duration = Duration::from_secs(60);
-const RUN: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(90);
+const ONLINE: Duration = Duration::from_secs(180);
+const RUN: Duration = Duration::from_secs(180);
 
 /// A gateway with its own CA and data; killed when dropped.
 pub(crate) struct Gateway {
