@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::case::Case;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running port-forward; it ends with it.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Forward {
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(DEADLINE, lines.next_line())
             .await
-            .context("waited 20 s for the port-forward")??
+            .context("waited 60 s for the port-forward")??
             .context("the port-forward ended")?;
         let local = line
             .strip_prefix("Forwarding from 127.0.0.1:")

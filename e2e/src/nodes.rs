@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 use crate::cluster::{Cluster, output};
 
+/// Of tcpdump's start and of the end of its output.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// The names of the nodes that carry workers.
 pub const WORKER_NODES: [&str; 2] = ["worker-1", "worker-2"];
 
@@ -132,9 +135,9 @@ impl Wire {
             }
             bail!("tcpdump ended before it listened")
         };
-        timeout(Duration::from_secs(10), begun)
+        timeout(DEADLINE, begun)
             .await
-            .context("waited 10 s for tcpdump to listen")??;
+            .context("waited 60 s for tcpdump to listen")??;
         let heard = tokio::spawn(async move {
             let mut lines = BufReader::new(stdout).lines();
             let (mut requests, mut header) = (Vec::new(), None);
@@ -160,9 +163,9 @@ impl Wire {
     /// Stops and answers with every request heard; one packet may be heard on several links.
     pub async fn stop(mut self) -> Result<Vec<OnWire>> {
         self.child.kill().await.context("end tcpdump")?;
-        timeout(Duration::from_secs(10), self.heard)
+        timeout(DEADLINE, self.heard)
             .await
-            .context("waited 10 s for the end of tcpdump's output")?
+            .context("waited 60 s for the end of tcpdump's output")?
             .context("read tcpdump's output")
     }
 }

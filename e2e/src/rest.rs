@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::case::Case;
 use crate::forward::Forward;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An authenticated client of `/api/v1`; its port-forward, if it needs one, ends with it.
 #[derive(Debug)]

@@ -164,7 +164,7 @@ impl Case {
     /// Waits until `endpoints` endpoints of a test are in a call; answers with its run's id.
     pub async fn await_in_call(&self, test: &str, endpoints: u64) -> Result<String> {
         let what = format!("{endpoints} endpoints of {test} to be in a call");
-        eventually_some(&what, Duration::from_secs(30), || async {
+        eventually_some(&what, Duration::from_secs(60), || async {
             let found = self
                 .object("calltest", test)
                 .await?

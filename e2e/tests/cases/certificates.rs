@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 )]
 mod issued;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 const ENDPOINTS: u64 = 4;
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use callmeter_e2e::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 const VOLUME_MIB: u32 = 24;
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{Case, Rest, eventually, on_system_node, pool, run};
 use serde_json::{Value, json};
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 const REFUSAL: &str = "authentication failed: duplicate connection";
 
 #[tokio::test]

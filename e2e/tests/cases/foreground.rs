@@ -8,8 +8,8 @@ use callmeter_e2e::{direct_test, eventually, on_system_node, passed_whole, pool,
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
-const CALL_SECONDS: i64 = 15;
+const START: Duration = Duration::from_secs(180);
+const CALL_SECONDS: i64 = 35;
 
 #[tokio::test]
 async fn a_foreground_deletion_of_a_pool_cuts_no_call() -> Result<()> {
@@ -17,7 +17,7 @@ async fn a_foreground_deletion_of_a_pool_cuts_no_call() -> Result<()> {
         case.apply(&pool("fra", 2, &json!({"replicas": 1}))).await?;
         case.await_online("fra", 1, START).await?;
         let call = format!("{CALL_SECONDS}s");
-        case.apply(&direct_test("calls", "fra", 1, "20s", &call))
+        case.apply(&direct_test("calls", "fra", 1, "45s", &call))
             .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         case.await_in_call("calls", 2).await?;
@@ -31,10 +31,10 @@ async fn a_foreground_deletion_of_a_pool_cuts_no_call() -> Result<()> {
         ])
         .await?;
         let done = case
-            .await_phase("calls", &["COMPLETED"], Duration::from_secs(60))
+            .await_phase("calls", &["COMPLETED"], Duration::from_secs(120))
             .await?;
         passed_whole(&done)?;
-        eventually("the pool to be gone", Duration::from_secs(60), || async {
+        eventually("the pool to be gone", Duration::from_secs(120), || async {
             let left = case.objects("workerpools,callmeterworkers").await?;
             Ok((!left.is_empty()).then(|| format!("{} objects", left.len())))
         })

@@ -11,7 +11,7 @@ use callmeter_e2e::{
 };
 use serde_json::{Value, json};
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn four_workers_share_two_nodes_and_a_fifth_says_what_is_taken() -> Result<()> {
@@ -26,7 +26,7 @@ async fn four_workers_share_two_nodes_and_a_fifth_says_what_is_taken() -> Result
         case.await_online("four", 4, START).await?;
         let placed = placed(&case).await?;
 
-        case.apply(&direct_test("calls", "four", 4, "20s", "10s"))
+        case.apply(&direct_test("calls", "four", 4, "45s", "35s"))
             .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         case.await_in_call("calls", 8).await?;

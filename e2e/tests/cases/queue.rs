@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{condition, direct_test, eventually, on_system_node, pool, run};
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
@@ -18,7 +18,7 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
         case.apply(&pool("fra", 10, &autoscaling)).await?;
         case.await_online("fra", 0, START).await?;
 
-        case.apply(&direct_test("small", "fra", 10, "15s", "8s"))
+        case.apply(&direct_test("small", "fra", 10, "30s", "20s"))
             .await?;
         case.await_phase("small", &["RUNNING"], START).await?;
         let workers = case.online_workers("fra").await?;
@@ -28,7 +28,7 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
         );
 
         let done = case
-            .await_phase("small", &["COMPLETED"], Duration::from_secs(60))
+            .await_phase("small", &["COMPLETED"], Duration::from_secs(120))
             .await?;
         let status = &done["status"];
         ensure!(status["verdict"] == "Passed", "verdict: {status}");
@@ -37,7 +37,7 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
             "condition Passed: {status}"
         );
 
-        eventually("the pool to be empty", Duration::from_secs(60), || async {
+        eventually("the pool to be empty", Duration::from_secs(120), || async {
             let pool = case.object("workerpool", "fra").await?.context("no pool")?;
             let left = case.workers("fra").await?.len();
             let desired = pool["spec"]["replicas"].as_u64();
@@ -50,7 +50,7 @@ async fn a_queued_test_takes_the_pool_from_0_to_2_and_back() -> Result<()> {
         case.apply(&direct_test("too-big", "fra", 20, "15s", "8s"))
             .await?;
         let refused = case
-            .await_phase("too-big", &["CANNOT_RUN_FOR_NOW"], Duration::from_secs(30))
+            .await_phase("too-big", &["CANNOT_RUN_FOR_NOW"], Duration::from_secs(90))
             .await?;
         let reason = refused["status"]["reason"].as_str().unwrap_or_default();
         let expected = format!(

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{Case, direct_test, eventually_some, on_system_node, passed_whole, pool, run};
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn a_deleted_pod_is_replaced_with_the_same_token() -> Result<()> {
@@ -21,14 +21,14 @@ async fn a_deleted_pod_is_replaced_with_the_same_token() -> Result<()> {
         let second = replaced(&case, &worker, &first).await?;
 
         // In a call: the pod ends it first, since its grace period covers the drain.
-        case.apply(&direct_test("calls", "fra", 1, "15s", "10s"))
+        case.apply(&direct_test("calls", "fra", 1, "45s", "35s"))
             .await?;
         case.await_phase("calls", &["RUNNING"], START).await?;
         case.await_in_call("calls", 2).await?;
         case.kubectl(&["delete", "pod", &worker, "--wait=false"])
             .await?;
         let done = case
-            .await_phase("calls", &["COMPLETED"], Duration::from_secs(60))
+            .await_phase("calls", &["COMPLETED"], Duration::from_secs(120))
             .await?;
         passed_whole(&done)?;
         replaced(&case, &worker, &second).await?;
@@ -51,7 +51,7 @@ async fn pod_uid(case: &Case, pod: &str) -> Result<Option<String>> {
 /// Waits until another pod of the name is there and its worker is online again.
 async fn replaced(case: &Case, worker: &str, old: &str) -> Result<String> {
     let what = format!("another pod of {worker}, online");
-    eventually_some(&what, Duration::from_secs(90), || async {
+    eventually_some(&what, START, || async {
         let uid = pod_uid(case, worker).await?.filter(|uid| uid != old);
         let object = case
             .object("callmeterworker", worker)

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{Case, Rest, condition, eventually, on_system_node, pool, run};
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn wrong_and_disabled_tokens_are_named_and_put_right() -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use callmeter_e2e::{Case, direct_test, eventually, on_system_node, passed_whole, pool, run};
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn a_release_goes_only_without_pools_and_comes_back() -> Result<()> {

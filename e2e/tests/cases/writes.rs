@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use callmeter_e2e::{Case, OperatorHome, PodWatch, Rest, eventually, on_system_node, pool, run};
 use serde_json::{Value, json};
 
-const ENDS: Duration = Duration::from_secs(60);
-const START: Duration = Duration::from_secs(90);
+const ENDS: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(180);
 const WRITES: usize = 10;
 const WORKERS: usize = 2;
 
@@ -42,7 +42,7 @@ async fn an_operator_that_dies_at_any_write_leaves_one_pod_per_minted_token() ->
         let rest = Rest::connect(&case).await?;
         eventually(
             "no worker at the gateway",
-            Duration::from_secs(30),
+            Duration::from_secs(90),
             || async {
                 let left = rest.get("/workers").await?;
                 let count = left.as_array().map_or(0, Vec::len);

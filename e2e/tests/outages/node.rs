@@ -9,7 +9,7 @@ use callmeter_e2e::{
 };
 use serde_json::json;
 
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 const DEAD: &str = "worker-2";
 /// The node's own time to be called lost, the eviction after it, and the pass of the controllers.
 const EVICTED: Duration = Duration::from_secs(90);
