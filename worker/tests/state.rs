@@ -18,7 +18,7 @@ use std::{
 use callmeter_proto::worker::{Role, from_worker::Message as Up, to_worker::Message as Down};
 use support::{
     gateway::{Peer, TestGateway},
-    inspect::{open_descriptors, udp_ports},
+    inspect::{idle_descriptors, open_descriptors, udp_ports},
     ports,
     process::{Worker, environment, get},
     run::{Group, Told, assert_complete, settled, start_of},
@@ -145,9 +145,11 @@ async fn a_hundred_runs_leave_nothing() {
     variables.retain(|(name, _)| name != "LOG_LEVEL");
     let mut worker = Worker::spawn(&variables);
     let mut peer = gateway.welcome().await;
-    let fresh = support::eventually("the idle SIP port is held", async || {
+    let descriptors = idle_descriptors(&worker, ports.sip_first).await;
+    let fresh = support::eventually("nothing but the idle SIP port is held", async || {
+        // The question for metrics has a descriptor, too, for a moment.
         let now = holdings(&worker, ports.health).await;
-        (now.udp_ports == [ports.sip_first]).then_some(now)
+        (now.descriptors == descriptors && now.udp_ports == [ports.sip_first]).then_some(now)
     })
     .await;
     assert_eq!(fresh.gauges, BTreeSet::new());

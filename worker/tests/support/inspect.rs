@@ -1,6 +1,15 @@
 //! What a worker process shows from outside: its log and its sockets.
 
-use super::process::Worker;
+use std::{
+    net::{IpAddr, SocketAddrV4},
+    path::Path,
+    time::Duration,
+};
+
+use super::{eventually, process::Worker};
+
+/// What comes and goes at the start of a worker does so sooner.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// Texts of logged messages that begin with `start`.
 pub fn messages<'a>(log: &'a str, start: &'a str) -> impl Iterator<Item = String> + 'a {
@@ -17,7 +26,19 @@ pub fn open_descriptors(worker: &Worker) -> usize {
         .count()
 }
 
-pub fn udp_sockets(worker: &Worker) -> Vec<std::net::SocketAddrV4> {
+/// The descriptors of a worker that has nothing to do, once it holds its idle SIP port alone and
+/// no connection comes or goes any more.
+pub async fn idle_descriptors(worker: &Worker, sip_first: u16) -> usize {
+    eventually("the worker has settled", async || {
+        let open = open_descriptors(worker);
+        tokio::time::sleep(SETTLED).await;
+        let settled = open_descriptors(worker) == open && udp_ports(worker) == [sip_first];
+        settled.then_some(open)
+    })
+    .await
+}
+
+pub fn udp_sockets(worker: &Worker) -> Vec<SocketAddrV4> {
     let folder = worker.proc_folder();
     let links = std::fs::read_dir(folder.join("fd")).unwrap();
     let inodes: Vec<String> = links
@@ -28,29 +49,38 @@ pub fn udp_sockets(worker: &Worker) -> Vec<std::net::SocketAddrV4> {
         })
         .collect();
     let table = std::fs::read_to_string(folder.join("net/udp")).unwrap();
-    let sockets = table.lines().skip(1).filter_map(|line| {
+    udp_table(&table)
+        .filter(|(_, inode)| inodes.iter().any(|own| own == inode))
+        .map(|(address, _)| address)
+        .collect()
+}
+
+/// Whether a UDP socket has this address in the network of the process with this folder in /proc.
+/// To bind it instead would take it from that process if it is about to.
+pub fn udp_is_bound(process: &Path, address: SocketAddrV4) -> bool {
+    // There is none of a process that has ended.
+    let table = std::fs::read_to_string(process.join("net/udp")).unwrap_or_default();
+    udp_table(&table).any(|(bound, _)| bound == address)
+}
+
+/// The addresses in a table of UDP sockets, with their inodes.
+fn udp_table(table: &str) -> impl Iterator<Item = (SocketAddrV4, &str)> {
+    table.lines().skip(1).filter_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
         let (ip, port) = columns[1].split_once(':')?;
         let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
         let port = u16::from_str_radix(port, 16).ok()?;
-        inodes
-            .iter()
-            .any(|inode| inode == columns[9])
-            .then(|| std::net::SocketAddrV4::new(ip.into(), port))
-    });
-    sockets.collect()
+        Some((SocketAddrV4::new(ip.into(), port), columns[9]))
+    })
 }
 
 pub fn udp_ports(worker: &Worker) -> Vec<u16> {
-    let mut ports: Vec<_> = udp_sockets(worker)
-        .iter()
-        .map(std::net::SocketAddrV4::port)
-        .collect();
+    let mut ports: Vec<_> = udp_sockets(worker).iter().map(SocketAddrV4::port).collect();
     ports.sort_unstable();
     ports
 }
 
-pub fn udp_addresses(worker: &Worker) -> Vec<std::net::IpAddr> {
+pub fn udp_addresses(worker: &Worker) -> Vec<IpAddr> {
     let mut addresses: Vec<_> = udp_sockets(worker)
         .iter()
         .map(|s| (*s.ip()).into())

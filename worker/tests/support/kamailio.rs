@@ -1,8 +1,11 @@
 //! Kamailio as a child process.
 
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+
 use super::{
     certificates::Certificates,
     eventually,
+    inspect::udp_is_bound,
     peer_process::{PeerProcess, program},
     ports,
 };
@@ -112,12 +115,12 @@ async fn start(config: &str, transport: &str, own: &Certificates) -> Option<(Pee
     ];
     let process = PeerProcess::spawn(&path, folder, &arguments.map(str::to_owned));
     eventually("Kamailio listens", async || {
-        let at = ("127.0.0.1", port);
-        let taken = match transport {
-            "udp" => std::net::UdpSocket::bind(at).is_err(),
-            _ => std::net::TcpStream::connect(at).is_ok(),
+        let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        let listens = match transport {
+            "udp" => udp_is_bound(&process.proc_folder(), at),
+            _ => TcpStream::connect(at).is_ok(),
         };
-        taken.then_some(())
+        listens.then_some(())
     })
     .await;
     Some((process, port))

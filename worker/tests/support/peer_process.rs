@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::SocketAddrV4,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -10,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use super::{eventually, ports::Ports};
+use super::{eventually, inspect::udp_is_bound, ports::Ports};
 
 /// Lines of a peer's output shown when a test fails; SIPp writes one for each message it sends
 /// again.
@@ -160,9 +161,8 @@ impl Sipp {
     /// The same at another address of this host.
     pub async fn listens_at(&self, address: &str, port: u16) {
         eventually("SIPp listens", async || {
-            std::net::UdpSocket::bind((address, port))
-                .is_err()
-                .then_some(())
+            let at = SocketAddrV4::new(address.parse().unwrap(), port);
+            udp_is_bound(&self.0.proc_folder(), at).then_some(())
         })
         .await;
     }
