@@ -109,8 +109,10 @@ async fn naptr_and_srv_records_lead_to_tcp_on_an_odd_port() {
             ("one.pbx.example", a()),
         ]
     };
-    let (told, asked) = run(by("tcp"), Registrar::default(), zone).await;
+    let (told, mut asked) = run(by("tcp"), Registrar::default(), zone).await;
     assert_called(&told, "tcp");
+    // A question is asked again if its answer takes a third of a second.
+    asked.dedup();
     let wanted = ["pbx.example NAPTR", "_sip._tcp.pbx.example SRV"];
     assert_eq!(asked[..2], wanted, "{asked:?}");
     assert!(
