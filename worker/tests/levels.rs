@@ -11,19 +11,20 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use callmeter_proto::worker::{Fence, Role, to_worker::Message as Down};
+use callmeter_proto::worker::{Direction, Fence, Role, to_worker::Message as Down};
 use rustix::process::Signal;
 use support::{
     gateway::TestGateway,
     ports,
     process::{TOKEN_BODY, Worker, environment},
-    run::{Group, assert_complete, begin, finish},
+    run::{Group, Told, assert_complete, begin, finish},
 };
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// The log of a worker from its start over a run to its drained end, as level and message.
-async fn log_of_a_healthy_run(level: &'static str) -> Vec<(String, String)> {
+/// The log of a worker from its start over a run to its drained end, as level and message, and what
+/// the worker told of the run.
+async fn log_of_a_healthy_run(level: &'static str) -> (Vec<(String, String)>, Told) {
     let mut gateway = TestGateway::start().await;
     let mut variables = environment(&gateway, ports::block());
     variables.retain(|(name, _)| name != "LOG_LEVEL");
@@ -51,20 +52,23 @@ async fn log_of_a_healthy_run(level: &'static str) -> Vec<(String, String)> {
         !log.contains(TOKEN_BODY),
         "{level}: the token is in the log"
     );
-    log.lines()
+    let log = log
+        .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| {
             let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
             (text("level"), text("message"))
         })
-        .collect()
+        .collect();
+    (log, told)
 }
 
 #[tokio::test]
 async fn each_level_writes_its_own_and_the_more_severe_ones() {
     let run = |rank: usize| log_of_a_healthy_run(LEVELS[rank]);
     let (error, warn, info, debug, trace) = tokio::join!(run(0), run(1), run(2), run(3), run(4));
-    let logs = [error, warn, info, debug, trace];
+    let (trace, told) = trace;
+    let logs = [error.0, warn.0, info.0, debug.0, trace];
     for (rank, (level, log)) in LEVELS.iter().zip(&logs).enumerate() {
         let allowed: BTreeSet<String> = LEVELS[..=rank].iter().map(|l| l.to_uppercase()).collect();
         let used: BTreeSet<String> = log.iter().map(|(level, _)| level.clone()).collect();
@@ -109,6 +113,15 @@ async fn each_level_writes_its_own_and_the_more_severe_ones() {
     // R40: messages and packets.
     assert!(of(trace, "DEBUG") > 0 && of(trace, "INFO") > 0);
     assert!(times(trace, "INVITE sip:") >= 2, "sent and received");
-    // One second of 50 packets a second, both ways, sent and received.
-    assert!(times(trace, "RTP packet") >= 180);
+    // Of both ends each one, sent and received.
+    let packets = ["callees", "callers"].map(|group| {
+        told.sum(group, "packets_sent", Direction::Send)
+            + told.sum(group, "packets_received", Direction::Recv)
+    });
+    let logged = times(trace, "RTP packet") as i64;
+    assert!(packets.iter().all(|packets| *packets > 0), "{packets:?}");
+    assert!(
+        packets.iter().sum::<i64>() <= logged,
+        "{packets:?}, {logged} logged"
+    );
 }

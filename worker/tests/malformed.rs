@@ -193,8 +193,8 @@ async fn rubbish_on_every_socket_changes_no_call() {
         Group::new("callers", Role::Caller, 2),
     ]
     .map(|group| Group {
-        call_ms: 6000,
-        run_ms: 9000,
+        call_ms: 12_000,
+        run_ms: 15_000,
         ..group
     });
     let mut told = begin(&mut peer, "run-1", &groups).await;
@@ -238,10 +238,10 @@ async fn rubbish_on_every_socket_changes_no_call() {
         let mut last = None;
         let counted = eventually("the datagrams are counted", async || {
             last = refused(ports.health, protocol).await;
-            (last == Some(count)).then_some(())
+            (last >= Some(count)).then_some(())
         });
-        let counted = tokio::time::timeout(Duration::from_secs(5), counted).await;
-        assert!(counted.is_ok(), "{protocol}: {last:?} of {count}");
+        counted.await;
+        assert_eq!(last, Some(count), "{protocol}");
     }
 
     let ended = finish(&mut peer, &mut told, Duration::from_secs(60)).await;
@@ -253,7 +253,8 @@ async fn rubbish_on_every_socket_changes_no_call() {
     }
     for (from, to) in [("callers", "callees"), ("callees", "callers")] {
         let packets = told.sum(from, "packets_sent", Direction::Send);
-        assert!(packets >= 2 * 290, "{packets} packets");
+        // 600 in each call, but for those that a stalled machine leaves out.
+        assert!(packets >= 2 * 500, "{packets} packets");
         assert_eq!(told.sum(to, "packets_received", Direction::Recv), packets);
         assert_eq!(told.sum(to, "packets_lost", Direction::Recv), 0);
     }

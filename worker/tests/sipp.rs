@@ -116,7 +116,7 @@ async fn sipp_answers_a_thousand_calls() {
         codec: "pcmu",
         call_ms: 500,
         repeat: true,
-        run_ms: 40_000,
+        run_ms: 50_000,
         peers: vec![format!("sip:echo@127.0.0.1:{}", peer_ports.sip_first); ENDPOINTS as usize],
         ..Group::new("callers", Role::Caller, ENDPOINTS)
     };

@@ -118,7 +118,7 @@ async fn a_thousand_good_calls_raise_no_false_alarm() {
     let groups = pair(["callers", "callees"], [46, 46], 50).map(|group| Group {
         call_ms: 1200,
         repeat: true,
-        run_ms: 30_000,
+        run_ms: 36_000,
         ..group
     });
     let mut told = begin(&mut peer, "run-1", &groups).await;

@@ -149,7 +149,7 @@ pub(crate) async fn a_run_on_a_twentieth_of_a_cpu_is_marked() {
     let (starved, fed) = tokio::join!(run(Some(&group), PORTS), run(None, OTHER_PORTS));
     let (most, few) = (marked(&starved), marked(&fed));
     eprintln!("marked rows: {most} of the starved run, {few} of the other");
-    assert!(most > 0.5 && few < 0.1, "{most} and {few}");
+    assert!(most > 0.5 && few < 0.3, "{most} and {few}");
     let none = Direction::None;
     let claims = vec![
         Claim::exactly("generator_limited", none, Figure::Median, 1),
