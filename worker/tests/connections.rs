@@ -230,7 +230,13 @@ async fn a_server_that_asks_is_shown_the_clients_certificate() {
 /// Answers a call with 486 and counts three signs of life after it.
 fn counts_stream_pings(mut stream: TcpStream) {
     answer::be_busy(&mut stream);
-    let ack = answer::read_head(&mut stream);
+    // A sign of life may be due before the answer has come.
+    let ack = loop {
+        let head = answer::read_head(&mut stream);
+        if head.as_bytes() != PING {
+            break head;
+        }
+    };
     assert!(ack.starts_with("ACK "), "{ack}");
     for _ in 0..3 {
         let mut bytes = vec![0; PING.len()];

@@ -332,9 +332,7 @@ async fn callers_against(peer_at: SocketAddr, registrar: Registrar, count: u32) 
 
 #[tokio::test]
 async fn a_refused_connection_fails_the_call_at_once() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let address = ([127, 0, 0, 1], ports::block().sip_first).into();
     let told = callers_against(address, registrar("tcp", None), 1).await;
     let calls = told.calls("callers");
     assert_eq!(calls.len(), 1);

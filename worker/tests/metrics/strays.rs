@@ -1,7 +1,7 @@
 //! What reaches a callee, and what goes wrong before a call: SIPp as a caller that sends what
 //! belongs nowhere and as a registrar that refuses, and a port nobody listens at.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role};
 
@@ -48,11 +48,8 @@ pub(crate) async fn what_goes_astray_is_what_sipp_sent() {
         run_ms: 5000,
         ..Group::new(name, Role::Callee, 1)
     };
-    // Free a moment ago, and nobody here asks for a port of this range.
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // Of no other worker here, and of nobody who takes any free port.
+    let closed = ports::block().sip_first;
     let groups = [
         callee("called"),
         callee("control"),
@@ -71,7 +68,7 @@ pub(crate) async fn what_goes_astray_is_what_sipp_sent() {
                 transport: "tcp".into(),
                 ..Registrar::default()
             }),
-            peers: vec![format!("sip:nobody@{closed}")],
+            peers: vec![format!("sip:nobody@127.0.0.1:{closed}")],
             run_ms: 5000,
             ..Group::new("unheard", Role::Caller, 1)
         },

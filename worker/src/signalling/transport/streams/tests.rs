@@ -105,9 +105,8 @@ fn send(at: SocketAddr, length: usize) -> thread::JoinHandle<WebSocket<TcpStream
         let uri = format!("ws://{at}/").parse().unwrap();
         let request = ClientRequestBuilder::new(uri).with_sub_protocol("sip");
         let (mut socket, _) = tungstenite::client(request, stream).unwrap();
-        socket
-            .send(Message::Binary(vec![b'x'; length].into()))
-            .unwrap();
+        // It fails if the other side hangs up before it has read all.
+        let _ = socket.send(Message::Binary(vec![b'x'; length].into()));
         socket
     })
 }
