@@ -290,3 +290,43 @@ fn ten_thousand_do_not_come_back_at_once() {
     assert!(by_second.iter().all(|sent| *sent <= 250), "{by_second:?}");
     assert!(by_second[0] > 100, "the first come soon: {by_second:?}");
 }
+
+/// While the server is down every message to it breaks a flow more, those of the recovery too:
+/// nobody loses the turn it has.
+#[test]
+fn a_turn_to_register_again_stays_when_more_flows_break() {
+    const COUNT: usize = 1000;
+    let mut client = Client::new(Transport::Tcp, false, COUNT as u64);
+    client.accept("");
+    client.fail();
+    let mut turns = 0;
+    for _ in 0..600 {
+        client.pass(millis(10));
+        turns += client.sent().len();
+        client.fail();
+    }
+    assert_eq!(turns, COUNT, "within 6 s");
+}
+
+#[test]
+fn what_is_lost_again_is_registered_again_each_time() {
+    let mut client = Client::new(Transport::Tcp, false, 1);
+    client.accept("");
+    for _ in 0..3 {
+        client.fail();
+        client.fail();
+        client.pass(millis(1000));
+        let register = client.one();
+        assert_eq!(kind(&register), "REGISTER");
+        client.answer(&register, "200 OK", "");
+        client.sent();
+    }
+    // Nor does who leaves come back.
+    client.fail();
+    client.ua.unregister(client.now, KEY).unwrap();
+    let last = client.one();
+    assert_eq!(header(&last, HeaderName::Expires), "0");
+    client.answer(&last, "200 OK", "");
+    client.pass(millis(1000));
+    assert_eq!(client.sent().len(), 0);
+}

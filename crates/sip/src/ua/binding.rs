@@ -32,6 +32,8 @@ pub(super) struct Binding {
     pub(super) stands: bool,
     /// The server that accepted it.
     pub(super) server: Option<SocketAddr>,
+    /// Its flow is lost, and `refresh` is its turn to register again.
+    pub(super) recovering: bool,
     /// Whether it asks for, and has, a flow of its own (RFC 5626).
     pub(super) outbound: Outbound,
     pub(super) attempt: Option<Attempt>,

@@ -51,6 +51,7 @@ impl UserAgent {
                     service_route: Vec::new(),
                     stands: false,
                     server: None,
+                    recovering: false,
                     outbound: Outbound::default(),
                     attempt: None,
                     unregister_next: false,
@@ -118,6 +119,7 @@ impl UserAgent {
             .as_mut()
             .ok_or(UaError::NotRegistered(key))?;
         binding.attempt = Some(attempt);
+        binding.recovering = false;
         let timer = TimerKey::Registration(key);
         binding.refresh.set(&mut self.core.timers, timer, None);
         let sent = self.send_register(now, key);

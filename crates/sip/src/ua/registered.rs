@@ -30,6 +30,7 @@ pub fn recovery_wait(failures: u32, random: f64) -> Duration {
 impl UserAgent {
     /// A flow broke that peers could not have made, or that the registrar keeps: what was registered
     /// by it cannot be reached any more, until a REGISTER goes out over another one (RFC 5626 §4.2).
+    /// While the server is down each message to it breaks another flow: who has a turn already keeps it.
     pub(super) fn register_after_loss(&mut self, now: Instant, flow: Flow) {
         let Some(bound) = self.listeners.get(&flow.local) else {
             return;
@@ -42,6 +43,7 @@ impl UserAgent {
                 .and_then(|endpoint| endpoint.binding.as_ref());
             binding.is_some_and(|binding| {
                 binding.stands
+                    && !binding.recovering
                     && binding.attempt.is_none()
                     && binding.server == Some(flow.remote)
                     && (!accepts || binding.outbound == Outbound::Confirmed)
@@ -55,6 +57,7 @@ impl UserAgent {
             if let Some(endpoint) = self.endpoints.get_mut(&key)
                 && let Some(binding) = &mut endpoint.binding
             {
+                binding.recovering = true;
                 let timer = TimerKey::Registration(key);
                 binding.refresh.set(&mut self.core.timers, timer, Some(at));
             }
