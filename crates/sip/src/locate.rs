@@ -129,7 +129,7 @@ pub struct Locate {
     services: VecDeque<(Transport, String)>,
     /// They are those that the domain says it has.
     named: bool,
-    /// The transport for a domain without SRV records.
+    /// The transport to the address of the domain itself, where no SRV record leads to a server.
     plain: Transport,
     asked: Vec<String>,
 }
@@ -342,7 +342,12 @@ impl Locate {
         });
         self.services = offered.take(MOST_SERVICES).collect();
         self.named = !self.services.is_empty();
-        if self.services.is_empty() {
+        if let Some(&(first, _)) = self.services.front() {
+            // Nothing goes in the clear to a domain that offers only TLS.
+            if !self.services.iter().any(|(by, _)| *by == self.plain) {
+                self.plain = first;
+            }
+        } else {
             let all = [Transport::Udp, Transport::Tcp, Transport::Tls];
             let spoken = all.into_iter().filter(|transport| {
                 self.spoken.contains(transport) && (!self.secure || is_secure(*transport))

@@ -176,6 +176,41 @@ fn a_service_without_servers_gives_way_to_the_next() {
     assert_eq!(result, found(Transport::Udp, &["192.0.2.80:5060"]));
 }
 
+/// RFC 3263 §4.1: a domain says by what it can be reached. Nothing goes to its own address by
+/// anything else, in the clear least of all.
+#[test]
+fn the_address_of_the_domain_is_called_by_a_service_it_names() {
+    const TLS: &str = "SIPS+D2T";
+    let located = |services: &[&str], host: Option<&'static str>| {
+        let record = |(n, service): (usize, &&str)| {
+            let name = format!("_{n}.example.com");
+            ("example.com", naptr(n as u16, 0, service, &name))
+        };
+        let servers = host.map(|host| ("_0.example.com", srv(0, 0, 5071, host)));
+        let zone = Zone {
+            naptr: services.iter().enumerate().map(record).collect(),
+            srv: servers.into_iter().collect(),
+            addresses: vec![("example.com", "192.0.2.80")],
+        };
+        zone.locate(&target("example.com")).0
+    };
+    let by = |transport, port: u16| found(transport, &[format!("192.0.2.80:{port}").as_str()]);
+    // Without SRV records, with one that denies the service, with a host without an address.
+    for host in [None, Some("."), Some("nowhere.example.com")] {
+        assert_eq!(located(&[TLS], host), by(Transport::Tls, 5061), "{host:?}");
+    }
+    for (services, transport, port) in [
+        (&["SIP+D2T"][..], Transport::Tcp, 5060),
+        (&[TLS, "SIP+D2T"], Transport::Tls, 5061),
+        (&[TLS, "SIP+D2T", "SIP+D2U"], Transport::Udp, 5060),
+        (&["SIPS+D2W"], Transport::Wss, 443),
+        // The control: one that names nothing.
+        (&[], Transport::Udp, 5060),
+    ] {
+        assert_eq!(located(services, None), by(transport, port), "{services:?}");
+    }
+}
+
 #[test]
 fn without_naptr_records_the_usual_services_are_asked_for() {
     let mut zone = example();
