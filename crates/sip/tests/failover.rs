@@ -8,7 +8,7 @@
 
 mod pair;
 
-use callmeter_sip::message::HeaderName;
+use callmeter_sip::message::{HeaderName, Message};
 use callmeter_sip::{EndReason, EndpointConfig, UaEvent};
 
 use pair::account::{OURS, SERVER, account, at_raw_hop, has, next, register, registered};
@@ -144,4 +144,90 @@ fn a_call_that_rang_is_not_placed_again() {
     net.run_for(millis(20));
     assert_eq!(net.agents[0].ends().len(), 1);
     assert!(net.take_raw(BACKUP).is_empty());
+}
+
+fn challenged(net: &mut Net, at: &str, request: &Message, nonce: &str) {
+    let line = format!("WWW-Authenticate: Digest realm=\"example.org\", nonce=\"{nonce}\"\r\n");
+    net.send_raw(at, US, &reply(request, "401 No", "x", &line, ""));
+}
+
+/// What came to a server in 20 ms: a REGISTER with credentials for this nonce.
+fn answered(net: &mut Net, at: &str, nonce: &str) -> Message {
+    let request = next(net, at).pop().unwrap();
+    assert_eq!(kind(&request), "REGISTER");
+    let value = header(&request, HeaderName::Authorization);
+    assert_eq!(field(&value, " nonce").as_deref(), Some(nonce));
+    request
+}
+
+/// A call is placed that this server does not take, so that the endpoint goes on to the next.
+fn call_moves_on(net: &mut Net, from: &str, to: &str) {
+    net.call("sip:b@example.org");
+    let invite = next(net, from).pop().unwrap();
+    net.send_raw(from, US, &reply(&invite, "503 Busy", "x", "", ""));
+    assert_eq!(kind(&next(net, to).pop().unwrap()), "INVITE");
+}
+
+/// RFC 3261 §22.2: each server has a nonce of its own, wherever a call has taken the endpoint
+/// meanwhile.
+#[test]
+fn a_registration_is_answered_by_the_server_a_call_has_moved_to() {
+    let mut net = at_raw_hop(three());
+    register(&mut net, 0, 600);
+    let first = next(&mut net, SERVER).remove(0);
+    call_moves_on(&mut net, SERVER, BACKUP);
+    challenged(&mut net, SERVER, &first, "a");
+    let second = answered(&mut net, BACKUP, "a");
+    challenged(&mut net, BACKUP, &second, "b");
+    let third = answered(&mut net, BACKUP, "b");
+    let lines = "Contact: <sip:a@192.0.2.1:5060>;expires=600\r\n";
+    net.send_raw(BACKUP, US, &reply(&third, "200 OK", "x", lines, ""));
+    net.run_for(millis(20));
+    assert_eq!((registered(&net, 0).len(), failed(&net)), (1, 0));
+}
+
+/// The same where the first server wants a longer lifetime, and the next one a longer one still.
+#[test]
+fn a_lifetime_is_asked_for_of_each_server() {
+    let mut net = at_raw_hop(three());
+    register(&mut net, 0, 600);
+    let first = next(&mut net, SERVER).remove(0);
+    challenged(&mut net, SERVER, &first, "a");
+    let first = answered(&mut net, SERVER, "a");
+    call_moves_on(&mut net, SERVER, BACKUP);
+    let wanted = |net: &mut Net, at: &str, request: &Message, seconds: u64| {
+        let line = format!("Min-Expires: {seconds}\r\n");
+        net.send_raw(at, US, &reply(request, "423 Too Brief", "x", &line, ""));
+    };
+    wanted(&mut net, SERVER, &first, 700);
+    let second = answered(&mut net, BACKUP, "a");
+    challenged(&mut net, BACKUP, &second, "b");
+    let second = answered(&mut net, BACKUP, "b");
+    wanted(&mut net, BACKUP, &second, 800);
+    let third = answered(&mut net, BACKUP, "b");
+    assert_eq!(header(&third, HeaderName::Expires), "800");
+    wanted(&mut net, BACKUP, &third, 900);
+    net.run_for(millis(20));
+    assert_eq!(failed(&net), 1, "each is obeyed once");
+}
+
+/// Calls that fail at two servers in turn take a REGISTER to and fro no longer than each was asked.
+#[test]
+fn a_registration_between_two_servers_has_an_end() {
+    let mut config = three();
+    config.backups.pop();
+    let mut net = at_raw_hop(config);
+    register(&mut net, 0, 600);
+    let mut at = [SERVER, BACKUP];
+    let mut request = next(&mut net, SERVER).remove(0);
+    for nonce in ["a", "b"] {
+        call_moves_on(&mut net, at[0], at[1]);
+        challenged(&mut net, at[0], &request, nonce);
+        request = answered(&mut net, at[1], nonce);
+        at.reverse();
+    }
+    assert_eq!(failed(&net), 0);
+    challenged(&mut net, SERVER, &request, "c");
+    net.run_for(millis(20));
+    assert_eq!(failed(&net), 1);
 }

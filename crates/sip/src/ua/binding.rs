@@ -78,6 +78,8 @@ pub(super) struct Attempt {
     pub(super) redirects: Redirects,
     /// Where it was sent last.
     pub(super) server: Option<SocketAddr>,
+    /// How often that has been another server than before.
+    pub(super) moves: usize,
     /// Servers of the next hop that failed it.
     pub(super) servers_tried: usize,
     /// Where a 3xx sent it: Request-URI, address, whether by the endpoint's Route set.

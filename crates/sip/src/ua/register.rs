@@ -107,6 +107,7 @@ impl UserAgent {
             longer: false,
             redirects: Redirects::default(),
             server: None,
+            moves: 0,
             servers_tried: 0,
             target: None,
         };
@@ -175,6 +176,15 @@ impl UserAgent {
                 endpoint.authorization(Method::Register, remote, uri.as_bytes(), b"");
             if attempt.retries.any() {
                 attempt.authenticated = Some(now);
+            }
+            if attempt.server.is_some_and(|before| before != remote) {
+                attempt.moves += 1;
+                // A call may have taken the endpoint on to another server, which asks for itself;
+                // calls that fail at each in turn do not keep the REGISTER going to and fro.
+                if attempt.moves <= endpoint.config.backups.len() {
+                    attempt.retries = Retries::default();
+                    attempt.longer = false;
+                }
             }
             attempt.server = Some(remote);
             binding.cseq += 1;
