@@ -69,9 +69,10 @@ enum Unanswered {
 
 impl Unanswered {
     /// Whether it means that there are no such records: there are servers that do not know the kind.
-    /// Anything else may hide records that want TLS.
+    /// Anything else may hide records that want TLS; REFUSED, a matter of policy (RFC 1035 §4.1.1),
+    /// does so where only one of the system's name servers says it.
     fn is_none(&self, question: &locate::Question) -> bool {
-        use ResponseCode::{FormErr, NotImp, Refused};
+        use ResponseCode::{FormErr, NotImp};
         let Self::Dns(NetError::Dns(DnsError::ResponseCode(code))) = self else {
             return false;
         };
@@ -79,7 +80,7 @@ impl Unanswered {
             question,
             locate::Question::Naptr(_) | locate::Question::Srv { named: false, .. }
         );
-        foreign && matches!(*code, FormErr | NotImp | Refused)
+        foreign && matches!(*code, FormErr | NotImp)
     }
 }
 
