@@ -38,6 +38,10 @@ pub(super) struct Connection {
     /// It comes from the one port its local transport has, which the next one to this peer needs.
     only_port: bool,
     carrier: Box<dyn Carrier>,
+    /// What the server is called and has to prove before it gets a message; TLS sees to the first.
+    names: Vec<ServerName<'static>>,
+    /// How many of them, from the first on, it has proven.
+    proven: usize,
     stage: Stage,
     begun: Instant,
     established: Option<Instant>,
@@ -84,6 +88,8 @@ impl Connection {
             by_us,
             only_port: false,
             carrier,
+            names: Vec::new(),
+            proven: 0,
             stage: if by_us {
                 Stage::Connecting
             } else {
@@ -167,13 +173,20 @@ impl Connection {
         known.then(|| self.carrier.proves(name))
     }
 
-    /// Does what can be done without waiting. `names`: what else the server is called.
-    pub(super) fn turn(
-        &mut self,
-        now: Instant,
-        names: &[ServerName<'_>],
-        buffer: &mut Vec<u8>,
-    ) -> Result<Turn, Broken> {
+    /// The peer has to prove this name too, if it has not shown yet who it is.
+    pub(super) fn is_called(&mut self, name: ServerName<'static>) {
+        if matches!(self.stage, Stage::Connecting | Stage::Handshaking) {
+            self.names.push(name);
+        }
+    }
+
+    /// The names it has proven.
+    pub(super) fn proven(&self) -> &[ServerName<'static>] {
+        self.names.get(..self.proven).unwrap_or_default()
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn turn(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Result<Turn, Broken> {
         if let Some(broken) = self.ending.take() {
             return Err(broken);
         }
@@ -185,10 +198,10 @@ impl Connection {
             if !self.carrier.secure()? {
                 return Ok(turn);
             }
-            if self.by_us {
-                names
-                    .iter()
-                    .try_for_each(|name| self.carrier.proves(name))?;
+            self.proven = self.names.len().min(1);
+            while let Some(name) = self.names.get(self.proven) {
+                self.carrier.proves(name)?;
+                self.proven += 1;
             }
             self.stage = Stage::Upgrading;
             let established = self.established.unwrap_or(now);

@@ -1,10 +1,6 @@
 //! What the connections of a share are made with.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use callmeter_engine::{Invalid, Transport};
 use callmeter_proto::worker::{Registrar, Tls};
@@ -105,10 +101,9 @@ impl StreamSettings {
         self.tls.as_ref().is_some_and(|tls| tls.verifies)
     }
 
-    /// The name of a server that is not called by one: that of all requests' first, else its address.
-    pub(super) fn name_of(&self, ip: IpAddr) -> ServerName<'static> {
-        let name = self.name.clone();
-        name.unwrap_or_else(|| ServerName::IpAddress(ip.into()))
+    /// The name of servers that are not called by one of their own.
+    pub(super) fn name(&self) -> Option<&ServerName<'static>> {
+        self.name.as_ref()
     }
 
     /// How messages go over a connection of ours to the server of this name.

@@ -281,6 +281,12 @@ impl Streams {
         if local.listener.is_none() {
             connection.comes_from_the_only_port();
         }
+        if local.settings.checks_names() {
+            connection.is_called(name);
+            for other in names::others(&self.names, flow) {
+                connection.is_called(other.clone());
+            }
+        }
         self.add(poller, connection)
     }
 
@@ -299,11 +305,9 @@ impl Streams {
         };
         let flow = connection.flow;
         connection.unwritten = 0;
-        let more = names::others(&self.names, flow);
-        match connection.turn(now, more, &mut self.buffer) {
+        match connection.turn(now, &mut self.buffer) {
             Ok(turn) => {
                 if let Some((connect, tls)) = turn.opened {
-                    names::proven(&mut self.names, flow);
                     self.events
                         .push_back(StreamEvent::Opened { flow, connect, tls });
                 }
@@ -324,7 +328,7 @@ impl Streams {
         if let Some(connection) = self.connections.get(&token) {
             connection.give_up();
             if broken.misnamed {
-                names::refuted(&mut self.names, connection.flow);
+                names::refuted(&mut self.names, connection.flow, connection.proven());
             }
         }
         if let Some(flow) = self.forget(token)

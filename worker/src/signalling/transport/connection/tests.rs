@@ -27,7 +27,7 @@ fn open(keep_alive: Option<Duration>) -> (Connection, TcpStream, Instant) {
     let now = Instant::now();
     let carrier = Box::new(Stream::new(Wire::Tcp(own)));
     let mut connection = Connection::new(now, flow, carrier, true, keep_alive);
-    let turn = connection.turn(now, &[], &mut Vec::new()).ok().unwrap();
+    let turn = connection.turn(now, &mut Vec::new()).ok().unwrap();
     assert_eq!(turn.opened, Some((Duration::ZERO, None)));
     (connection, far, now)
 }
@@ -36,7 +36,7 @@ fn open(keep_alive: Option<Duration>) -> (Connection, TcpStream, Instant) {
 fn turns(connection: &mut Connection, now: Instant, done: impl Fn(&Connection, &Turn) -> bool) {
     let begin = Instant::now();
     loop {
-        let turn = connection.turn(now, &[], &mut Vec::new()).ok().unwrap();
+        let turn = connection.turn(now, &mut Vec::new()).ok().unwrap();
         if done(connection, &turn) {
             return;
         }
@@ -86,7 +86,7 @@ fn an_idle_connection_is_kept_alive_once_per_interval() {
     let stuffing = Bytes::from(vec![0; MOST_QUEUED / 2 + 1]);
     let mut at = now + interval * 2;
     while connection.queue(stuffing.clone()).is_ok() {
-        connection.turn(at, &[], &mut Vec::new()).ok().unwrap();
+        connection.turn(at, &mut Vec::new()).ok().unwrap();
     }
     at += interval;
     assert!(connection.timeout(at).is_ok());

@@ -1,6 +1,9 @@
 //! What shares call servers, which have to prove it where certificates are checked.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+};
 
 use callmeter_engine::{Flow, ShareId};
 use rustls::pki_types::ServerName;
@@ -10,61 +13,45 @@ use super::{StreamSettings, Streams};
 /// Most names of one address.
 const MOST: usize = 16;
 
-/// The names by share and address.
-pub(super) type Names = HashMap<(ShareId, IpAddr), Known>;
-
-/// What a share calls an address.
-#[derive(Default)]
-pub(super) struct Known {
-    /// The first is the one the server is told.
-    pub(super) names: Vec<ServerName<'static>>,
-    /// How many of them, from the first on, it has proven.
-    proven: usize,
-}
+/// The names by share and address; the first is the one a server is told.
+pub(super) type Names = HashMap<(ShareId, IpAddr), Vec<ServerName<'static>>>;
 
 fn key(flow: Flow) -> (ShareId, IpAddr) {
     (ShareId::of(flow.local), flow.remote.ip())
 }
 
-/// The name of the server that a connection is made to.
+/// The name of the server that a connection is made to. One that is called by none of its own has
+/// that of all requests' first, else its address, which says nothing of what it is called later.
 pub(super) fn of_server(
     names: &mut Names,
     flow: Flow,
     settings: &StreamSettings,
 ) -> ServerName<'static> {
-    let ip = flow.remote.ip();
-    if settings.names_servers() {
-        let known = names.entry(key(flow)).or_default();
-        if known.names.is_empty() {
-            known.names.push(settings.name_of(ip));
-        }
-        if let Some(first) = known.names.first() {
-            return first.clone();
-        }
+    let known = names.get(&key(flow)).and_then(|names| names.first());
+    if let Some(first) = known {
+        return first.clone();
     }
-    ServerName::IpAddress(ip.into())
+    let Some(name) = settings.name().filter(|_| settings.names_servers()) else {
+        return ServerName::IpAddress(flow.remote.ip().into());
+    };
+    names.insert(key(flow), vec![name.clone()]);
+    name.clone()
 }
 
 /// What else the server is called that a flow goes to.
 pub(super) fn others(names: &Names, flow: Flow) -> &[ServerName<'static>] {
-    let known = names.get(&key(flow));
-    known
-        .and_then(|known| known.names.get(1..))
-        .unwrap_or_default()
+    let names = names.get(&key(flow)).and_then(|names| names.get(1..));
+    names.unwrap_or_default()
 }
 
-/// The server that a flow goes to has proven its names.
-pub(super) fn proven(names: &mut Names, flow: Flow) {
-    if let Some(known) = names.get_mut(&key(flow)) {
-        known.proven = known.names.len();
-    }
-}
-
-/// It has not: what it has never proven is not asked of it again, lest one wrong name be the end of
-/// all calls to it.
-pub(super) fn refuted(names: &mut Names, flow: Flow) {
-    if let Some(known) = names.get_mut(&key(flow)) {
-        known.names.truncate(known.proven);
+/// The server that a flow goes to has proven no more than this: nothing else is asked of it again,
+/// lest one wrong name be the end of all calls to it.
+pub(super) fn refuted(names: &mut Names, flow: Flow, proven: &[ServerName<'_>]) {
+    if let Entry::Occupied(mut known) = names.entry(key(flow)) {
+        known.get_mut().retain(|name| proven.contains(name));
+        if known.get().is_empty() {
+            known.remove();
+        }
     }
 }
 
@@ -85,28 +72,32 @@ impl Streams {
         let Ok(name) = ServerName::try_from(name.to_owned()) else {
             return Ok(());
         };
-        let Known { names, proven } = self.names.entry((share, at)).or_default();
-        if names.contains(&name) || !(names.is_empty() || settings.checks_names()) {
+        let checks = settings.checks_names();
+        let known = self.names.get(&(share, at));
+        let known = known.map(Vec::as_slice).unwrap_or_default();
+        if known.contains(&name) || !(known.is_empty() || checks) {
             return Ok(());
         }
-        if names.len() >= MOST {
+        if known.len() >= MOST {
             return Err(format!("{at} has {MOST} names already"));
         }
-        let there = self.connections.values().filter(|connection| {
-            let flow = connection.flow;
-            connection.is_ours() && key(flow) == (share, at)
-        });
-        let mut shown = there
-            .filter_map(|connection| connection.proves(&name))
-            .peekable();
-        let is_shown = shown.peek().is_some();
-        if let Some(Err(broken)) = shown.find(Result::is_err) {
-            return Err(broken.reason);
+        if checks {
+            let there = self.connections.values_mut().filter(|connection| {
+                let flow = connection.flow;
+                connection.is_ours() && key(flow) == (share, at)
+            });
+            let there: Vec<_> = there.collect();
+            let mut shown = there
+                .iter()
+                .filter_map(|connection| connection.proves(&name));
+            if let Some(Err(broken)) = shown.find(Result::is_err) {
+                return Err(broken.reason);
+            }
+            for connection in there {
+                connection.is_called(name.clone());
+            }
         }
-        if is_shown && *proven == names.len() {
-            *proven += 1;
-        }
-        names.push(name);
+        self.names.entry((share, at)).or_default().push(name);
         Ok(())
     }
 }

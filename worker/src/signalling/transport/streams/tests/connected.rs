@@ -84,6 +84,14 @@ impl Rig {
         stream
     }
 
+    /// What is sent from now on goes to another port of the peer.
+    fn listens_elsewhere(&mut self) {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        sockopt::set_socket_timeout(&other, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+        self.flow.remote = other.local_addr().unwrap();
+        self.listener = other;
+    }
+
     /// Gives the connections their turns until `wanted` finds what it looks for.
     fn turns<T>(&mut self, now: Instant, mut wanted: impl FnMut(StreamEvent) -> Option<T>) -> T {
         self.turns_until(now, |streams| {

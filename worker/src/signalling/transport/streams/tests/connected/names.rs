@@ -18,7 +18,7 @@ fn kept(transport: &str, verify: TlsVerify) -> usize {
     for name in ["a.example", "A.example", "b.example"] {
         assert_eq!(streams.calls(SHARE, name, localhost()), Ok(()));
     }
-    let kept = streams.names.values().map(|known| known.names.len()).sum();
+    let kept = streams.names.values().map(Vec::len).sum();
     streams.close(SHARE);
     assert!(streams.names.is_empty());
     kept
@@ -71,7 +71,7 @@ fn answer(
 impl Rig {
     /// What the server is called.
     fn named(&self) -> Vec<String> {
-        let names = self.streams.names.values().flat_map(|known| &known.names);
+        let names = self.streams.names.values().flatten();
         names.map(|name| name.to_str().into_owned()).collect()
     }
 }
@@ -95,11 +95,133 @@ fn a_server_proves_each_name_it_is_called() {
     let elsewhere = Ipv4Addr::new(127, 0, 0, 2).into();
     assert_eq!(rig.streams.calls(SHARE, "c.test", elsewhere), Ok(()));
     // Known before there is a connection: nothing goes to a server that is not both, and the next
-    // one need not be.
+    // one need be no more than this one is.
     let (mut rig, far) = connected(&["a.test", "c.test"]);
     assert_eq!(rig.broken(now), (wrong.to_owned(), true));
     assert!(far.join().unwrap().is_none());
+    assert_eq!(rig.named(), ["a.test"]);
+}
+
+/// One of several connections that break for a name does not let the others through.
+#[test]
+fn a_name_is_proven_by_each_connection_it_may_be_called_over() {
+    let now = Instant::now();
+    let (config, trusted) = tls_server(&["a.test"]);
+    let mut rig = Rig::with("tls", Some(trusted));
+    for name in ["a.test", "b.test"] {
+        assert_eq!(rig.streams.calls(SHARE, name, localhost()), Ok(()));
+    }
+    let mut accepted = Vec::new();
+    for _ in 0..2 {
+        rig.send(now);
+        accepted.push(rig.accept());
+        rig.listens_elsewhere();
+    }
+    let wrong = "TLS handshake failure: certificate is valid for a.test, not b.test";
+    for stream in accepted {
+        let far = answer(&config, stream);
+        assert_eq!(rig.broken(now), (wrong.to_owned(), true));
+        assert!(far.join().unwrap().is_none());
+    }
+}
+
+/// A server that nobody has called by a name is asked for its address, which says nothing of what
+/// it is called later.
+#[test]
+fn an_address_is_no_name() {
+    let now = Instant::now();
+    let (config, trusted) = tls_server(&["b.test"]);
+    let mut rig = Rig::with("tls", Some(trusted));
+    rig.send(now);
+    drop(rig.accept());
+    assert!(!rig.broken(now).1);
     assert!(rig.named().is_empty());
+    assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
+    rig.send(now);
+    let stream = rig.accept();
+    let far = answer(&config, stream);
+    rig.opened(now);
+    rig.turns_until(now, |_| far.is_finished().then_some(()));
+    assert!(far.join().unwrap().is_some());
+}
+
+/// It is called by a name while it has not shown yet that it is its address.
+#[test]
+fn a_name_is_proven_by_a_connection_to_an_address() {
+    let now = Instant::now();
+    for (names, proves) in [
+        (&["127.0.0.1"][..], false),
+        (&["127.0.0.1", "b.test"], true),
+    ] {
+        let (config, trusted) = tls_server(names);
+        let mut rig = Rig::with("tls", Some(trusted));
+        rig.send(now);
+        let stream = rig.accept();
+        assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
+        let far = answer(&config, stream);
+        if proves {
+            rig.opened(now);
+            rig.turns_until(now, |_| far.is_finished().then_some(()));
+        } else {
+            assert!(rig.broken(now).1);
+        }
+        assert_eq!(far.join().unwrap().is_some(), proves);
+        assert_eq!(rig.named().len(), usize::from(proves));
+    }
+}
+
+/// The control: who need not prove anything may be called anything.
+#[test]
+fn without_checks_a_connection_takes_every_name() {
+    let now = Instant::now();
+    let (config, _) = tls_server(&["a.test"]);
+    let tls = Tls {
+        verify: TlsVerify::Skip.into(),
+        ..Tls::default()
+    };
+    let mut rig = Rig::with("tls", Some(tls));
+    rig.send(now);
+    let stream = rig.accept();
+    let far = answer(&config, stream);
+    rig.opened(now);
+    rig.turns_until(now, |_| far.is_finished().then_some(()));
+    for name in ["b.test", "c.test"] {
+        assert_eq!(rig.streams.calls(SHARE, name, localhost()), Ok(()));
+    }
+}
+
+/// What it proved once is somewhere else now, and somebody else is here.
+#[test]
+fn a_name_that_has_moved_is_not_asked_for_again() {
+    let now = Instant::now();
+    let both = ["a.test", "b.test"].map(|name| tls_server(&[name]));
+    let authorities = both.iter().map(|(_, trusted)| trusted.ca_pem.as_str());
+    let trusted = Tls {
+        ca_pem: authorities.collect(),
+        ..both[0].1.clone()
+    };
+    let [(first, _), (second, _)] = both;
+    let mut rig = Rig::with("tls", Some(trusted));
+    for (name, config, opens) in [
+        ("a.test", &first, true),
+        ("b.test", &second, false),
+        ("b.test", &second, true),
+    ] {
+        assert_eq!(rig.streams.calls(SHARE, name, localhost()), Ok(()));
+        rig.send(now);
+        let stream = rig.accept();
+        let far = answer(config, stream);
+        if opens {
+            rig.opened(now);
+            rig.turns_until(now, |_| far.is_finished().then_some(()));
+            drop(far.join().unwrap());
+            assert!(!rig.broken(now).1);
+        } else {
+            assert!(rig.broken(now).1);
+        }
+        let left = if opens { vec![name] } else { vec![] };
+        assert_eq!(rig.named(), left);
+    }
 }
 
 /// What a server has proven is not forgotten for one name that it is not.
