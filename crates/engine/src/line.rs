@@ -11,7 +11,7 @@ use crate::media::StreamId;
 /// its endpoint gets its next place, which it takes when it joins again. Who would call somebody
 /// that a standing call goes to, or an endpoint of its own share that is in a call
 /// ([`Self::in_call`]), lets others go first: it would be told that the line is busy. So does who is
-/// called and whom the call has not reached: it will be in a call.
+/// in a call itself, or will be as a standing call goes to it. All of them keep their places.
 #[derive(Debug)]
 pub(crate) struct Line {
     at_once: usize,
@@ -25,6 +25,8 @@ pub(crate) struct Line {
     peers: Vec<Peer>,
     /// Which of them endpoints of the share are.
     own: BTreeMap<u32, usize>,
+    /// By index of the endpoint: it is in a call.
+    in_call: Vec<bool>,
     /// Peers that may be called, by the place of the first endpoint that would.
     heads: BTreeMap<u64, usize>,
 }
@@ -36,8 +38,6 @@ struct Peer {
     called: bool,
     /// The endpoint of the share that it is.
     endpoint: Option<u32>,
-    /// That one is in a call.
-    in_call: bool,
     /// Endpoints that wait to call there, by their place.
     waiting: BTreeMap<u64, u32>,
     /// The key in `heads`.
@@ -77,6 +77,7 @@ impl Line {
         }
         Self {
             own,
+            in_call: vec![false; calls.len()],
             at_once: at_once as usize,
             standing: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -126,8 +127,13 @@ impl Line {
 
     /// An endpoint of the share is in a call, whoever placed it, or no longer.
     pub(crate) fn in_call(&mut self, index: u32, in_call: bool) {
-        if let Some(&number) = self.own.get(&index) {
-            self.change_peer(number, |peer| peer.in_call = in_call);
+        if let Some(known) = self.in_call.get_mut(index as usize) {
+            *known = in_call;
+        }
+        let calls = self.calls.get(index as usize).copied();
+        let own = self.own.get(&index).copied();
+        for number in [calls, own].into_iter().flatten() {
+            self.find_head(number);
         }
     }
 
@@ -157,13 +163,16 @@ impl Line {
         let Some(peer) = self.peers.get(number) else {
             return;
         };
-        let first = peer.waiting.first_key_value();
-        let first = first.filter(|(_, index)| {
-            let own = self.own.get(index).and_then(|own| self.peers.get(*own));
-            let expects = own.is_some_and(|own| own.called && !own.in_call);
-            !peer.called && !peer.in_call && !expects
-        });
-        let head = first.map(|(place, _)| *place);
+        let in_call = |index: u32| self.in_call.get(index as usize) == Some(&true);
+        let is_called = |own: &usize| self.peers.get(*own).is_some_and(|own| own.called);
+        let may_call = |index: u32| !in_call(index) && !self.own.get(&index).is_some_and(is_called);
+        let mut waiting = peer.waiting.iter();
+        let head = if peer.called || peer.endpoint.is_some_and(in_call) {
+            None
+        } else {
+            waiting.find(|(_, index)| may_call(**index))
+        };
+        let head = head.map(|(place, _)| *place);
         let Some(peer) = self.peers.get_mut(number) else {
             return;
         };
@@ -262,5 +271,22 @@ mod tests {
         line.over(StreamId(2));
         line.in_call(2, false);
         assert_eq!([line.turn(), line.turn()], [Some(1), Some(3)]);
+    }
+
+    /// Endpoints that others call, too: 0 and 2 call the same peer, 1 another, of their share or not.
+    #[test]
+    fn who_is_in_a_call_keeps_its_place_and_holds_nobody_up() {
+        for own in [|uri: &str| uri.parse().ok(), |_: &str| None] {
+            let mut line = Line::new(3, ["1", "9", "1"].into_iter(), own);
+            line.in_call(0, true);
+            for index in 0..3 {
+                line.join(index);
+            }
+            assert_eq!(line.turn(), Some(1));
+            assert_eq!(line.turn(), Some(2));
+            line.join(2);
+            line.in_call(0, false);
+            assert_eq!([line.turn(), line.turn()], [Some(0), Some(2)]);
+        }
     }
 }

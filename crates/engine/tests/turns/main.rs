@@ -1,7 +1,9 @@
 //! Only so many calls of a share at a time: its endpoints wait in line, whatever the far end does.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod itself;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -135,35 +137,6 @@ fn endpoints_take_turns() {
     let calls = order.len() as u64;
     assert_eq!(calls, 36);
     assert_eq!(world.sites[0].totals(1).calls, [(Outcome::Success, calls)]);
-    assert_nothing_is_left(&mut world);
-}
-
-/// A group that dials itself, each endpoint the next one, half of them at a time: nobody calls who
-/// is in a call.
-#[test]
-fn who_is_called_calls_after_that_call() {
-    let mut world = World::new(1, 16);
-    let mut both = world.plan(0, 1, Role::Both, 6);
-    both.load = Load::AtOnce(3);
-    both.call.repeat = true;
-    both.call.duration = secs(2);
-    world.assign(0, both);
-    let mut peers = world.sites[0].contacts(1);
-    peers.rotate_left(1);
-    world.start(0, 1, &peers);
-    world.run_until_ended(secs(90));
-    let [(outcome, ends)] = world.sites[0].totals(1).calls[..] else {
-        panic!("{:?}", world.sites[0].calls(1));
-    };
-    assert_eq!(outcome, Outcome::Success);
-    assert!(
-        ends > 100,
-        "{ends}: nearly three calls of two ends at a time"
-    );
-    assert_eq!(most_at_once(&world), 3);
-    for endpoint in 0..6 {
-        assert!(order(&world).contains(&endpoint), "{endpoint} calls too");
-    }
     assert_nothing_is_left(&mut world);
 }
 
