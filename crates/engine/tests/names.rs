@@ -92,3 +92,18 @@ fn a_call_that_is_about_to_go_to_a_forgotten_address_waits() {
         assert_eq!(outcome, wanted);
     }
 }
+
+/// The same without an answer: the call fails for that, not for its ports, which came in time.
+#[test]
+fn a_call_to_a_forgotten_address_waits_as_long_as_its_name() {
+    let mut world = calling(&[SERVER], false);
+    world.media.opens_within = secs(1);
+    world.run_for(ms(500));
+    world.dns = false;
+    let (now, engine) = (world.now, &mut world.sites[0].engine);
+    engine.forget_address(now, ShareId(1), IpAddr::from([192, 0, 2, 2]));
+    world.run_until_ended(secs(90));
+    let reason = format!("cannot resolve {SERVER}: no answer within 5 s");
+    let calls = world.sites[0].calls(1);
+    assert_eq!(calls, [(Outcome::OsError, None, reason)]);
+}

@@ -89,6 +89,8 @@ impl Engine {
             }
         }
         for (stream, name) in about {
+            // It has its ports as long as the name has its address.
+            self.set_call_timer(stream, Some(now + PATIENCE));
             self.resolve(now, id, &name, Waiter::Call(stream));
         }
     }
