@@ -173,6 +173,18 @@ impl Engine {
 
     pub(super) fn registration_failed(&mut self, now: Instant, failed: &RegistrationFailed) {
         let (id, index) = endpoint_of(failed.endpoint);
+        self.registration_lost(now, id, index, failed);
+        // Last: a step that waited for this may begin the next attempt.
+        self.registration_over(now, id, index, false);
+    }
+
+    fn registration_lost(
+        &mut self,
+        now: Instant,
+        id: ShareId,
+        index: u32,
+        failed: &RegistrationFailed,
+    ) {
         let Some(share) = self.shares.get(&id) else {
             return;
         };
@@ -180,7 +192,6 @@ impl Engine {
         let connected = share.assign.registrar.transport.is_reliable();
         let lost_flow = matches!(failed.failure, Failure::Timeout | Failure::FlowFailed(_));
         let random = self.rng.random::<f64>();
-        self.registration_over(now, id, index, false);
         let Some(share) = self.shares.get_mut(&id) else {
             return;
         };

@@ -8,6 +8,7 @@ use callmeter_engine::{
 };
 use callmeter_metrics::id;
 
+use crate::common::proxy::Proxy;
 use crate::common::{World, ms, secs};
 use crate::{bob, registering, with_proxy};
 
@@ -286,4 +287,57 @@ fn a_step_may_take_a_lost_registration_up_again() {
     world.run_until_ended(secs(900));
     let outcome = world.sites[1].endpoints(1)[&0];
     assert_eq!(outcome, Some(Outcome::CompletedWithWarnings));
+}
+
+/// Two steps that are due at once, the first of which is refused; nobody answers the second one,
+/// which begins then, until the registrar that is given back is there again.
+fn refused_and_unanswered(duration: u64, repeat: bool) -> (World, Proxy) {
+    let again = || Step {
+        when: When::At(secs(10)),
+        action: Action::ReRegister,
+    };
+    let mut world = lost_beside(21, &["bob", "tim"], |plan| {
+        plan.scenario = Scenario::new(vec![again(), again()]).unwrap();
+        plan.call.duration = secs(duration);
+        plan.call.repeat = repeat;
+    });
+    world.proxy.as_mut().unwrap().banned.push("bob".to_owned());
+    let refusals = |world: &World| {
+        let refusals = world.wire.iter();
+        refusals.filter(|(.., said)| said.contains(" 403 ")).count()
+    };
+    let before = refusals(&world);
+    world.run_until("the first step to fail", secs(20), |world| {
+        refusals(world) > before
+    });
+    let mut proxy = world.proxy.take().unwrap();
+    proxy.banned.clear();
+    (world, proxy)
+}
+
+/// Who registers for a second step is doing so: it calls on when that is answered.
+#[test]
+fn a_step_that_begins_as_another_fails_takes_the_registration_up() {
+    let (mut world, proxy) = refused_and_unanswered(60, true);
+    world.run_for(secs(8));
+    world.proxy = Some(proxy);
+    let bobs = |world: &World| {
+        let invites = world.sites[1].invites(1).into_iter();
+        invites.filter(|(endpoint, _)| *endpoint == 0).count()
+    };
+    assert_eq!(bobs(&world), 1);
+    world.run_until("the next call", secs(400), |world| bobs(world) == 2);
+}
+
+/// Who is done with its calls meanwhile is not until that is answered, and leaves nothing behind.
+#[test]
+fn a_step_that_begins_as_another_fails_leaves_no_binding() {
+    let (mut world, proxy) = refused_and_unanswered(12, false);
+    world.run_until("the call to end", secs(6), |world| {
+        world.sites[1].calls(1).len() == 1
+    });
+    assert_eq!(world.sites[1].endpoints(1).get(&0), None, "not ended");
+    world.proxy = Some(proxy);
+    world.run_until_ended(secs(900));
+    assert!(!world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
 }
