@@ -60,6 +60,43 @@ fn repeats_fit_into_the_run() {
     world.run_for(secs(60));
 }
 
+/// Who is called when its next call is due places that after it, if it fits into the run then.
+#[test]
+fn repeats_that_are_put_off_fit_into_the_run() {
+    // Due at 21 s, and put off to 36 s: it ends at 47 s.
+    for (duration, placed) in [(40, 1), (50, 2)] {
+        let mut world = World::new(3, 12);
+        let mut callee = world.plan(1, 1, Role::Callee, 1);
+        callee.duration = secs(duration);
+        world.assign(1, callee);
+        let mut both = world.plan(0, 1, Role::Both, 1);
+        both.call.repeat = true;
+        both.call.pause = secs(10);
+        both.duration = secs(duration);
+        world.assign(0, both);
+        let mut caller = world.plan(2, 1, Role::Caller, 1);
+        caller.start_offsets = vec![secs(15)];
+        caller.call.duration = secs(20);
+        world.assign(2, caller);
+        let peers: Vec<_> = world.sites[..2]
+            .iter()
+            .map(|site| site.contacts(1).remove(0))
+            .collect();
+        world.start(1, 1, &[]);
+        world.start(0, 1, &peers[1..]);
+        world.start(2, 1, &peers[..1]);
+        world.run_until_ended(secs(90));
+        let invites = world.sites[0].invites(1).len();
+        assert_eq!(invites, placed, "{duration}");
+        let calls = &world.sites[0].totals(1).calls;
+        assert_eq!(
+            *calls,
+            [(Outcome::Success, placed as u64 + 1)],
+            "{duration}"
+        );
+    }
+}
+
 /// A far end that refuses at once is called again after a second, not in a storm.
 #[test]
 fn refused_calls_are_repeated_with_care() {

@@ -13,6 +13,7 @@ use crate::assign::ShareId;
 use crate::call::{Call, Hop, Stage as CallStage, Target};
 use crate::endpoint::Life;
 use crate::event::{Outcome, Phase, What};
+use crate::load::Load;
 use crate::media::StreamId;
 use crate::share::{Share, Stage, Waiter};
 
@@ -36,8 +37,13 @@ impl Engine {
         if endpoint.life != Life::Ready || endpoint.dialled_out || endpoint.current.is_some() {
             return;
         }
+        let repeats = endpoint.repeats;
         let Some(at) = endpoint.dial_at else { return };
-        match share.slot(index, at.max(now)) {
+        let at = at.max(now);
+        // By its plan a repeated call fits in; a lost registration or a call to the endpoint may
+        // have put it off since. Those in line are judged at their turn.
+        let put_off = repeats && matches!(share.assign.load, Load::Offsets) && !share.fits(at);
+        match share.slot(index, at).filter(|_| !put_off) {
             Some(at) => self.set_endpoint_timer(id, index, Some(at)),
             None => self.dial_no_more(now, id, index),
         }

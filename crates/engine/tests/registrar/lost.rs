@@ -341,3 +341,38 @@ fn a_step_that_begins_as_another_fails_leaves_no_binding() {
     world.run_until_ended(secs(900));
     assert!(!world.proxy.as_ref().unwrap().bindings.contains_key("bob"));
 }
+
+/// A repeated call that was planned for a time at which the registration is lost is not placed
+/// after that, if it does not fit into the run by then.
+#[test]
+fn a_call_that_was_put_off_fits_into_the_run_or_is_not_placed() {
+    for (duration, calls) in [(152, 1), (170, 2)] {
+        let mut world = with_proxy(30);
+        world.proxy.as_mut().unwrap().granted_s = 60;
+        let mut callee = registering(&world, 0, Role::Callee, &["ann"]);
+        callee.duration = secs(300);
+        callee.call.ring = secs(5);
+        world.assign(0, callee);
+        let mut plan = registering(&world, 1, Role::Caller, &["bob"]);
+        plan.start_offsets = vec![secs(1)];
+        plan.duration = secs(duration);
+        plan.call.ring = secs(5);
+        plan.call.duration = secs(10);
+        plan.call.pause = secs(15);
+        plan.call.repeat = true;
+        world.assign(1, plan);
+        world.run_for(secs(1));
+        world.start(0, 1, &[]);
+        let peers = world.sites[0].aors(1);
+        world.start(1, 1, &peers);
+        let busy = ("503 Service Unavailable", "Retry-After: 120\r\n");
+        lose(&mut world, "bob", busy);
+        world.run_until("the share to end", secs(300), |world| {
+            !world.sites[1].ended.is_empty()
+        });
+        let caller = &world.sites[1];
+        assert_eq!(caller.invites(1).len(), calls, "{duration}");
+        let calls = [(Outcome::Success, calls as u64)];
+        assert_eq!(caller.totals(1).calls, calls, "{duration}");
+    }
+}
