@@ -37,8 +37,8 @@ const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 1 {
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A connection that says nothing for this long is no worker.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// How long the run layer may take to judge resumed runs.
-const VERDICTS_WITHIN: Duration = Duration::from_secs(5);
+/// How long the run layer may take to judge resumed runs; a worker waits 10 s for its Welcome.
+const VERDICTS_WITHIN: Duration = Duration::from_secs(8);
 /// Limits on what a Hello may carry.
 const MAX_RESUMED: usize = 10_000;
 const MAX_LABELS: usize = 64;
@@ -145,7 +145,7 @@ impl WorkerGateway for WorkerService {
         self.streams
             .spawn(read_stream(inbound, guard, self.events.clone(), &outgoing));
         let welcome = stream::once(async move {
-            let verdicts = verdicts_on(&runs, verdicts).await;
+            let verdicts = verdicts_on(&runs, verdicts, VERDICTS_WITHIN).await?;
             Ok(to_worker(to_worker::Message::Welcome(welcome(
                 &info, verdicts,
             ))))
@@ -262,14 +262,21 @@ fn check_hello(hello: Hello, token_hash: [u8; 32]) -> Result<(HelloFacts, Vec<Re
     ))
 }
 
-/// The run layer's verdict on each resumed run; one it does not judge is over.
+/// The run layer's verdict on each resumed run; one it leaves out is over. Without its answer nothing
+/// is said of any: a worker would end calls of runs that go on, so it is to try again.
 async fn verdicts_on(
     runs: &[String],
     answer: oneshot::Receiver<Vec<ResumeVerdict>>,
-) -> Vec<ResumeVerdict> {
-    let mut verdicts = match timeout(VERDICTS_WITHIN, answer).await {
+    within: Duration,
+) -> Result<Vec<ResumeVerdict>, Status> {
+    let mut verdicts = match timeout(within, answer).await {
         Ok(Ok(verdicts)) => verdicts,
-        Ok(Err(_)) | Err(_) => Vec::new(),
+        Ok(Err(_)) | Err(_) if runs.is_empty() => Vec::new(),
+        Ok(Err(_)) | Err(_) => {
+            return Err(Status::unavailable(
+                "the gateway cannot judge the resumed runs now",
+            ));
+        }
     };
     for run in runs {
         if !verdicts.iter().any(|verdict| verdict.run == *run) {
@@ -280,7 +287,7 @@ async fn verdicts_on(
             });
         }
     }
-    verdicts
+    Ok(verdicts)
 }
 
 fn welcome(info: &WorkerInfo, resume: Vec<ResumeVerdict>) -> Welcome {
@@ -388,4 +395,54 @@ fn heartbeat_facts(heartbeat: callmeter_proto::worker::Heartbeat) -> Heartbeat {
         memory_mb,
     };
     Heartbeat { healthy, vitals }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn verdict(run: &str, go_on: bool, acked_seq: u64) -> ResumeVerdict {
+        ResumeVerdict {
+            run: run.into(),
+            go_on,
+            acked_seq,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_layer_that_does_not_answer_ends_no_run() {
+        let runs = ["r".to_owned()];
+        let (slow, answer) = oneshot::channel();
+        let refused = verdicts_on(&runs, answer, Duration::ZERO)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(slow.is_closed());
+        let (gone, answer) = oneshot::channel();
+        drop(gone);
+        let refused = verdicts_on(&runs, answer, VERDICTS_WITHIN)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_worker_without_runs_needs_no_verdict() {
+        let (_slow, answer) = oneshot::channel();
+        let verdicts = verdicts_on(&[], answer, Duration::ZERO).await;
+        assert_eq!(verdicts.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_run_the_run_layer_leaves_out_is_over() {
+        let (reply, answer) = oneshot::channel();
+        reply.send(vec![verdict("a", true, 7)]).unwrap();
+        let runs = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            verdicts_on(&runs, answer, VERDICTS_WITHIN).await.unwrap(),
+            [verdict("a", true, 7), verdict("b", false, 0)]
+        );
+    }
 }
