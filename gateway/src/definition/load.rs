@@ -81,27 +81,36 @@ fn rate_beyond(test: &ValidatedTest, index: usize) -> Option<String> {
     })
 }
 
-/// More calls at a time than there are callees, of whom each takes one.
+/// More calls at a time than there are callees, of whom each takes one; in a group that calls itself
+/// the caller is one that nobody else can call.
 fn calls_beyond(test: &ValidatedTest, index: usize) -> Option<String> {
     let group = &test.groups[index];
     let Target::Group(target) = group.target else {
         return None;
     };
+    let itself = target == index;
     let callees = callees(test, index);
+    let most = if itself { callees / 2 } else { callees };
     let (field, calls, beyond) = match &group.load {
         Load::Concurrency(calls) => ("load.concurrency", *calls, "wait"),
         Load::ConcurrencySteps(steps) => {
-            let most = steps.iter().map(|(_, calls)| *calls).max()?;
-            ("load.steps[].concurrency", most, "find their callee busy")
+            let highest = steps.iter().map(|(_, calls)| *calls).max()?;
+            (
+                "load.steps[].concurrency",
+                highest,
+                "find their callee busy",
+            )
         }
         _ => return None,
     };
-    (calls > callees).then(|| {
-        format!(
-            "{field} {calls}: up to {callees} calls at a time, for it calls the group {}, which \
-             has {callees} endpoints; calls beyond {beyond}",
-            test.groups[target].name
-        )
+    (calls > most).then(|| {
+        let why = if itself {
+            format!("the group calls itself and each call takes two of its {callees} endpoints")
+        } else {
+            let name = &test.groups[target].name;
+            format!("it calls the group {name}, which has {callees} endpoints")
+        };
+        format!("{field} {calls}: up to {most} calls at a time, for {why}; calls beyond {beyond}")
     })
 }
 

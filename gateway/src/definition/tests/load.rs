@@ -201,3 +201,26 @@ fn more_calls_at_a_time_than_callees_are_warned_of() {
     );
     assert_eq!(told(steps(3)), "");
 }
+
+/// Each call takes two endpoints of a group that calls itself.
+#[test]
+fn more_calls_at_a_time_than_half_of_a_group_that_calls_itself_are_warned_of() {
+    let told = |endpoints: u32, load: Value| {
+        let group = json!({"name": "g", "endpoints": endpoints, "role": "both", "target": {"group": "g"}, "load": load});
+        let test = json!({"duration": "60s", "groups": [group]}).to_string();
+        let (test, ..) = parse(&test, Format::Json, "").unwrap();
+        warnings(&test).concat()
+    };
+    assert_eq!(
+        told(50, json!({"concurrency": 26})),
+        "group g: load.concurrency 26: up to 25 calls at a time, for the group calls itself and each call takes two of its 50 endpoints; calls beyond wait"
+    );
+    assert_eq!(told(50, json!({"concurrency": 25})), "");
+    assert!(told(51, json!({"concurrency": 26})).contains("up to 25 calls at a time"));
+    let steps = |most| json!({"steps": [{"at": "0s", "concurrency": 1}, {"at": "9s", "concurrency": most}]});
+    assert_eq!(
+        told(50, steps(26)),
+        "group g: load.steps[].concurrency 26: up to 25 calls at a time, for the group calls itself and each call takes two of its 50 endpoints; calls beyond find their callee busy"
+    );
+    assert_eq!(told(50, steps(25)), "");
+}
