@@ -6,8 +6,9 @@ use kube::ResourceExt as _;
 
 use super::{dereference::Inputs, watches::Report};
 
-/// A deleted test waits this long for its run to stop.
-const STOP_LIMIT: SignedDuration = SignedDuration::from_secs(60);
+/// A deleted test waits this long for its run to stop: the 90 s that a gateway gives it
+/// (`STOP_WITHIN` there), and time to learn of its end.
+const STOP_LIMIT: SignedDuration = SignedDuration::from_secs(100);
 
 /// The next step of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,8 +231,10 @@ spec:
             Decision::RemoveFinalizer
         );
         assert_eq!(decide(&deleted(999), &seen("?")), Decision::RemoveFinalizer);
+        // The gateway may take 90 s.
+        assert_eq!(decide(&deleted(910), &seen("STOPPING")), Decision::Follow);
         assert_eq!(
-            decide(&deleted(940), &seen("STOPPING")),
+            decide(&deleted(900), &seen("STOPPING")),
             Decision::RemoveFinalizer
         );
         let mut never = deleted(999);
