@@ -6,9 +6,13 @@ use std::sync::Arc;
 use callmeter_proto::fleet::{
     Refusal, RefusalReason, WatchWorkersResponse, WorkerRow, WorkerStatus,
 };
+use tokio::sync::watch;
 
 use crate::link::{self, Load, WorkerId, WorkerInfo};
 use crate::sessions::Sessions;
+
+/// What each worker has.
+pub(super) type Loads = watch::Receiver<Arc<HashMap<WorkerId, Load>>>;
 
 /// One observer's view.
 #[derive(Debug)]
@@ -34,12 +38,13 @@ impl WorkerRows {
     }
 
     /// The first time everything, then what changed; none: nothing did.
-    pub(super) fn next(&mut self, loads: &HashMap<WorkerId, Load>) -> Option<WatchWorkersResponse> {
+    pub(super) fn next(&mut self, loads: &mut Loads) -> Option<WatchWorkersResponse> {
+        let (infos, loads) = workers_then_loads(|| self.sessions.workers(), loads);
         let snapshot = self.told.is_none();
         let told = self.told.get_or_insert_default();
         let mut workers = Vec::new();
         let mut seen = HashSet::new();
-        for info in self.sessions.workers() {
+        for info in infos {
             let selected = self
                 .selector
                 .iter()
@@ -79,6 +84,15 @@ impl WorkerRows {
             removed,
         })
     }
+}
+
+/// In this order: a row that shows the number of a fence is to show loads from behind the fence.
+fn workers_then_loads(
+    workers: impl FnOnce() -> Vec<Arc<WorkerInfo>>,
+    loads: &mut Loads,
+) -> (Vec<Arc<WorkerInfo>>, Arc<HashMap<WorkerId, Load>>) {
+    let workers = workers();
+    (workers, Arc::clone(&loads.borrow_and_update()))
 }
 
 fn row(info: &WorkerInfo, load: Load) -> WorkerRow {
@@ -129,5 +143,27 @@ fn refusal(refusal: &link::Refusal) -> Refusal {
         reason: reason.into(),
         pod_uid: refusal.pod_uid.clone(),
         at_unix_ms: refusal.at_unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_not_older_than_the_workers() {
+        let id = WorkerId(uuid::Uuid::from_bytes([1; 16]));
+        let (publish, mut loads) = watch::channel(Arc::default());
+        let fenced = || {
+            // What the run layer tells before a fence is confirmed.
+            let load = Load {
+                active: 2,
+                reserved: 0,
+            };
+            publish.send_replace(Arc::new(HashMap::from([(id, load)])));
+            Vec::new()
+        };
+        let (_, seen) = workers_then_loads(fenced, &mut loads);
+        assert_eq!(seen[&id].active, 2);
     }
 }

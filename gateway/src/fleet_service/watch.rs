@@ -1,6 +1,6 @@
 //! The watches of the fleet API as streams: the state first, then every change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::Watch;
-use super::rows::WorkerRows;
-use crate::link::{Demand, Load, WorkerId};
+use super::rows::{Loads, WorkerRows};
+use crate::link::Demand;
 
 /// Changes closer together than this go in one message.
 const GATHER: Duration = Duration::from_millis(50);
@@ -28,13 +28,13 @@ fn stopping() -> Status {
 pub(super) fn workers(
     rows: WorkerRows,
     changes: watch::Receiver<u64>,
-    loads: watch::Receiver<Arc<HashMap<WorkerId, Load>>>,
+    loads: Loads,
     shutdown: CancellationToken,
 ) -> Watch<WatchWorkersResponse> {
     struct State {
         rows: WorkerRows,
         changes: watch::Receiver<u64>,
-        loads: watch::Receiver<Arc<HashMap<WorkerId, Load>>>,
+        loads: Loads,
         not_before: Instant,
     }
     let next = async move |mut state: State| {
@@ -42,8 +42,7 @@ pub(super) fn workers(
             sleep_until(state.not_before).await;
             state.not_before = Instant::now() + GATHER;
             state.changes.mark_unchanged();
-            let now = Arc::clone(&state.loads.borrow_and_update());
-            if let Some(response) = state.rows.next(&now) {
+            if let Some(response) = state.rows.next(&mut state.loads) {
                 return Some((Ok(response), state));
             }
             let told = tokio::select! {
