@@ -22,6 +22,7 @@ use sqlx::{Sqlite, Transaction};
 pub use keys::{ApiKey, Role};
 pub use run_rows::{EndpointRow, LinkRow, ShareRow, StoredOutcome};
 pub(crate) use run_rows::{put_endpoints, put_outcomes};
+pub(crate) use runs::put_progress;
 pub use runs::{NewRun, RunProgress, RunRecord};
 pub use samples::{Applied, SampleRow, insert_samples};
 pub use sessions::StoredSession;

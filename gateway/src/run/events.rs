@@ -153,7 +153,8 @@ impl Run {
     }
 
     /// The run is over for a worker. `losses`: the shares it owed, and of how many of their
-    /// endpoints other rows or calls are stored than it told.
+    /// endpoints other rows or calls are stored than it told. What follows for the run is for
+    /// `advance`.
     pub fn apply_run_ended(
         &mut self,
         worker: WorkerId,
@@ -186,7 +187,6 @@ impl Run {
         }
         self.outputs.push_back(Output::Save);
         self.end_endpoints(&[worker]);
-        self.advance(now);
     }
 
     /// The process is gone for good: its endpoints end with TIMEOUT and the run is partial.

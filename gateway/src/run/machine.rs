@@ -281,7 +281,21 @@ impl Run {
     }
 
     /// Goes on after a restart: what happened may have been stored, and what follows from it not.
-    pub fn resume(&mut self, now: Now) {
+    /// `gone`: carriers of which nothing more can come.
+    pub fn resume(&mut self, gone: &[(WorkerId, InstanceId)], now: Now) {
+        let silent: Vec<WorkerId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.is_over())
+            .map(|(id, _)| *id)
+            .collect();
+        self.end_endpoints(&silent);
+        if let Stage::Over(_) = self.stage {
+            return self.outputs.push_back(Output::Over);
+        }
+        for (worker, instance) in gone {
+            self.lost(*worker, *instance, now);
+        }
         self.advance(now);
     }
 

@@ -338,14 +338,16 @@ impl RunService {
             let stored = self.stored(record).await?;
             match self.entry(stored).await? {
                 Ok(mut entry) => {
-                    for (worker, instance) in entry.run.carriers().collect::<Vec<_>>() {
-                        // Of a process that has a successor nothing more can come.
-                        let known = self.sessions.worker(worker).and_then(|info| info.instance);
-                        if known != Some(instance) {
-                            entry.run.lost(worker, instance, now);
-                        }
-                    }
-                    entry.run.resume(now);
+                    // Of a process that has a successor nothing more can come.
+                    let gone: Vec<_> = entry
+                        .run
+                        .carriers()
+                        .filter(|(worker, instance)| {
+                            let known = self.sessions.worker(*worker);
+                            known.and_then(|info| info.instance) != Some(*instance)
+                        })
+                        .collect();
+                    entry.run.resume(&gone, now);
                     tracing::info!(run = %id, status = entry.run.status().as_str(), "run goes on");
                     self.touched.insert(id.clone());
                     self.runs.insert(id, entry);

@@ -223,6 +223,7 @@ impl Bench {
             .collect();
         self.run
             .apply_run_ended(id(worker), &ended, &losses, self.now);
+        self.run.advance(self.now);
         self.drain();
     }
 

@@ -100,12 +100,15 @@ pub struct RunProgress {
 }
 
 impl Store {
-    /// The runs that are not over, oldest first.
+    /// The runs that are not over or have no report yet, oldest first: the end of a run is stored
+    /// before its report, which alone sets a verdict.
     pub async fn open_runs(&self) -> Result<Vec<RunRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM runs WHERE stage <> 'over' ORDER BY created_ms, no")
-            .fetch_all(self.reader())
-            .await
-            .map_err(attempt("read the open runs"))?;
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE stage <> 'over' OR verdict = '' ORDER BY created_ms, no",
+        )
+        .fetch_all(self.reader())
+        .await
+        .map_err(attempt("read the open runs"))?;
         Ok(rows.iter().map(run_record).collect())
     }
 
@@ -121,84 +124,8 @@ impl Store {
 
     /// Stores how far a run has come.
     pub async fn save_run(&self, id: &str, progress: &RunProgress) -> Result<(), StoreError> {
-        let RunProgress {
-            status,
-            stage,
-            reason,
-            started_ms,
-            ended_ms,
-            partial_reasons,
-            warnings,
-            failed,
-            stopped,
-            shares,
-            links,
-        } = progress;
         let mut tx = self.begin().await?;
-        let no = run_no(&mut tx, id).await?;
-        sqlx::query(
-            "UPDATE runs SET status = ?, stage = ?, reason = ?, started_ms = ?, ended_ms = ?, partial_reasons = ?,
-             warnings = ?, failed = ?, stopped = ? WHERE no = ?",
-        )
-        .bind(status)
-        .bind(stage)
-        .bind(reason)
-        .bind(started_ms)
-        .bind(ended_ms)
-        .bind(partial_reasons)
-        .bind(warnings)
-        .bind(failed)
-        .bind(stopped)
-        .bind(no)
-        .execute(&mut *tx)
-        .await
-        .map_err(attempt("store the state of a run"))?;
-        for share in shares {
-            let ShareRow {
-                group,
-                worker,
-                worker_name,
-                first,
-                count,
-            } = share;
-            sqlx::query(
-                "INSERT OR IGNORE INTO shares (run, worker, grp, first, count, worker_name) VALUES (?, ?, ?, ?, ?, ?)",
-            )
-            .bind(no)
-            .bind(worker.to_string())
-            .bind(group)
-            .bind(first)
-            .bind(count)
-            .bind(worker_name)
-            .execute(&mut *tx)
-            .await
-            .map_err(attempt("store a placement"))?;
-        }
-        for link in links {
-            let LinkRow {
-                worker,
-                instance,
-                next_seq,
-                ended,
-                lost_ms,
-                messages,
-                applied: _,
-            } = link;
-            sqlx::query(
-                "INSERT OR REPLACE INTO links (run, worker, instance, next_seq, ended, lost_ms, messages)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
-            )
-            .bind(no)
-            .bind(worker.to_string())
-            .bind(&instance.0[..])
-            .bind(*next_seq as i64)
-            .bind(ended)
-            .bind(lost_ms)
-            .bind(messages)
-            .execute(&mut *tx)
-            .await
-            .map_err(attempt("store the messages of a run"))?;
-        }
+        put_progress(&mut tx, id, progress).await?;
         tx.commit()
             .await
             .map_err(attempt("commit the state of a run"))
@@ -327,6 +254,92 @@ impl Tenant {
         .map_err(attempt("list runs"))?;
         Ok((rows.iter().map(run_record).collect(), total as u64))
     }
+}
+
+/// Stores how far a run has come within a transaction.
+pub(crate) async fn put_progress(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &str,
+    progress: &RunProgress,
+) -> Result<(), StoreError> {
+    let RunProgress {
+        status,
+        stage,
+        reason,
+        started_ms,
+        ended_ms,
+        partial_reasons,
+        warnings,
+        failed,
+        stopped,
+        shares,
+        links,
+    } = progress;
+    let no = run_no(tx, id).await?;
+    sqlx::query(
+        "UPDATE runs SET status = ?, stage = ?, reason = ?, started_ms = ?, ended_ms = ?, partial_reasons = ?,
+         warnings = ?, failed = ?, stopped = ? WHERE no = ?",
+    )
+    .bind(status)
+    .bind(stage)
+    .bind(reason)
+    .bind(started_ms)
+    .bind(ended_ms)
+    .bind(partial_reasons)
+    .bind(warnings)
+    .bind(failed)
+    .bind(stopped)
+    .bind(no)
+    .execute(&mut **tx)
+    .await
+    .map_err(attempt("store the state of a run"))?;
+    for share in shares {
+        let ShareRow {
+            group,
+            worker,
+            worker_name,
+            first,
+            count,
+        } = share;
+        sqlx::query(
+            "INSERT OR IGNORE INTO shares (run, worker, grp, first, count, worker_name) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(no)
+        .bind(worker.to_string())
+        .bind(group)
+        .bind(first)
+        .bind(count)
+        .bind(worker_name)
+        .execute(&mut **tx)
+        .await
+        .map_err(attempt("store a placement"))?;
+    }
+    for link in links {
+        let LinkRow {
+            worker,
+            instance,
+            next_seq,
+            ended,
+            lost_ms,
+            messages,
+            applied: _,
+        } = link;
+        sqlx::query(
+            "INSERT OR REPLACE INTO links (run, worker, instance, next_seq, ended, lost_ms, messages)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(no)
+        .bind(worker.to_string())
+        .bind(&instance.0[..])
+        .bind(*next_seq as i64)
+        .bind(ended)
+        .bind(lost_ms)
+        .bind(messages)
+        .execute(&mut **tx)
+        .await
+        .map_err(attempt("store the messages of a run"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn run_no(

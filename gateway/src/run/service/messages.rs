@@ -8,6 +8,7 @@ use crate::run::{OutcomeRow, Run};
 use crate::sessions;
 use crate::store::{
     Applied, EndpointRow, SampleRow, StoredOutcome, insert_samples, put_endpoints, put_outcomes,
+    put_progress,
 };
 
 /// Where a message came from and which it is.
@@ -173,6 +174,10 @@ impl RunService {
             self.acknowledge(&from);
             return Ok(());
         }
+        let ended = match &message {
+            RunMessage::RunEnded(ended) => Some((ended, self.losses(&from, ended).await?)),
+            _ => None,
+        };
         match self.store.apply(&run, worker, seq).await? {
             Applied::Duplicate => {}
             Applied::Gap { expected } => {
@@ -184,11 +189,16 @@ impl RunService {
                 put_endpoints(&mut tx, &run, &effect.endpoints).await?;
                 put_outcomes(&mut tx, &run, &effect.outcomes).await?;
                 insert_samples(&mut tx, &run, worker, &effect.samples).await?;
+                if let Some((ended, losses)) = &ended
+                    && let Some(progress) = self.run_ended(&from, ended, losses)?
+                {
+                    put_progress(&mut tx, &run, &progress).await?;
+                }
                 tx.commit()
                     .await
                     .map_err(crate::store::attempt("commit a message of a worker"))?;
-                if let RunMessage::RunEnded(ended) = &message {
-                    self.run_ended(&from, ended).await?;
+                if ended.is_some() && !self.runs.contains_key(&run) {
+                    self.report_again(&run).await?;
                 }
             }
         }

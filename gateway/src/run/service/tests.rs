@@ -2,6 +2,7 @@
 
 mod cases;
 mod hostile;
+mod restarts;
 
 use std::time::Duration;
 
@@ -44,6 +45,26 @@ struct Worker {
     outgoing: BoxStream<'static, Result<ToWorker, Status>>,
     verdicts: Vec<worker::ResumeVerdict>,
     _stream: StreamGuard,
+}
+
+/// `rows` as the worker counts them, of endpoint 0.
+fn run_ended(run: &str, seq: u64, rows: u64) -> RunMessage {
+    let share = worker::ShareTotals {
+        group: "g".into(),
+        first: 0,
+        count: 2,
+        calls: vec![worker::OutcomeCount {
+            outcome: Outcome::Success.into(),
+            calls: 1,
+        }],
+        rows_per_endpoint: vec![rows, 0],
+    };
+    RunMessage::RunEnded(worker::RunEnded {
+        seq,
+        run: run.into(),
+        shares: vec![share],
+        ..Default::default()
+    })
 }
 
 impl Bench {
@@ -226,25 +247,8 @@ impl Bench {
         self.tell(worker, RunMessage::Samples(samples)).await;
     }
 
-    /// `rows` as the worker counts them, of endpoint 0.
     async fn ended(&self, worker: &Worker, run: &str, seq: u64, rows: u64) {
-        let share = worker::ShareTotals {
-            group: "g".into(),
-            first: 0,
-            count: 2,
-            calls: vec![worker::OutcomeCount {
-                outcome: Outcome::Success.into(),
-                calls: 1,
-            }],
-            rows_per_endpoint: vec![rows, 0],
-        };
-        let ended = worker::RunEnded {
-            seq,
-            run: run.into(),
-            shares: vec![share],
-            ..Default::default()
-        };
-        self.tell(worker, RunMessage::RunEnded(ended)).await;
+        self.tell(worker, run_ended(run, seq, rows)).await;
     }
 
     /// Everything up to the start, messages 1 and 2 of the worker, and call 1 of endpoint 0, 3.

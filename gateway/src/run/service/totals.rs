@@ -3,20 +3,22 @@
 use callmeter_proto::worker::{self, ShareTotals};
 
 use super::messages::Numbered;
-use super::{RunService, RunServiceError};
+use super::{Entry, RunService, RunServiceError};
 use crate::run::OwedShare;
 use crate::sessions;
+use crate::store::RunProgress;
 
 impl RunService {
     /// Compares what the worker counted of each share it owes with the store. A share it does not
     /// account for is lost as a whole; one it never had counts nothing.
-    pub(super) async fn run_ended(
-        &mut self,
+    pub(super) async fn losses(
+        &self,
         from: &Numbered<'_>,
         ended: &worker::RunEnded,
-    ) -> Result<(), RunServiceError> {
-        let Some(entry) = self.runs.get(from.run) else {
-            return self.report_again(from.run).await;
+    ) -> Result<Vec<(OwedShare, u32)>, RunServiceError> {
+        let carries = |entry: &&Entry| entry.run.carriers().any(|(w, _)| w == from.worker);
+        let Some(entry) = self.runs.get(from.run).filter(carries) else {
+            return Ok(Vec::new());
         };
         let owed = entry.run.owed(from.worker);
         let foreign = ended
@@ -45,14 +47,27 @@ impl RunService {
             };
             losses.push((share, differ));
         }
-        if let Some(entry) = self.runs.get_mut(from.run) {
-            entry
-                .run
-                .apply_run_ended(from.worker, ended, &losses, sessions::now());
-            self.touched.insert(from.run.to_owned());
-            self.schedule = true;
-        }
-        Ok(())
+        Ok(losses)
+    }
+
+    /// Gives the end to the run and answers what is to be stored of it together with the number of
+    /// the message: once that is confirmed the worker cannot tell again. None: the run is over.
+    pub(super) fn run_ended(
+        &mut self,
+        from: &Numbered<'_>,
+        ended: &worker::RunEnded,
+        losses: &[(OwedShare, u32)],
+    ) -> Result<Option<RunProgress>, RunServiceError> {
+        let Some(entry) = self.runs.get_mut(from.run) else {
+            return Ok(None);
+        };
+        let now = sessions::now();
+        entry.run.apply_run_ended(from.worker, ended, losses, now);
+        // From before the run goes on: none shows as over long before its report is there.
+        let progress = entry.run.progress(&self.seal)?;
+        entry.run.advance(now);
+        self.schedule = true;
+        Ok(Some(progress))
     }
 
     /// Endpoints of a share of which other rows or calls are stored than the worker told.

@@ -167,7 +167,7 @@ fn a_restart_at_any_stage_changes_nothing() {
         step(&mut bench);
         bench.drain();
         let mut restored = bench.restarted();
-        restored.resume(bench.now);
+        restored.resume(&[], bench.now);
         assert_eq!(restored.status(), bench.run.status(), "step {n}");
         assert_eq!(restored.links, bench.run.links, "step {n}");
         assert_eq!(restored.endpoints, bench.run.endpoints, "step {n}");
@@ -177,11 +177,14 @@ fn a_restart_at_any_stage_changes_nothing() {
             "step {n}"
         );
         assert_eq!(restored.loads(), bench.run.loads(), "step {n}");
+        // Of a run that is over only one without a report is restored.
+        let report = restored.status().is_final().then_some(Output::Over);
         assert_eq!(
             restored.poll_output(),
-            None,
+            report,
             "step {n}: nothing is done twice"
         );
+        assert_eq!(restored.poll_output(), None, "step {n}");
     }
     assert_eq!(bench.run.status(), RunPhase::Completed);
 }
@@ -194,7 +197,7 @@ fn a_restart_between_the_last_ready_and_the_next_step_takes_that_step() {
     for endpoint in &mut half.endpoints[0] {
         endpoint.ready = Some(Reachable::default());
     }
-    half.resume(bench.now);
+    half.resume(&[], bench.now);
     assert_eq!(half.poll_output(), Some(Output::Save));
     let Some(Output::Send {
         worker, message, ..
@@ -203,4 +206,23 @@ fn a_restart_between_the_last_ready_and_the_next_step_takes_that_step() {
         panic!()
     };
     assert!(worker == id(2) && matches!(message.message, Some(Message::Assign(_))));
+}
+
+/// The end of a worker's part is stored before the ends of its endpoints: those are made up for.
+#[test]
+fn a_restart_between_the_end_of_a_part_and_its_endpoints_ends_them() {
+    let mut bench = Bench::started(TEST);
+    bench.event(2, "callers", 0, 1, What::Phase(Phase::Incall.into()));
+    bench.run.lost(id(2), INSTANCE, bench.now);
+    let ends = std::mem::take(&mut bench.run.outputs)
+        .into_iter()
+        .find(|output| matches!(output, Output::Outcomes(_)));
+    for endpoint in &mut bench.run.endpoints[1] {
+        endpoint.ended = None;
+    }
+    bench.run.endpoints[1][0].phase = Phase::Incall;
+    let mut half = bench.restarted();
+    half.resume(&[], bench.now);
+    assert_eq!(half.poll_output(), ends);
+    assert!(half.endpoints[1].iter().all(|e| e.ended.is_some()));
 }
