@@ -1,17 +1,25 @@
 //! The gateway and workers as processes on loopback, and the REST API as a user calls it.
 
+mod machine;
+pub(crate) mod report;
+
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use self::machine::measured;
+
 /// Waits for a process to be ready.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
+/// The address of a gateway that comes back: no other connection may take its port meanwhile.
+pub(crate) const LASTING: Ipv4Addr = Ipv4Addr::new(127, 77, 6, 1);
 
 /// A gateway process. Its folder outlives it for the next one.
 pub(crate) struct Gateway {
@@ -22,6 +30,7 @@ pub(crate) struct Gateway {
     folder: PathBuf,
     client: reqwest::Client,
     key: String,
+    level: &'static str,
 }
 
 /// A process; killed when dropped.
@@ -62,7 +71,8 @@ impl Answer {
 pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let made = gateway_command(folder.path())
-        .args(["ensure-tls", "--san", "127.0.0.1", "--out-dir"])
+        .args(["ensure-tls", "--san", "127.0.0.1"])
+        .args(["--san", &LASTING.to_string(), "--out-dir"])
         .arg(folder.path().join("tls"))
         .output()
         .unwrap();
@@ -72,16 +82,24 @@ pub(crate) fn folder() -> TempDir {
 
 fn gateway_command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callmeter-gateway"));
-    command
-        .env_clear()
-        .env("LOG_LEVEL", "trace")
-        .current_dir(folder);
+    command.env_clear().current_dir(folder);
     command
 }
 
 impl Gateway {
-    /// Starts on the data of a folder. `workers` is the address a previous one had.
-    pub(crate) async fn start(folder: &Path, workers: Option<SocketAddr>) -> Self {
+    /// Starts on the data of a folder.
+    pub(crate) async fn start(folder: &Path) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::start_with(folder, any, "info").await
+    }
+
+    /// The same with an address for workers and a log level, which is its workers' too. At trace
+    /// they write a line for every packet: nothing may be measured then.
+    pub(crate) async fn start_with(
+        folder: &Path,
+        workers: SocketAddr,
+        level: &'static str,
+    ) -> Self {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).unwrap();
         let made = gateway_command(folder)
@@ -99,8 +117,9 @@ impl Gateway {
         let starts = std::fs::read_dir(folder).unwrap().count();
         let log = folder.join(format!("gateway-{starts}.log"));
         let file = File::create(&log).unwrap();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let process = gateway_command(folder)
+            .env("LOG_LEVEL", level)
             .arg("serve")
             .args([
                 "--data-dir",
@@ -110,7 +129,7 @@ impl Gateway {
                 "--tls-key",
                 "tls/tls.key",
             ])
-            .args(["--workers-addr", &workers.unwrap_or(any).to_string()])
+            .args(["--workers-addr", &workers.to_string()])
             .args([
                 "--fleet-addr",
                 &any.to_string(),
@@ -140,6 +159,7 @@ impl Gateway {
             folder: folder.to_owned(),
             client,
             key,
+            level,
         }
     }
 
@@ -180,6 +200,13 @@ impl Gateway {
         made["id"].as_str().unwrap().to_owned()
     }
 
+    /// The report of a run, once it is over.
+    pub(crate) async fn report(&self, definition: &str, within: Duration) -> Value {
+        let run = self.submit(definition).await;
+        self.over(&run, within).await;
+        self.get(&format!("/runs/{run}/results")).await.data()
+    }
+
     /// The run once `wanted` holds of it.
     pub(crate) async fn until(
         &self,
@@ -216,19 +243,14 @@ impl Gateway {
         let id = made["id"].as_str().unwrap().to_owned();
         let log = self.folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
-        let health = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         let process = Command::new(worker_binary())
             .env_clear()
             .env("WORKER_TOKEN", token)
             .env("CLOUD_URL", self.workers.to_string())
             .env("CLOUD_CA_FILE", self.folder.join("tls/ca.crt"))
-            .env("HEALTH_PORT", health.to_string())
+            .env("HEALTH_PORT", health_port().to_string())
             .env("SIP_IP", address)
-            .env("LOG_LEVEL", "trace")
+            .env("LOG_LEVEL", self.level)
             .env("TERMINATION_LOG", self.folder.join(format!("{name}.end")))
             .stdin(Stdio::null())
             .stderr(file.try_clone().unwrap())
@@ -236,7 +258,7 @@ impl Gateway {
             .spawn()
             .map(Process)
             .unwrap();
-        let worker = Worker {
+        let mut worker = Worker {
             process,
             log,
             token: token.to_owned(),
@@ -244,7 +266,7 @@ impl Gateway {
         let deadline = Instant::now() + START;
         while self.get(&format!("/workers/{id}")).await.data()["status"] != "ONLINE" {
             assert!(
-                Instant::now() < deadline,
+                Instant::now() < deadline && worker.process.0.try_wait().unwrap().is_none(),
                 "worker {name} is not ONLINE: {}",
                 worker.log()
             );
@@ -332,6 +354,23 @@ async fn listeners(log: &Path) -> (SocketAddr, SocketAddr) {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A port that no other worker gets, and that is free on every address. No connection takes it
+/// before the worker does: it is below the ephemeral range.
+fn health_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 1_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Test processes that run side by side start at different places.
+        let port = (FIRST + (std::process::id() * 17 + turn) % PORTS) as u16;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
 }
 
 /// The worker beside the gateway, built if it is not up to date.
