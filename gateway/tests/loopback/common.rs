@@ -26,7 +26,7 @@ use callmeter_proto::worker::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -349,6 +349,22 @@ impl Stream {
                 Some(to_worker::Message::HeartbeatAck(_)) => {}
                 other => return Ok(other),
             }
+        }
+    }
+}
+
+/// What comes of `work`, and how long it took by a clock that stands still while this thread, which
+/// runs the gateway too, gets no time of the machine.
+pub(crate) async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    const TICK: Duration = Duration::from_millis(10);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut took = Duration::ZERO;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return (done, took),
+            _ = ticks.tick() => took += TICK,
         }
     }
 }
