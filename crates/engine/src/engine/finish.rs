@@ -9,6 +9,7 @@ use callmeter_sip::{CallEnd, EndReason};
 use super::{AFTER_FAILURE, Engine, LINGER, PATIENCE};
 use crate::assign::ShareId;
 use crate::call::{Call, Purpose, Stage as CallStage};
+use crate::endpoint::Life;
 use crate::event::{Outcome, Phase, What};
 use crate::load::Load;
 use crate::media::StreamId;
@@ -264,7 +265,9 @@ impl Engine {
         let Some(endpoint) = share.endpoint(index) else {
             return;
         };
-        if ending || (only_calls && endpoint.dialled_out) {
+        // Its first registration failed in the call, which may have come by one of an earlier run.
+        let failed = endpoint.life == Life::Waiting;
+        if ending || failed || (only_calls && endpoint.dialled_out) {
             self.end_endpoint(now, id, index);
         } else {
             self.plan_dial(now, id, index);

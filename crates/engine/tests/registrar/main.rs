@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod first;
 mod lost;
 
 use std::net::{IpAddr, SocketAddr};
