@@ -79,6 +79,11 @@ impl Shard {
             Some(settings) => self.open_streams(id, &assign, settings)?,
         };
         self.shares.insert(id, share);
+        let found = located.iter().flat_map(|found| &found.servers);
+        let found = found.map(|server| server.ip());
+        for server in found.chain(waiting::given_server(&registrar)) {
+            self.streams.serves(id, server);
+        }
         let placed = self.place(now, id, assign, (listeners, located));
         if placed.is_err() {
             self.close(id);

@@ -104,6 +104,14 @@ impl Shard {
     }
 }
 
+/// The server that needs no name to be found.
+pub(super) fn given_server(registrar: &Registrar) -> Option<IpAddr> {
+    match target(registrar).ok()?.1.host {
+        Host::Ip(ip) => Some(ip),
+        Host::Name(_) => None,
+    }
+}
+
 /// What is looked for: the outbound proxy, else the domain.
 fn target(registrar: &Registrar) -> Result<(&'static str, Target), String> {
     let (field, host) = if registrar.outbound_proxy.is_empty() {

@@ -266,7 +266,7 @@ impl Streams {
             None => connect::bound(local.source)?,
         };
         let stream = connect::connect(socket, flow.remote)?;
-        let name = names::of_server(&mut self.names, flow, &local.settings);
+        let name = names::of_server(&self.names, flow, &local.settings);
         let wire = match &local.settings.tls {
             None => Wire::Tcp(stream),
             Some(tls) => {
@@ -328,7 +328,10 @@ impl Streams {
         if let Some(connection) = self.connections.get(&token) {
             connection.give_up();
             if broken.misnamed {
-                names::refuted(&mut self.names, connection.flow, connection.proven());
+                let flow = connection.flow;
+                let own = self.locals.get(&flow.local);
+                let own = own.and_then(|local| local.settings.name());
+                names::refuted(&mut self.names, flow, connection.proven(), own);
             }
         }
         if let Some(flow) = self.forget(token)

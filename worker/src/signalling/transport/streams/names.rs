@@ -21,21 +21,16 @@ fn key(flow: Flow) -> (ShareId, IpAddr) {
 }
 
 /// The name of the server that a connection is made to. One that is called by none of its own has
-/// that of all requests' first, else its address, which says nothing of what it is called later.
+/// that of all requests' first, else its address: neither says what it is called later.
 pub(super) fn of_server(
-    names: &mut Names,
+    names: &Names,
     flow: Flow,
     settings: &StreamSettings,
 ) -> ServerName<'static> {
     let known = names.get(&key(flow)).and_then(|names| names.first());
-    if let Some(first) = known {
-        return first.clone();
-    }
-    let Some(name) = settings.name().filter(|_| settings.names_servers()) else {
-        return ServerName::IpAddress(flow.remote.ip().into());
-    };
-    names.insert(key(flow), vec![name.clone()]);
-    name.clone()
+    let own = settings.name().filter(|_| settings.names_servers());
+    let name = known.or(own).cloned();
+    name.unwrap_or_else(|| ServerName::IpAddress(flow.remote.ip().into()))
 }
 
 /// What else the server is called that a flow goes to.
@@ -45,10 +40,18 @@ pub(super) fn others(names: &Names, flow: Flow) -> &[ServerName<'static>] {
 }
 
 /// The server that a flow goes to has proven no more than this: nothing else is asked of it again,
-/// lest one wrong name be the end of all calls to it.
-pub(super) fn refuted(names: &mut Names, flow: Flow, proven: &[ServerName<'_>]) {
+/// lest one wrong name be the end of all calls to it. Only the share's `own` name is: what goes to
+/// its registrar goes to nobody else.
+pub(super) fn refuted(
+    names: &mut Names,
+    flow: Flow,
+    proven: &[ServerName<'_>],
+    own: Option<&ServerName<'_>>,
+) {
     if let Entry::Occupied(mut known) = names.entry(key(flow)) {
-        known.get_mut().retain(|name| proven.contains(name));
+        known
+            .get_mut()
+            .retain(|name| proven.contains(name) || own == Some(name));
         if known.get().is_empty() {
             known.remove();
         }
@@ -56,6 +59,19 @@ pub(super) fn refuted(names: &mut Names, flow: Flow, proven: &[ServerName<'_>]) 
 }
 
 impl Streams {
+    /// A server of a share's next hop is at this address: it has to prove the share's own name,
+    /// whatever else it is called.
+    pub(in crate::signalling) fn serves(&mut self, share: ShareId, at: IpAddr) {
+        let settings = self.locals.get(&share.local()).map(|it| &it.settings);
+        let settings = settings.filter(|it| it.names_servers());
+        if let Some(own) = settings.and_then(StreamSettings::name) {
+            let known = self.names.entry((share, at)).or_default();
+            if !known.contains(own) {
+                known.insert(0, own.clone());
+            }
+        }
+    }
+
     /// A share calls this name at this address. Its calls there go by one connection, so where
     /// certificates are checked that of the server must hold all its names (RFC 5922 §7.2): it is
     /// asked, or will be.

@@ -44,9 +44,14 @@ impl Rig {
     }
 
     fn with(transport: &str, tls: Option<Tls>) -> Self {
+        Self::of_domain("", transport, tls)
+    }
+
+    fn of_domain(domain: &str, transport: &str, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
         let registrar = Registrar {
+            domain: domain.into(),
             transport: transport.into(),
             connection_per_endpoint: true,
             tls,

@@ -250,3 +250,41 @@ fn a_name_that_is_proven_stays() {
         assert_eq!(rig.named(), ["a.test"]);
     }
 }
+
+/// Who is not the registrar does not get what goes to it by being called something else at its
+/// address, before or after he was asked.
+#[test]
+fn a_registrar_proves_its_own_name_always() {
+    let now = Instant::now();
+    let (config, trusted) = tls_server(&["b.test"]);
+    let mut rig = Rig::of_domain("a.test", "tls", Some(trusted));
+    assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
+    rig.streams.serves(SHARE, localhost());
+    for _ in 0..2 {
+        rig.send(now);
+        let stream = rig.accept();
+        let far = answer(&config, stream);
+        assert!(rig.broken(now).1);
+        assert!(far.join().unwrap().is_none());
+        assert_eq!(rig.named(), ["a.test"]);
+        assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
+    }
+    // The control: at the address of somebody else it counts only where he is called nothing else.
+    let (config, trusted) = tls_server(&["b.test"]);
+    let mut rig = Rig::of_domain("a.test", "tls", Some(trusted));
+    for calls in [false, true] {
+        if calls {
+            assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
+        }
+        rig.send(now);
+        let stream = rig.accept();
+        let far = answer(&config, stream);
+        if calls {
+            rig.opened(now);
+            rig.turns_until(now, |_| far.is_finished().then_some(()));
+        } else {
+            assert!(rig.broken(now).1);
+        }
+        assert_eq!(far.join().unwrap().is_some(), calls);
+    }
+}
