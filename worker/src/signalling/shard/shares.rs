@@ -80,7 +80,7 @@ impl Shard {
         };
         self.shares.insert(id, share);
         let found = located.iter().flat_map(|found| &found.servers);
-        let found = found.map(|server| server.ip());
+        let found = found.map(SocketAddr::ip);
         for server in found.chain(waiting::given_server(&registrar)) {
             self.streams.serves(id, server);
         }
