@@ -197,7 +197,8 @@ async fn a_lost_gateway_is_found_again() {
 async fn a_stopped_worker_does_not_hold_its_gateway_for_silent() {
     let mut gateway = TestGateway::start().await;
     let worker = Worker::spawn(&environment(&gateway, ports::block()));
-    let mut peer = gateway.welcome().await;
+    let mut peer = gateway.accept().await;
+    peer.welcome_every(Duration::from_secs(1)).await;
     // The worker has heard the answer to the first heartbeat by now, and hears none to this one.
     while !matches!(peer.read().await.unwrap(), Up::Heartbeat(_)) {}
     worker.signal(Signal::STOP);

@@ -19,7 +19,7 @@ use callmeter_proto::worker::{
     to_worker::Message as Down,
 };
 use support::{
-    gateway::{Peer, TestGateway, encoded},
+    gateway::{HEARTBEAT, Peer, TestGateway, encoded},
     ports,
     process::{Worker, environment},
     run::{Group, Told, assert_complete, begin, finish},
@@ -133,7 +133,7 @@ fn go_on(confirmed: u64) -> Welcome {
     };
     Welcome {
         resume: vec![verdict],
-        heartbeat_interval_ms: 1000,
+        heartbeat_interval_ms: HEARTBEAT.as_millis() as u32,
         ..Welcome::default()
     }
 }

@@ -6,7 +6,7 @@ use callmeter_proto::worker::{Fence, Outcome, Welcome};
 use rustix::process::Signal;
 
 use crate::support::eventually;
-use crate::support::gateway::Peer;
+use crate::support::gateway::{HEARTBEAT, Peer};
 use crate::support::process::get;
 use crate::support::run::{Group, Told, assert_complete, begin, finish};
 use crate::{RUN_PATIENCE, pair, start, total, until_in_call};
@@ -104,7 +104,7 @@ async fn a_run_survives_the_loss_of_its_gateway() {
     };
     let welcome = Welcome {
         resume: vec![verdict],
-        heartbeat_interval_ms: 1000,
+        heartbeat_interval_ms: HEARTBEAT.as_millis() as u32,
         ..Welcome::default()
     };
     peer.send(Down::Welcome(welcome)).await;
