@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod baresip;
+pub mod calm;
 pub mod certificates;
 pub mod dns;
 pub mod gateway;

@@ -2,17 +2,23 @@
 
 use std::{
     fs::File,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{eventually, gateway::TestGateway, ports::Ports};
+use super::{calm, eventually, gateway::TestGateway, ports::Ports};
 
 /// A token of the documented form; its body must never show up in a log.
 pub const TOKEN_BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What a worker that is asked at its end may take to answer.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_callmeter-worker");
 
@@ -20,6 +26,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_callmeter-worker");
 pub struct Worker {
     child: Child,
     folder: TempDir,
+    health: Option<u16>,
 }
 
 /// The environment of a worker at that gateway.
@@ -60,8 +67,12 @@ impl Worker {
         let last_words = folder.path().join("termination-log");
         File::create(&last_words).unwrap();
         command.env_clear().env("TERMINATION_LOG", &last_words);
+        let mut health = None;
         for (name, value) in environment {
             command.env(name.as_ref(), value.as_ref());
+            if name.as_ref() == "HEALTH_PORT" {
+                health = value.as_ref().parse().ok();
+            }
         }
         let child = command
             .stdin(Stdio::null())
@@ -69,7 +80,11 @@ impl Worker {
             .stdout(log)
             .spawn()
             .unwrap();
-        Self { child, folder }
+        Self {
+            child,
+            folder,
+            health,
+        }
     }
 
     /// Everything it has logged so far.
@@ -111,6 +126,19 @@ impl Worker {
             .unwrap_or_else(|| panic!("ended by a signal: {status}"))
     }
 
+    /// Packets its media threads were too late for; none if it does not say any more.
+    fn skipped(&self) -> Option<u64> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.health?));
+        let mut stream = TcpStream::connect_timeout(&address, LAST_WORD).ok()?;
+        stream.set_read_timeout(Some(LAST_WORD)).ok()?;
+        stream.write_all(request("/metrics").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let name = "callmeter_worker_rtp_send_skipped_total ";
+        let mut lines = answer.lines();
+        lines.find_map(|line| line.strip_prefix(name))?.parse().ok()
+    }
+
     /// Waits for a line of the log that holds `text`.
     pub async fn logs(&self, text: &str) {
         let waited = async {
@@ -118,7 +146,7 @@ impl Worker {
                 if self.log().contains(text) {
                     return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let logged = tokio::time::timeout(super::PATIENCE, waited).await;
@@ -128,6 +156,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        calm::skipped(self.skipped().unwrap_or_default());
         // Both fail only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -143,11 +172,14 @@ pub async fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
         .await
         .ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
+    stream.write_all(request(path).as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
     let body = answer.split_once("\r\n\r\n")?.1.to_owned();
     Some((status, body))
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
 }
