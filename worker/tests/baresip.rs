@@ -18,6 +18,7 @@ use callmeter_proto::worker::{
 };
 use support::{
     baresip::Baresip,
+    calm::calm,
     certificates::{Certificates, certificates},
     eventually,
     gateway::TestGateway,
@@ -55,19 +56,19 @@ fn assert_echoed(told: &Told, group: &str, least: i64) {
     assert_eq!(told.sum(group, "packets_lost", Direction::Recv), 0);
 }
 
-#[tokio::test]
-async fn baresip_answers() {
-    answers("udp").await;
+#[test]
+fn baresip_answers() {
+    calm(|| answers("udp"));
 }
 
-#[tokio::test]
-async fn baresip_answers_over_tcp() {
-    answers("tcp").await;
+#[test]
+fn baresip_answers_over_tcp() {
+    calm(|| answers("tcp"));
 }
 
-#[tokio::test]
-async fn baresip_answers_over_tls() {
-    answers("tls").await;
+#[test]
+fn baresip_answers_over_tls() {
+    calm(|| answers("tls"));
 }
 
 async fn answers(transport: &str) {
@@ -99,19 +100,19 @@ async fn answers(transport: &str) {
     assert_echoed(&told, "callers", 190);
 }
 
-#[tokio::test]
-async fn baresip_calls() {
-    calls("udp").await;
+#[test]
+fn baresip_calls() {
+    calm(|| calls("udp"));
 }
 
-#[tokio::test]
-async fn baresip_calls_over_tcp() {
-    calls("tcp").await;
+#[test]
+fn baresip_calls_over_tcp() {
+    calm(|| calls("tcp"));
 }
 
-#[tokio::test]
-async fn baresip_calls_over_tls() {
-    calls("tls").await;
+#[test]
+fn baresip_calls_over_tls() {
+    calm(|| calls("tls"));
 }
 
 async fn calls(transport: &str) {
@@ -180,8 +181,12 @@ fn on_digit(digit: &str, what: ScenarioDo, digits: &str) -> ScenarioAction {
 
 /// Telephone events (RFC 4733) both ways: baresip's 7 is answered with three digits, which it says
 /// it heard, its 5 with one, and its 9 ends the call.
-#[tokio::test]
-async fn digits_go_both_ways() {
+#[test]
+fn digits_go_both_ways() {
+    calm(digits);
+}
+
+async fn digits() {
     let Some(baresip) = Baresip::spawn(ports::block(), "udp", None).await else {
         return;
     };
@@ -306,8 +311,12 @@ fn steps(told: &Told) -> [i64; 2] {
 }
 
 /// A blind transfer (RFC 3515) from one baresip to another, which answers.
-#[tokio::test]
-async fn baresip_is_transferred_to_another() {
+#[test]
+fn baresip_is_transferred_to_another() {
+    calm(transfer_to_another);
+}
+
+async fn transfer_to_another() {
     let Some(first) = Baresip::spawn(ports::block(), "udp", None).await else {
         return;
     };
@@ -320,8 +329,12 @@ async fn baresip_is_transferred_to_another() {
 }
 
 /// The control: to one who is busy; the call goes on, and the step has failed.
-#[tokio::test]
-async fn baresip_is_transferred_to_nobody() {
+#[test]
+fn baresip_is_transferred_to_nobody() {
+    calm(transfer_to_nobody);
+}
+
+async fn transfer_to_nobody() {
     let Some(baresip) = Baresip::spawn(ports::block(), "udp", None).await else {
         return;
     };

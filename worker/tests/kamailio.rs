@@ -17,6 +17,7 @@ use std::{
 use callmeter_metrics::by_key;
 use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, endpoint_event::What};
 use support::{
+    calm::calm,
     certificates::{Certificates, certificates},
     gateway::TestGateway,
     kamailio::{Kamailio, edge, secure},
@@ -196,12 +197,14 @@ async fn run_apart(port: u16, transport: &str, own: &Certificates) -> (Told, Str
     (called.with(calling), logs.concat())
 }
 
-async fn calls_apart(transport: &str) {
-    let own = certificates(&["pbx.test"], false);
-    if let Some((_kamailio, port)) = pbx("MD5", transport, &own).start().await {
-        let (told, log) = run_apart(port, transport, &own).await;
-        assert_apart("MD5", &told, &log);
-    }
+fn calls_apart(transport: &str) {
+    calm(async || {
+        let own = certificates(&["pbx.test"], false);
+        if let Some((_kamailio, port)) = pbx("MD5", transport, &own).start().await {
+            let (told, log) = run_apart(port, transport, &own).await;
+            assert_apart("MD5", &told, &log);
+        }
+    });
 }
 
 fn assert_apart(algorithm: &str, told: &Told, log: &str) {
@@ -230,10 +233,12 @@ fn assert_apart(algorithm: &str, told: &Told, log: &str) {
     }
 }
 
-async fn calls_through(algorithm: &str, transport: &str) {
-    if let Some((told, log)) = run(algorithm, transport, PASSWORD).await {
-        assert_called(algorithm, &told, &log);
-    }
+fn calls_through(algorithm: &str, transport: &str) {
+    calm(async || {
+        if let Some((told, log)) = run(algorithm, transport, PASSWORD).await {
+            assert_called(algorithm, &told, &log);
+        }
+    });
 }
 
 fn assert_called(algorithm: &str, told: &Told, log: &str) {
@@ -299,55 +304,55 @@ fn assert_called(algorithm: &str, told: &Told, log: &str) {
 }
 
 /// R99
-#[tokio::test]
-async fn registers_and_calls_with_md5() {
-    calls_through("MD5", "udp").await;
+#[test]
+fn registers_and_calls_with_md5() {
+    calls_through("MD5", "udp");
 }
 
 /// R99
-#[tokio::test]
-async fn registers_and_calls_with_sha_256() {
-    calls_through("SHA-256", "udp").await;
+#[test]
+fn registers_and_calls_with_sha_256() {
+    calls_through("SHA-256", "udp");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_tcp_with_md5() {
-    calls_through("MD5", "tcp").await;
+#[test]
+fn registers_and_calls_over_tcp_with_md5() {
+    calls_through("MD5", "tcp");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_tcp_with_sha_256() {
-    calls_through("SHA-256", "tcp").await;
+#[test]
+fn registers_and_calls_over_tcp_with_sha_256() {
+    calls_through("SHA-256", "tcp");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_tls_with_md5() {
-    calls_through("MD5", "tls").await;
+#[test]
+fn registers_and_calls_over_tls_with_md5() {
+    calls_through("MD5", "tls");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_tls_with_sha_256() {
-    calls_through("SHA-256", "tls").await;
+#[test]
+fn registers_and_calls_over_tls_with_sha_256() {
+    calls_through("SHA-256", "tls");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_web_socket_with_md5() {
-    calls_through("MD5", "ws").await;
+#[test]
+fn registers_and_calls_over_web_socket_with_md5() {
+    calls_through("MD5", "ws");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_web_socket_with_sha_256() {
-    calls_through("SHA-256", "ws").await;
+#[test]
+fn registers_and_calls_over_web_socket_with_sha_256() {
+    calls_through("SHA-256", "ws");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_secure_web_socket_with_md5() {
-    calls_through("MD5", "wss").await;
+#[test]
+fn registers_and_calls_over_secure_web_socket_with_md5() {
+    calls_through("MD5", "wss");
 }
 
-#[tokio::test]
-async fn registers_and_calls_over_secure_web_socket_with_sha_256() {
-    calls_through("SHA-256", "wss").await;
+#[test]
+fn registers_and_calls_over_secure_web_socket_with_sha_256() {
+    calls_through("SHA-256", "wss");
 }
 
 /// A wrong password ends as REGISTRATION_FAILED, nothing is dialled and nobody is asked.
@@ -369,19 +374,23 @@ async fn a_wrong_password_is_a_failed_registration() {
 }
 
 /// Callers and callees on two workers, each a process at an address of its own.
-#[tokio::test]
-async fn two_workers_call_each_other() {
-    calls_apart("udp").await;
+#[test]
+fn two_workers_call_each_other() {
+    calls_apart("udp");
 }
 
-#[tokio::test]
-async fn two_workers_call_each_other_over_tls() {
-    calls_apart("tls").await;
+#[test]
+fn two_workers_call_each_other_over_tls() {
+    calls_apart("tls");
 }
 
 /// RFC 7616 with SHA-512-256, which Kamailio does not have.
-#[tokio::test]
-async fn two_workers_call_each_other_with_sha_512_256() {
+#[test]
+fn two_workers_call_each_other_with_sha_512_256() {
+    calm(sha_512_256);
+}
+
+async fn sha_512_256() {
     const ALGORITHM: &str = "SHA-512-256";
     let own = certificates(&["pbx.test"], false);
     let registrar = registrar::Registrar::start("pbx.test", ALGORITHM, PASSWORD);
@@ -390,8 +399,12 @@ async fn two_workers_call_each_other_with_sha_512_256() {
 }
 
 /// RFC 3327, RFC 5658: the clients know an edge proxy alone, by TLS; it and the registrar speak UDP.
-#[tokio::test]
-async fn registers_and_calls_through_an_edge_proxy() {
+#[test]
+fn registers_and_calls_through_an_edge_proxy() {
+    calm(edge_proxy);
+}
+
+async fn edge_proxy() {
     let own = certificates(&["pbx.test"], false);
     let inner = Kamailio {
         path: true,
@@ -435,63 +448,71 @@ fn sent(log: &str, method: &str, transport: &str) -> usize {
 }
 
 /// RFC 3261 §18.1.1. Kamailio's Record-Route asks for the rest of the call by TCP as well.
-#[tokio::test]
-async fn large_invites_of_udp_groups_go_by_tcp_unless_told_otherwise() {
+#[test]
+fn large_invites_of_udp_groups_go_by_tcp_unless_told_otherwise() {
     for always in [false, true] {
-        let large = |callers: Group| Group {
-            fill: FILL,
-            registrar: callers.registrar.map(|registrar| Registrar {
-                sip_over_udp_always: always,
-                ..registrar
-            }),
-            ..callers
-        };
-        let Some((told, log)) = run_as("MD5", "udp", PASSWORD, false, large).await else {
-            return;
-        };
-        assert_eq!(told.failed(), Vec::<String>::new());
-        let calls = told.calls("callers").len();
-        assert_eq!(calls, 2 * ENDPOINTS as usize);
-        let (by, other) = if always {
-            ("UDP", "TCP")
-        } else {
-            ("TCP", "UDP")
-        };
-        // Of each caller the first one is challenged.
-        let invites = calls + ENDPOINTS as usize;
-        for (method, count) in [("INVITE", invites), ("ACK", invites), ("BYE", calls)] {
-            assert_eq!(sent(&log, method, by), count, "{method} by {by}");
-            assert_eq!(sent(&log, method, other), 0, "{method} by {other}");
-        }
+        calm(|| large_invites(always));
+    }
+}
+
+async fn large_invites(always: bool) {
+    let large = |callers: Group| Group {
+        fill: FILL,
+        registrar: callers.registrar.map(|registrar| Registrar {
+            sip_over_udp_always: always,
+            ..registrar
+        }),
+        ..callers
+    };
+    let Some((told, log)) = run_as("MD5", "udp", PASSWORD, false, large).await else {
+        return;
+    };
+    assert_eq!(told.failed(), Vec::<String>::new());
+    let calls = told.calls("callers").len();
+    assert_eq!(calls, 2 * ENDPOINTS as usize);
+    let (by, other) = if always {
+        ("UDP", "TCP")
+    } else {
+        ("TCP", "UDP")
+    };
+    // Of each caller the first one is challenged.
+    let invites = calls + ENDPOINTS as usize;
+    for (method, count) in [("INVITE", invites), ("ACK", invites), ("BYE", calls)] {
+        assert_eq!(sent(&log, method, by), count, "{method} by {by}");
+        assert_eq!(sent(&log, method, other), 0, "{method} by {other}");
     }
 }
 
 /// RFC 5626: the registrar keeps the connection, so that calls come by it and stay on it.
-#[tokio::test]
-async fn registrations_over_tcp_keep_their_flow() {
+#[test]
+fn registrations_over_tcp_keep_their_flow() {
     for outbound in [true, false] {
-        let unchanged = |callers| callers;
-        let Some((told, log)) = run_as("MD5", "tcp", PASSWORD, outbound, unchanged).await else {
-            return;
-        };
-        assert_called("MD5", &told, &log);
-        let with = |way: &str, all: &[&str]| {
-            let has = |message: &&str| all.iter().all(|part| message.contains(part));
-            messages(&log, way).filter(has).count()
-        };
-        let twice = 2 * ENDPOINTS as usize;
-        let named = with(
-            "sent",
-            &["REGISTER sip:pbx.test", ";reg-id=1;+sip.instance="],
-        );
-        assert!(named >= twice, "{named}");
-        let promises = ["200 OK", "Require: outbound", "Flow-Timer: 25"];
-        let kept = with("received", &promises);
-        let kept_calls = with("sent", &["INVITE sip:b", ";ob>"]);
-        if outbound {
-            assert!(kept >= twice && kept_calls >= twice, "{kept} {kept_calls}");
-        } else {
-            assert_eq!((kept, kept_calls), (0, 0));
-        }
+        calm(|| flows(outbound));
+    }
+}
+
+async fn flows(outbound: bool) {
+    let unchanged = |callers| callers;
+    let Some((told, log)) = run_as("MD5", "tcp", PASSWORD, outbound, unchanged).await else {
+        return;
+    };
+    assert_called("MD5", &told, &log);
+    let with = |way: &str, all: &[&str]| {
+        let has = |message: &&str| all.iter().all(|part| message.contains(part));
+        messages(&log, way).filter(has).count()
+    };
+    let twice = 2 * ENDPOINTS as usize;
+    let named = with(
+        "sent",
+        &["REGISTER sip:pbx.test", ";reg-id=1;+sip.instance="],
+    );
+    assert!(named >= twice, "{named}");
+    let promises = ["200 OK", "Require: outbound", "Flow-Timer: 25"];
+    let kept = with("received", &promises);
+    let kept_calls = with("sent", &["INVITE sip:b", ";ob>"]);
+    if outbound {
+        assert!(kept >= twice && kept_calls >= twice, "{kept} {kept_calls}");
+    } else {
+        assert_eq!((kept, kept_calls), (0, 0));
     }
 }

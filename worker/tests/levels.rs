@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, time::Duration};
 use callmeter_proto::worker::{Direction, Fence, Role, to_worker::Message as Down};
 use rustix::process::Signal;
 use support::{
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{TOKEN_BODY, Worker, environment},
@@ -63,8 +64,12 @@ async fn log_of_a_healthy_run(level: &'static str) -> (Vec<(String, String)>, To
     (log, told)
 }
 
-#[tokio::test]
-async fn each_level_writes_its_own_and_the_more_severe_ones() {
+#[test]
+fn each_level_writes_its_own_and_the_more_severe_ones() {
+    calm(each_level);
+}
+
+async fn each_level() {
     let run = |rank: usize| log_of_a_healthy_run(LEVELS[rank]);
     let (error, warn, info, debug, trace) = tokio::join!(run(0), run(1), run(2), run(3), run(4));
     let (trace, told) = trace;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use callmeter_proto::worker::{Direction, Outcome, Phase, Role, endpoint_event::What};
 use support::{
+    calm::calm,
     eventually,
     gateway::TestGateway,
     inspect::udp_sockets,
@@ -182,8 +183,12 @@ async fn refused(health: u16, protocol: &str) -> Option<u64> {
 
 /// Twenty of each kind to every socket of four endpoints in a call: the calls end as planned, what
 /// one end sent the other received, and the datagrams are counted to the last.
-#[tokio::test]
-async fn rubbish_on_every_socket_changes_no_call() {
+#[test]
+fn rubbish_on_every_socket_changes_no_call() {
+    calm(rubbish_in_a_call);
+}
+
+async fn rubbish_in_a_call() {
     let mut gateway = TestGateway::start().await;
     let ports = ports::block();
     let mut worker = Worker::spawn(&environment(&gateway, ports));

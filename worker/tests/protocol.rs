@@ -19,6 +19,7 @@ use callmeter_proto::worker::{
     to_worker::Message as Down,
 };
 use support::{
+    calm::calm,
     gateway::{HEARTBEAT, Peer, TestGateway, encoded},
     ports,
     process::{Worker, environment},
@@ -140,8 +141,12 @@ fn go_on(confirmed: u64) -> Welcome {
 
 /// R94: what is no message ends the stream, not the call: the worker comes back with its run and
 /// what it measured is complete. What is only unknown is passed over.
-#[tokio::test]
-async fn bad_messages_break_the_stream_and_no_call() {
+#[test]
+fn bad_messages_break_the_stream_and_no_call() {
+    calm(bad_messages);
+}
+
+async fn bad_messages() {
     let mut gateway = TestGateway::start().await;
     let mut worker = Worker::spawn(&environment(&gateway, ports::block()));
     let mut peer = gateway.welcome().await;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use callmeter_proto::worker::{Account, Direction, Outcome, Role};
 use support::{
+    calm::calm,
     gateway::TestGateway,
     network::{self, UdpCounters},
     peer_process::{Sipp, SippTotals, program},
@@ -99,9 +100,13 @@ fn a_missing_peer_fails_where_peers_must_be_there() {
 }
 
 /// R99 to R101: the worker calls, SIPp answers.
-#[tokio::test]
-async fn sipp_answers_a_thousand_calls() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn sipp_answers_a_thousand_calls() {
+    let _alone = ALONE.blocking_lock();
+    calm(sipp_answers);
+}
+
+async fn sipp_answers() {
     let Some(path) = program("sipp") else { return };
     let counted = network::enter();
     let peer_ports = ports::block();
@@ -142,9 +147,13 @@ async fn sipp_answers_a_thousand_calls() {
 }
 
 /// R100, R101: SIPp calls, the worker answers.
-#[tokio::test]
-async fn sipp_places_a_thousand_calls() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn sipp_places_a_thousand_calls() {
+    let _alone = ALONE.blocking_lock();
+    calm(sipp_calls);
+}
+
+async fn sipp_calls() {
     let Some(path) = program("sipp") else { return };
     let counted = network::enter();
     let mut gateway = TestGateway::start().await;
@@ -154,7 +163,7 @@ async fn sipp_places_a_thousand_calls() {
     let group = Group {
         codec: "pcmu",
         accounts: users(),
-        run_ms: 62_000,
+        run_ms: 66_000,
         ..Group::new("callees", Role::Callee, ENDPOINTS)
     };
     let mut told = begin(&mut peer, "run-1", &[group]).await;

@@ -19,6 +19,7 @@ use std::{
 use callmeter_proto::worker::{Direction, Outcome, Registrar, Role, Tls, TlsVerify};
 use support::{
     answer,
+    calm::calm,
     certificates::certificates,
     gateway::TestGateway,
     ports,
@@ -82,8 +83,12 @@ fn assert_called(told: &Told, transport: &str) {
     assert_eq!(told.retransmissions(), 0);
 }
 
-#[tokio::test]
-async fn calls_over_tcp() {
+#[test]
+fn calls_over_tcp() {
+    calm(call_over_tcp);
+}
+
+async fn call_over_tcp() {
     for ip in ["127.0.0.1", "::1"] {
         let (told, _) = run(ip, registrar("tcp", None), registrar("tcp", None)).await;
         assert_called(&told, "tcp");
@@ -104,8 +109,12 @@ async fn calls_over_udp_measure_no_connection() {
     assert!(told.values("callers", "tls_handshake_ms").is_empty());
 }
 
-#[tokio::test]
-async fn calls_over_tls() {
+#[test]
+fn calls_over_tls() {
+    calm(call_over_tls);
+}
+
+async fn call_over_tls() {
     let own = certificates(&["127.0.0.1", "::1"], false);
     for ip in ["127.0.0.1", "::1"] {
         let callers = registrar("tls", Some(own.trusted()));
@@ -120,8 +129,12 @@ async fn calls_over_tls() {
     }
 }
 
-#[tokio::test]
-async fn calls_over_web_socket() {
+#[test]
+fn calls_over_web_socket() {
+    calm(call_over_web_socket);
+}
+
+async fn call_over_web_socket() {
     for ip in ["127.0.0.1", "::1"] {
         let (told, _) = run(ip, registrar("ws", None), registrar("ws", None)).await;
         assert_called(&told, "ws");
@@ -130,8 +143,12 @@ async fn calls_over_web_socket() {
     }
 }
 
-#[tokio::test]
-async fn calls_over_secure_web_socket() {
+#[test]
+fn calls_over_secure_web_socket() {
+    calm(call_over_secure_web_socket);
+}
+
+async fn call_over_secure_web_socket() {
     let own = certificates(&["127.0.0.1", "::1"], false);
     for ip in ["127.0.0.1", "::1"] {
         let callers = registrar("wss", Some(own.trusted()));

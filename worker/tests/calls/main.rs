@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use callmeter_proto::worker::{Account, Direction, Outcome, Registrar, Role, RunEnded};
 use rustix::process::Signal;
+use support::calm::calm;
 use support::eventually;
 use support::gateway::{Peer, TestGateway};
 use support::inspect::{
@@ -61,8 +62,12 @@ fn total(ended: &RunEnded, group: &str, outcome: Outcome) -> u64 {
 
 /// R91, R93, R96, R100, R101, R104: every call answered, packets received = packets sent at the
 /// other end, totals equal to what was sent.
-#[tokio::test]
-async fn two_groups_on_one_worker_call_each_other() {
+#[test]
+fn two_groups_on_one_worker_call_each_other() {
+    calm(two_groups);
+}
+
+async fn two_groups() {
     let (_gateway, worker, mut peer, ports) = start(&[]).await;
     // Two calls fit, with nearly a third one's time for what is slow; a third never does.
     let groups = pair(4).map(|group| Group {
@@ -221,8 +226,12 @@ async fn trace_shows_messages_and_never_secrets() {
 }
 
 /// R14, R15: RTP is bound to MEDIA_IP, SIP to SIP_IP, and SDP says MEDIA_IP unless told otherwise.
-#[tokio::test]
-async fn media_has_an_address_of_its_own() {
+#[test]
+fn media_has_an_address_of_its_own() {
+    calm(media_address);
+}
+
+async fn media_address() {
     let variables = [("LOG_LEVEL", "trace"), ("MEDIA_IP", "127.0.0.2")];
     let (_gateway, worker, mut peer, ports) = start(&variables).await;
     let mut told = begin(&mut peer, "run-1", &pair(1)).await;

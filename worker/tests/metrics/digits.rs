@@ -12,6 +12,7 @@ use crate::proof::{Claim, Figure, View, prove};
 use crate::script::{Script, run_against};
 use crate::support::{
     baresip::Baresip,
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -40,8 +41,12 @@ fn heard(baresip: &Baresip) -> u32 {
 
 /// Digits are sent when the far end has heard their end and received when it sent them; what a
 /// hang-up cuts off is an error.
-#[tokio::test]
-pub(crate) async fn digits_are_those_baresip_speaks_of() {
+#[test]
+pub(crate) fn digits_are_those_baresip_speaks_of() {
+    calm(digits_of_baresip);
+}
+
+async fn digits_of_baresip() {
     let mut peers = Vec::new();
     for _ in 0..3 {
         let Some(baresip) = Baresip::spawn(ports::block(), "udp", None).await else {
@@ -140,8 +145,12 @@ fn answers() -> Script {
 
 /// Digits by INFO are sent when SIPp has accepted them and received when it sent them; what it
 /// refuses and what stays behind is an error.
-#[tokio::test]
-async fn digits_by_info_are_those_sipp_took_and_sent() {
+#[test]
+fn digits_by_info_are_those_sipp_took_and_sent() {
+    calm(digits_by_info);
+}
+
+async fn digits_by_info() {
     let whole = ["1", "A", "#"].iter().fold(answers(), |script, digit| {
         takes_digit(script, digit.chars().next().unwrap(), "200 OK")
     });

@@ -11,6 +11,7 @@ use crate::machine::LOAD;
 use crate::network::{self, PORTS};
 use crate::proof::{Claim, Figure, View, prove};
 use crate::support::{
+    calm::calm,
     gateway::{Peer, TestGateway},
     process::{Worker, environment},
     run::{Group, Told, begin, finish, id_of},
@@ -67,16 +68,20 @@ async fn call(peer: &mut Peer, run: &str, mut disturb: impl AsyncFnMut(&mut Talk
 
 /// What the kernel drops at the socket of a stopped worker is counted as the worker's own, to the
 /// packet, and marks the second.
-#[tokio::test]
-pub(crate) async fn drops_at_the_socket_are_the_generators_own() {
-    let _load = LOAD.read().await;
+#[test]
+pub(crate) fn drops_at_the_socket_are_the_generators_own() {
+    let _load = LOAD.blocking_read();
+    calm(drops_at_the_socket);
+}
+
+async fn drops_at_the_socket() {
     if !network::enter() {
         return;
     }
     let mut gateway = TestGateway::start().await;
     let worker = Worker::spawn(&environment(&gateway, PORTS));
     let mut peer = gateway.welcome().await;
-    let calm = call(&mut peer, "run-1", async |_| ()).await;
+    let undisturbed = call(&mut peer, "run-1", async |_| ()).await;
     assert!(dropped() < 0.5, "{} dropped", dropped());
     let flooded = call(&mut peer, "run-2", async |talker: &mut Talker| {
         worker.signal(Signal::STOP);
@@ -101,7 +106,7 @@ pub(crate) async fn drops_at_the_socket_are_the_generators_own() {
         told,
         group: "callers",
     };
-    prove(&[(view(&flooded), claims)], view(&calm), KEYS);
+    prove(&[(view(&flooded), claims)], view(&undisturbed), KEYS);
     let drops = id_of("rx_socket_drops");
     let of_drops = flooded.rows.iter().filter(|row| {
         let mut values = row.values.iter();

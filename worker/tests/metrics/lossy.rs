@@ -16,6 +16,7 @@ use callmeter_proto::worker::{Direction, Role};
 use crate::proof::{Claim, Figure, View, prove};
 use crate::script::{Script, Scripted};
 use crate::support::{
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -125,8 +126,12 @@ async fn behind_a_relay(nth: [u32; 2]) -> Option<(Scripted, Relay)> {
 
 /// Every call succeeds over a path that loses a third of what goes out and a quarter of what comes
 /// in; what was sent again and what came again is what the relay saw.
-#[tokio::test]
-async fn retransmissions_are_those_a_lossy_relay_saw() {
+#[test]
+fn retransmissions_are_those_a_lossy_relay_saw() {
+    calm(retransmissions);
+}
+
+async fn retransmissions() {
     let Some((sipp, lossy)) = behind_a_relay([3, 4]).await else {
         return;
     };

@@ -9,6 +9,7 @@ use crate::far_end::{Counts, FarEnd, Talker};
 use crate::machine::{LOAD, go_first};
 use crate::proof::{Claim, Figure, View, prove};
 use crate::support::{
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -177,9 +178,13 @@ pub(crate) async fn quick(mut far: FarEnd) {
 }
 
 /// Every SIP counter and every time of a call has the value the far end knows.
-#[tokio::test]
-pub(crate) async fn signalling_and_times_are_what_the_far_end_did() {
-    let _load = LOAD.read().await;
+#[test]
+pub(crate) fn signalling_and_times_are_what_the_far_end_did() {
+    let _load = LOAD.blocking_read();
+    calm(signalling_and_times);
+}
+
+async fn signalling_and_times() {
     go_first();
     let mut gateway = TestGateway::start().await;
     let _worker = Worker::spawn(&environment(&gateway, ports::block()));

@@ -9,6 +9,7 @@ use crate::machine::LOAD;
 use crate::proof::{Claim, Figure, View, prove};
 use crate::script::Scripted;
 use crate::support::{
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -29,9 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A call comes and is acknowledged late, a MESSAGE and a BYE belong to none; a registrar refuses;
 /// a connection is refused. A callee nobody calls knows nothing of all that.
-#[tokio::test]
-pub(crate) async fn what_goes_astray_is_what_sipp_sent() {
-    let _load = LOAD.read().await;
+#[test]
+pub(crate) fn what_goes_astray_is_what_sipp_sent() {
+    let _load = LOAD.blocking_read();
+    calm(what_goes_astray);
+}
+
+async fn what_goes_astray() {
     let Some(forbids) = Scripted::spawn(include_str!("../peers/forbids.xml")).await else {
         return;
     };

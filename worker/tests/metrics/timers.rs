@@ -9,7 +9,7 @@ use callmeter_proto::worker::{
 
 use crate::proof::{Claim, Figure, View, prove};
 use crate::script::{Script, run_against};
-use crate::support::run::Group;
+use crate::support::{calm::calm, run::Group};
 
 pub(crate) const KEYS: &[&str] = &["session_timer_refreshes"];
 
@@ -71,8 +71,12 @@ fn knows_none() -> String {
 }
 
 /// A refresh is counted when it was accepted, whoever sent it; a call without a timer has none.
-#[tokio::test]
-pub(crate) async fn refreshes_are_those_that_were_accepted() {
+#[test]
+pub(crate) fn refreshes_are_those_that_were_accepted() {
+    calm(refreshes_accepted);
+}
+
+async fn refreshes_accepted() {
     let beyond = REFRESH.as_millis() as u32 + 3000;
     let parts = [
         ("ours", is_refreshed(), beyond),

@@ -8,6 +8,7 @@ use crate::far_end::FarEnd;
 use crate::proof::{Claim, Figure, View, prove};
 use crate::signalling::quick;
 use crate::support::{
+    calm::calm,
     gateway::TestGateway,
     ports,
     process::{Worker, environment},
@@ -43,8 +44,12 @@ async fn calls(mut far: FarEnd, contact: String) -> FarEnd {
 
 /// Each transaction without an answer is a timeout: an INVITE, a BYE, and a refusal of ours
 /// without its ACK. A call with all its answers has none.
-#[tokio::test]
-pub(crate) async fn timeouts_are_what_the_far_end_left_unanswered() {
+#[test]
+pub(crate) fn timeouts_are_what_the_far_end_left_unanswered() {
+    calm(timeouts);
+}
+
+async fn timeouts() {
     let mut gateway = TestGateway::start().await;
     let _worker = Worker::spawn(&environment(&gateway, ports::block()));
     let mut peer = gateway.welcome().await;

@@ -10,7 +10,7 @@ use callmeter_proto::worker::{
 use crate::machine::LOAD;
 use crate::proof::{Claim, Figure, View, prove};
 use crate::script::{Script, run_against};
-use crate::support::run::Group;
+use crate::support::{calm::calm, run::Group};
 
 pub(crate) const KEYS: &[&str] = &[
     "reinvite_count",
@@ -121,9 +121,13 @@ fn answers() -> String {
 }
 
 /// Every figure of what happens within calls is what SIPp's log says; a plain call has none.
-#[tokio::test]
-pub(crate) async fn what_happens_within_calls_is_what_sipp_did() {
-    let _load = LOAD.read().await;
+#[test]
+pub(crate) fn what_happens_within_calls_is_what_sipp_did() {
+    let _load = LOAD.blocking_read();
+    calm(what_happens_within_calls);
+}
+
+async fn what_happens_within_calls() {
     let hold = vec![at(300, ScenarioDo::Hold), at(600, ScenarioDo::Resume)];
     let transfer = vec![at(300, ScenarioDo::Transfer)];
     let parts = [
