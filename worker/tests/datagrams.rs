@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
 
 use callmeter_proto::worker::{Account, Direction, Registrar, Role};
 use support::{
+    calm::calm,
     eventually,
     gateway::{Peer, TestGateway},
     peer_process::{Sipp, program},
@@ -79,8 +80,12 @@ fn invites(log: &str, transport: &str) -> usize {
 
 /// Callers and callees of one worker. The INVITEs go by TCP, what follows by UDP, as the callees'
 /// Contact says; or everything goes by UDP.
-#[tokio::test]
-async fn large_invites_go_by_tcp_unless_told_otherwise() {
+#[test]
+fn large_invites_go_by_tcp_unless_told_otherwise() {
+    calm(large_invites);
+}
+
+async fn large_invites() {
     for always in [false, true] {
         let mut gateway = TestGateway::start().await;
         let ports = ports::block();
@@ -112,8 +117,12 @@ async fn large_invites_go_by_tcp_unless_told_otherwise() {
 }
 
 /// SIPp listens on UDP alone: the first INVITEs find no TCP, and none is lost by that.
-#[tokio::test]
-async fn a_peer_without_tcp_gets_large_invites_by_udp() {
+#[test]
+fn a_peer_without_tcp_gets_large_invites_by_udp() {
+    calm(without_tcp);
+}
+
+async fn without_tcp() {
     let Some(path) = program("sipp") else { return };
     let peer_ports = ports::block();
     let folder = tempfile::tempdir().unwrap();
