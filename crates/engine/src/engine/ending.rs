@@ -121,7 +121,10 @@ impl Engine {
         if endpoint.open_calls > 0 || matches!(endpoint.life, Life::Unregistering | Life::Ended) {
             return;
         }
-        let bound = endpoint.registered || endpoint.life == Life::Registering;
+        // A step's REGISTER is under way, too.
+        let bound = endpoint.registered
+            || endpoint.life == Life::Registering
+            || endpoint.registers_for.is_some();
         let key = endpoint.key;
         if bound {
             endpoint.life = Life::Unregistering;
