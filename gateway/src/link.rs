@@ -250,7 +250,8 @@ pub enum RunMessage {
 #[derive(Debug)]
 pub enum SessionEvent {
     /// A process was accepted. The verdicts go into its Welcome; what the run layer sends after
-    /// this event arrives after the Welcome. An unanswered `reply` ends every resumed run.
+    /// this event arrives after the Welcome. An unanswered `reply` ends the stream of a process that
+    /// resumes runs: it tries again.
     Connected {
         /// The worker, connected.
         worker: Arc<WorkerInfo>,

@@ -37,7 +37,8 @@ const OLDEST_PROTOCOL: u32 = if PROTOCOL_VERSION > 1 {
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A connection that says nothing for this long is no worker.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// How long the run layer may take to judge resumed runs; a worker waits 10 s for its Welcome.
+/// How long the run layer may take to judge resumed runs. A worker gives connecting and the Welcome
+/// 20 s together.
 const VERDICTS_WITHIN: Duration = Duration::from_secs(8);
 /// Limits on what a Hello may carry.
 const MAX_RESUMED: usize = 10_000;

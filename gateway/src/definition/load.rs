@@ -88,29 +88,38 @@ fn calls_beyond(test: &ValidatedTest, index: usize) -> Option<String> {
     let Target::Group(target) = group.target else {
         return None;
     };
-    let itself = target == index;
     let callees = callees(test, index);
-    let most = if itself { callees / 2 } else { callees };
-    let (field, calls, beyond) = match &group.load {
-        Load::Concurrency(calls) => ("load.concurrency", *calls, "wait"),
+    let to = if target == index {
+        format!("itself, a group of {callees} endpoints of which each call takes two")
+    } else {
+        let name = &test.groups[target].name;
+        format!("the group {name}, which has {callees} endpoints")
+    };
+    let (field, calls, most, beyond) = match &group.load {
+        Load::Concurrency(calls) => {
+            // The others wait until nobody is in a call whom they need.
+            let most = if target == index {
+                callees / 2
+            } else {
+                callees
+            };
+            ("load.concurrency", *calls, most, "wait")
+        }
         Load::ConcurrencySteps(steps) => {
             let highest = steps.iter().map(|(_, calls)| *calls).max()?;
-            (
-                "load.steps[].concurrency",
-                highest,
-                "find their callee busy",
-            )
+            // Whom an endpoint calls, the next one, calls as well.
+            let most = if target == index { 1 } else { callees };
+            let field = "load.steps[].concurrency";
+            (field, highest, most, "find their callee busy")
         }
         _ => return None,
     };
     (calls > most).then(|| {
-        let why = if itself {
-            format!("the group calls itself and each call takes two of its {callees} endpoints")
-        } else {
-            let name = &test.groups[target].name;
-            format!("it calls the group {name}, which has {callees} endpoints")
-        };
-        format!("{field} {calls}: up to {most} calls at a time, for {why}; calls beyond {beyond}")
+        let plural = if most == 1 { "" } else { "s" };
+        format!(
+            "{field} {calls}: up to {most} call{plural} at a time, for it calls {to}; calls beyond \
+             {beyond}"
+        )
     })
 }
 

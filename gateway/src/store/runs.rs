@@ -162,10 +162,13 @@ impl Store {
             .map_err(attempt("commit the report of a run"))
     }
 
-    /// Ends a stored run that cannot go on.
+    /// Ends a stored run that cannot go on; one that was over and lacks its report stays as it ended.
     pub async fn fail_run(&self, id: &str, reason: &str, ended_ms: i64) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE runs SET status = 'FAILED', stage = 'over', reason = ?, ended_ms = ?, verdict = 'Unknown'
+            "UPDATE runs SET verdict = 'Unknown', stage = 'over',
+             status = CASE stage WHEN 'over' THEN status ELSE 'FAILED' END,
+             reason = CASE WHEN stage = 'over' AND reason <> '' THEN reason ELSE ? END,
+             ended_ms = COALESCE(ended_ms, ?)
              WHERE id = ?",
         )
         .bind(reason)

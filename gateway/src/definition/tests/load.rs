@@ -213,14 +213,14 @@ fn more_calls_at_a_time_than_half_of_a_group_that_calls_itself_are_warned_of() {
     };
     assert_eq!(
         told(50, json!({"concurrency": 26})),
-        "group g: load.concurrency 26: up to 25 calls at a time, for the group calls itself and each call takes two of its 50 endpoints; calls beyond wait"
+        "group g: load.concurrency 26: up to 25 calls at a time, for it calls itself, a group of 50 endpoints of which each call takes two; calls beyond wait"
     );
     assert_eq!(told(50, json!({"concurrency": 25})), "");
     assert!(told(51, json!({"concurrency": 26})).contains("up to 25 calls at a time"));
     let steps = |most| json!({"steps": [{"at": "0s", "concurrency": 1}, {"at": "9s", "concurrency": most}]});
     assert_eq!(
-        told(50, steps(26)),
-        "group g: load.steps[].concurrency 26: up to 25 calls at a time, for the group calls itself and each call takes two of its 50 endpoints; calls beyond find their callee busy"
+        told(50, steps(2)),
+        "group g: load.steps[].concurrency 2: up to 1 call at a time, for it calls itself, a group of 50 endpoints of which each call takes two; calls beyond find their callee busy"
     );
-    assert_eq!(told(50, steps(25)), "");
+    assert_eq!(told(50, steps(1)), "");
 }

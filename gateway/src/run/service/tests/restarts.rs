@@ -100,3 +100,26 @@ async fn the_end_of_a_run_survives_the_gateway() {
         assert_eq!(bench.report(&run).await["groups"][0]["mos"]["count"], 1);
     }
 }
+
+/// A run that is over lacks no more than its report, if that is what cannot be made.
+#[tokio::test]
+async fn a_run_that_cannot_go_on_has_failed_unless_it_was_over() {
+    let bench = Bench::new().await;
+    let mut worker = bench.connect(bench.record().await, vec![]).await;
+    let going = bench.started(&mut worker).await;
+    bench.runs.stop("default", &going, "enough").await.unwrap();
+    let shown = async |run: &str| {
+        let stored = bench.store.run_by_id(run).await.unwrap().unwrap();
+        (stored.status, stored.reason, stored.verdict)
+    };
+    let unplaced = bench.submit_test("", &TEST.replace('2', "200")).await;
+    let over = bench.last(&unplaced).await;
+    for (run, status, reason) in [
+        (&going, "FAILED", "unreadable"),
+        (&unplaced, "CANNOT_RUN_FOR_NOW", over.reason.as_str()),
+    ] {
+        bench.store.fail_run(run, "unreadable", 1).await.unwrap();
+        let wanted = (status.into(), reason.into(), "Unknown".into());
+        assert_eq!(shown(run).await, wanted);
+    }
+}
