@@ -35,13 +35,7 @@ pub(crate) async fn write(
     let uid = test.uid().unwrap_or_default();
     let before = test.status.clone().unwrap_or_default();
     let after = build(test, inputs, &applied);
-    let resync = if applied.again {
-        Duration::from_millis(20)
-    } else if applied.unreachable {
-        PERIOD
-    } else {
-        RESYNC
-    };
+    let resync = resync(test, &applied);
     if after == before {
         return Ok(Action::requeue(resync));
     }
@@ -93,6 +87,18 @@ pub(crate) async fn write(
         resync
     };
     Ok(Action::requeue(again))
+}
+
+/// When to look again if nothing happens. How long a deleted test waits is limited, whatever its
+/// gateway says.
+const fn resync(test: &CallTest, applied: &Applied) -> Duration {
+    if applied.again {
+        Duration::from_millis(20)
+    } else if applied.unreachable || test.metadata.deletion_timestamp.is_some() {
+        PERIOD
+    } else {
+        RESYNC
+    }
 }
 
 const fn event(phase: RunPhase) -> &'static str {

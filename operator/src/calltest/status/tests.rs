@@ -207,3 +207,13 @@ fn a_test_that_waits_for_the_gateway_says_so() {
         ("Unknown".into(), "GatewayUnreachable".into())
     );
 }
+
+/// A gateway that goes away while a deleted test waits tells nothing, and its wait is limited.
+#[test]
+fn a_deleted_test_is_looked_at_again_soon() {
+    let mut test = with_run();
+    let again = |test: &CallTest| resync(test, &Applied::default());
+    assert_eq!(again(&test), RESYNC);
+    test.metadata.deletion_timestamp = Some(Time(seen("").now));
+    assert_eq!(again(&test), PERIOD);
+}
