@@ -148,12 +148,13 @@ impl StreamSettings {
 /// Who the server has to be: whom all requests go to first (RFC 5922 §7.3). A proxy's address is
 /// nobody's name, so then it is the domain.
 fn identity(registrar: &Registrar) -> Option<ServerName<'static>> {
-    let proxy: Option<SipUri> = format!("sip:{}", registrar.outbound_proxy).parse().ok();
-    let name = match proxy.as_ref().map(SipUri::host) {
-        Some(host @ Host::Name(_)) => host.to_string(),
-        Some(Host::Ip(_)) | None => registrar.domain.clone(),
-    };
-    ServerName::try_from(name).ok()
+    let uri = |host: &str| format!("sip:{host}").parse::<SipUri>().ok();
+    let proxy = uri(&registrar.outbound_proxy);
+    let named = proxy.filter(|proxy| matches!(proxy.host(), Host::Name(_)));
+    match named.or_else(|| uri(&registrar.domain))?.host() {
+        Host::Ip(ip) => Some(ServerName::IpAddress((*ip).into())),
+        name @ Host::Name(_) => ServerName::try_from(name.to_string()).ok(),
+    }
 }
 
 /// The path of a WebSocket, empty: the root.
@@ -192,6 +193,27 @@ mod tests {
     use callmeter_proto::worker::TlsVerify;
 
     use super::*;
+
+    #[test]
+    fn the_server_is_who_all_requests_go_to() {
+        for (proxy, domain, wanted) in [
+            ("", "pbx.test", Some("pbx.test")),
+            ("edge.test:5071", "pbx.test", Some("edge.test")),
+            ("192.0.2.1:5071", "pbx.test", Some("pbx.test")),
+            ("", "192.0.2.1", Some("192.0.2.1")),
+            ("[2001:db8::1]", "[2001:db8::5]", Some("2001:db8::5")),
+            ("192.0.2.1", "", None),
+            ("", "", None),
+        ] {
+            let registrar = Registrar {
+                outbound_proxy: proxy.into(),
+                domain: domain.into(),
+                ..Registrar::default()
+            };
+            let name = identity(&registrar).map(|name| name.to_str().into_owned());
+            assert_eq!(name.as_deref(), wanted, "{proxy} {domain}");
+        }
+    }
 
     /// Who reads a refusal has written a definition, and knows its names only.
     #[test]
