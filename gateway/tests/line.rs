@@ -80,21 +80,11 @@ expect:
 
 /// What a whole, undisturbed run of [`DIRECT`] shows.
 fn assert_measured(report: &Value) {
-    assert_eq!(report["status"], "COMPLETED", "{report:#}");
-    assert_eq!(
-        (&report["partial"], &report["verdict"]),
-        (&false.into(), &"Passed".into()),
-        "{report:#}"
-    );
+    assert_nothing_lost(report);
+    assert_eq!(report["verdict"], "Passed", "{report:#}");
     for (sender, receiver) in [("callers", "answerers"), ("answerers", "callers")] {
-        let calls = count(report, sender, "/calls/total");
-        assert!(calls >= 2 * ENDPOINTS, "{calls} calls");
-        assert_eq!(count(report, sender, "/calls/succeeded"), calls);
         let sent = count(report, sender, "/packets/sent");
-        // Each call lasts 3 s of 50 packets.
-        assert!(sent > calls * 100, "{sent} packets");
         assert_eq!(count(report, receiver, "/packets/received"), sent);
-        assert_eq!(count(report, receiver, "/packets/lost"), 0);
         let delay = metric(report, receiver, "one_way_delay_ms", "recv", "mean");
         let mos = metric(report, receiver, "mos", "recv", "mean");
         assert!(
@@ -293,8 +283,8 @@ async fn crash_in_a_run() -> Value {
     gateway.get(&format!("/runs/{run}/results")).await.data()
 }
 
-/// What a whole run of [`DIRECT`] shows whose figures came in part after a crash. How long things
-/// took is not asked: a process that starts takes time from the others.
+/// What every whole run of [`DIRECT`] shows, also one whose figures came in part after a crash. How
+/// long things took is not asked: a process that starts takes time from the others.
 fn assert_nothing_lost(report: &Value) {
     assert_eq!(
         (&report["status"], &report["partial"]),

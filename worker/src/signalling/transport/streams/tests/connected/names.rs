@@ -74,6 +74,25 @@ impl Rig {
         let names = self.streams.names.values().flatten();
         names.map(|name| name.to_str().into_owned()).collect()
     }
+
+    /// The peer answers with a certificate that proves its names and gets the message, or it does not
+    /// and gets nothing.
+    fn is_answered(
+        &mut self,
+        now: Instant,
+        config: &Arc<ServerConfig>,
+        stream: TcpStream,
+        proves: bool,
+    ) {
+        let far = answer(config, stream);
+        if proves {
+            self.opened(now);
+            self.turns_until(now, |_| far.is_finished().then_some(()));
+        } else {
+            assert!(self.broken(now).1);
+        }
+        assert_eq!(far.join().unwrap().is_some(), proves);
+    }
 }
 
 /// All calls to an address go by the connection there is.
@@ -158,14 +177,7 @@ fn a_name_is_proven_by_a_connection_to_an_address() {
         rig.send(now);
         let stream = rig.accept();
         assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
-        let far = answer(&config, stream);
-        if proves {
-            rig.opened(now);
-            rig.turns_until(now, |_| far.is_finished().then_some(()));
-        } else {
-            assert!(rig.broken(now).1);
-        }
-        assert_eq!(far.join().unwrap().is_some(), proves);
+        rig.is_answered(now, &config, stream, proves);
         assert_eq!(rig.named().len(), usize::from(proves));
     }
 }
@@ -263,9 +275,7 @@ fn a_registrar_proves_its_own_name_always() {
     for _ in 0..2 {
         rig.send(now);
         let stream = rig.accept();
-        let far = answer(&config, stream);
-        assert!(rig.broken(now).1);
-        assert!(far.join().unwrap().is_none());
+        rig.is_answered(now, &config, stream, false);
         assert_eq!(rig.named(), ["a.test"]);
         assert_eq!(rig.streams.calls(SHARE, "b.test", localhost()), Ok(()));
     }
@@ -278,13 +288,6 @@ fn a_registrar_proves_its_own_name_always() {
         }
         rig.send(now);
         let stream = rig.accept();
-        let far = answer(&config, stream);
-        if calls {
-            rig.opened(now);
-            rig.turns_until(now, |_| far.is_finished().then_some(()));
-        } else {
-            assert!(rig.broken(now).1);
-        }
-        assert_eq!(far.join().unwrap().is_some(), calls);
+        rig.is_answered(now, &config, stream, calls);
     }
 }
